@@ -1,0 +1,159 @@
+//! Reconciles three witnesses: what the clients were told, what the ledger
+//! says, and what the stock says.
+//!
+//! [`read`] streams the ledger and the stock out of one read-only snapshot,
+//! [`orders`] and [`skus`] hold the invariants (pure), [`findings`] collects
+//! what they break.
+
+pub mod findings;
+pub mod orders;
+pub mod read;
+pub mod skus;
+
+pub use findings::{Finding, FindingKind};
+pub use read::{Source, audit};
+
+use crate::engine::recorder::Figures;
+use crate::text;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// One entry of the ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The order it belongs to; 0 for an opening balance.
+    pub order_id: i64,
+    /// The SKU that moved.
+    pub sku_id: i64,
+    /// What moved it: `opening`, `sale`, ...
+    pub kind: String,
+    /// Whether it is a refusal kept for the record.
+    pub rejected: bool,
+    /// Signed units.
+    pub delta: i64,
+    /// The stock after it, where the strategy keeps it.
+    pub balance: Option<i64>,
+    /// The run that wrote it.
+    pub run_id: i64,
+}
+
+/// How much the clients' witness can say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientWitness {
+    /// Every answer of the run is known.
+    Complete,
+    /// The history file ends before the run did.
+    CutShort,
+    /// No answers are known: the ledger and the stock are compared alone.
+    Missing,
+}
+
+/// What the three witnesses say, in units, over all SKUs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Units {
+    /// Units that ever existed: opening balances and whatever was added.
+    pub existed: i64,
+    /// Units that clients were told they had bought.
+    pub told: i64,
+    /// Units that the ledger records as sold, net of what came back.
+    pub ledger: i64,
+    /// Units that left the stock.
+    pub left_stock: i64,
+    /// Units in stock now.
+    pub in_stock: i64,
+}
+
+/// The verdict of an audit.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct AuditReport {
+    /// Something was there to be judged, and no invariant is broken.
+    pub passed: bool,
+    /// Whether there was anything to judge.
+    pub judged: bool,
+    /// What the clients' witness can say.
+    pub client_witness: ClientWitness,
+    /// SKUs in stock or in the ledger.
+    pub skus: u64,
+    /// Entries in the ledger, opening balances included.
+    pub entries: u64,
+    /// Distinct orders, told of or in the ledger.
+    pub orders: u64,
+    /// What the three witnesses say.
+    pub units: Units,
+    /// Units sold beyond those that existed.
+    pub oversold_units: u64,
+    /// Orders refused while enough was there all the time.
+    pub undersold_orders: u64,
+    /// Units that the stock holds more than the ledger allows.
+    pub lost_update_units: u64,
+    /// Units that the stock lacks against the ledger.
+    pub missing_entry_units: u64,
+    /// Lost answers that the ledger shows as applied.
+    pub unknown_recovered: u64,
+    /// Lost answers that the ledger shows as not applied.
+    pub unknown_not_applied: u64,
+    /// How many findings there are; the list may be a bounded part of them.
+    pub findings_total: u64,
+    /// Broken invariants, the most units first.
+    pub findings: Vec<Finding>,
+}
+
+impl AuditReport {
+    /// Adds what only the run itself can know: orders that were refused in
+    /// vain because every retry repeated values that had just been refused.
+    pub fn add_futile_retries(&mut self, figures: &Figures) {
+        if figures.futile_orders == 0 || self.units.in_stock <= 0 {
+            return;
+        }
+        let orders = text::count(figures.futile_orders, "order");
+        let message = if figures.stuck_orders > 0 {
+            format!(
+                "{orders} ended as conflict: a loop inside one transaction re-read the same values and had them \
+                 refused again each time, because the transaction's snapshot does not move; \
+                 {} kept a row locked while it spun",
+                text::count(figures.stuck_orders, "order")
+            )
+        } else {
+            format!(
+                "{orders} ended as conflict although stock was there: all {} of them repeated the very values \
+                 that had just been refused, because the retry does not read again",
+                text::count(figures.futile_retries, "retry").replace("retrys", "retries")
+            )
+        };
+        self.findings.insert(
+            0,
+            Finding {
+                kind: FindingKind::FutileRetry,
+                sku_id: None,
+                orders: figures.futile_orders,
+                order_ids: figures.futile_sample.clone(),
+                units: 0,
+                message,
+            },
+        );
+        self.findings_total += 1;
+        self.passed = false;
+    }
+
+    /// The three witnesses in one sentence.
+    pub fn explain(&self) -> String {
+        let Units { existed, told, ledger, left_stock, in_stock } = self.units;
+        let told = match self.client_witness {
+            ClientWitness::Missing => String::new(),
+            _ => format!("clients were told {} units sold, ", signed(told)),
+        };
+        format!(
+            "{told}the ledger records {}, {} left the stock ({} existed, {} remain)",
+            signed(ledger),
+            signed(left_stock),
+            signed(existed),
+            signed(in_stock)
+        )
+    }
+}
+
+fn signed(number: i64) -> String {
+    let sign = if number < 0 { "-" } else { "" };
+    format!("{sign}{}", text::thousands(number.unsigned_abs()))
+}

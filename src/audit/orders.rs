@@ -1,0 +1,313 @@
+//! The invariants that hold order by order: what a client was told against
+//! what the ledger says. Pure; fed with orders by ascending id.
+
+use super::findings::{Collector, FindingKind};
+use super::{ClientWitness, Entry};
+use crate::engine::answers::{Answers, ToldOrder};
+use crate::outcome::Outcome;
+use crate::workload::Line;
+use std::cmp::Ordering;
+use std::collections::{HashMap, HashSet};
+
+/// Compares orders one at a time.
+#[derive(Debug)]
+pub struct OrderAudit {
+    /// The run whose answers are known; 0 when none are.
+    run_id: i64,
+    witness: ClientWitness,
+    /// Orders seen on either side.
+    pub orders: u64,
+    /// Units that clients were told they had bought.
+    pub units_told: i64,
+    /// Units told as bought and missing from the ledger, by SKU.
+    pub told_not_in_ledger: HashMap<i64, i64>,
+    /// Lost answers that the ledger shows as applied.
+    pub unknown_recovered: u64,
+    /// Lost answers that the ledger shows as not applied.
+    pub unknown_not_applied: u64,
+    /// Deliveries that were decided, or entries beyond the opening ones.
+    pub decided: u64,
+    /// Orders that were refused as sold out, for [`OrderAudit::undersold`].
+    refused: Vec<(i64, Vec<Line>)>,
+    /// The SKUs that these refusals are about.
+    pub refused_skus: HashSet<i64>,
+}
+
+impl OrderAudit {
+    /// An audit of the answers of one run.
+    pub fn new(run_id: i64, witness: ClientWitness) -> Self {
+        Self {
+            run_id,
+            witness,
+            orders: 0,
+            units_told: 0,
+            told_not_in_ledger: HashMap::new(),
+            unknown_recovered: 0,
+            unknown_not_applied: 0,
+            decided: 0,
+            refused: Vec::new(),
+            refused_skus: HashSet::new(),
+        }
+    }
+
+    /// Judges one order: what its clients were told, if known, and all its
+    /// entries.
+    pub fn judge(&mut self, told: Option<&ToldOrder>, entries: &[Entry], findings: &mut Collector) {
+        self.orders += 1;
+        self.decided += u64::from(!entries.is_empty());
+        entries_alone(entries, findings);
+        match told {
+            Some(told) => self.judge_told(told, entries, findings),
+            None if self.witness == ClientWitness::Complete => {
+                for entry in entries.iter().filter(|entry| entry.run_id == self.run_id) {
+                    findings.order(FindingKind::UnexpectedOrder, entry.sku_id, entry.order_id, entry.delta);
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn judge_told(&mut self, told: &ToldOrder, entries: &[Entry], findings: &mut Collector) {
+        let (order, answers) = (&told.order, told.answers);
+        let sold = |line: &Line| sold_units(entries, line.sku_id);
+        let sold_lines = order.lines.iter().filter(|line| sold(line) != 0).count();
+        if sold_lines > 0 && sold_lines < order.lines.len() {
+            for line in order.lines.iter().filter(|line| sold(line) == 0) {
+                findings.order(FindingKind::HalfOrder, line.sku_id, order.id, line.quantity);
+            }
+        }
+        for line in order.lines.iter().filter(|line| sold(line) != 0) {
+            // A second entry is reported as what it is, not as a quantity.
+            let once = entries.iter().filter(|entry| is_sale(entry, line.sku_id)).count() == 1;
+            if once && sold(line) != line.quantity {
+                findings.order(FindingKind::WrongQuantity, line.sku_id, order.id, sold(line) - line.quantity);
+            }
+        }
+        self.decided += u64::from(has_decision(answers) && entries.is_empty());
+        if answers.has(Outcome::Deducted) {
+            self.units_told += order.units();
+            if sold_lines == 0 {
+                for line in &order.lines {
+                    *self.told_not_in_ledger.entry(line.sku_id).or_default() += line.quantity;
+                    findings.order(FindingKind::LostSale, line.sku_id, order.id, line.quantity);
+                }
+            }
+        } else if answers.has(Outcome::Unknown) {
+            let applied = sold_lines > 0;
+            self.unknown_recovered += u64::from(applied);
+            self.unknown_not_applied += u64::from(!applied);
+        } else if answers.has(Outcome::Duplicate) {
+            if entries.is_empty() {
+                let line = order.lines[0];
+                findings.order(FindingKind::DuplicateWithoutEntry, line.sku_id, order.id, line.quantity);
+            }
+        } else if sold_lines > 0 {
+            for line in order.lines.iter().filter(|line| sold(line) != 0) {
+                findings.order(FindingKind::RefusedButSold, line.sku_id, order.id, sold(line));
+            }
+        }
+        if answers == Answers::of(Outcome::SoldOut) && sold_lines == 0 {
+            self.refused_skus.extend(order.lines.iter().map(|line| line.sku_id));
+            self.refused.push((order.id, order.lines.clone()));
+        }
+    }
+
+    /// Finds refusals that cannot be justified. `lowest` gives the least that
+    /// a SKU held during the run, or nothing where that cannot be known: a
+    /// refusal is wrong when every line could have been served all the time.
+    pub fn undersold(&mut self, lowest: impl Fn(i64) -> Option<i64>, findings: &mut Collector) {
+        for (order_id, lines) in self.refused.drain(..) {
+            let enough = |line: &Line| lowest(line.sku_id).is_some_and(|stock| stock >= line.quantity);
+            if lines.iter().all(enough) {
+                findings.order(FindingKind::Undersold, lines[0].sku_id, order_id, lines[0].quantity);
+            }
+        }
+    }
+}
+
+fn has_decision(answers: Answers) -> bool {
+    Outcome::answers().any(|outcome| answers.has(outcome))
+}
+
+fn is_sale(entry: &Entry, sku_id: i64) -> bool {
+    entry.sku_id == sku_id && entry.kind == "sale" && !entry.rejected
+}
+
+fn sold_units(entries: &[Entry], sku_id: i64) -> i64 {
+    -entries.iter().filter(|entry| is_sale(entry, sku_id)).map(|entry| entry.delta).sum::<i64>()
+}
+
+/// What an order's entries break by themselves.
+fn entries_alone(entries: &[Entry], findings: &mut Collector) {
+    for (index, entry) in entries.iter().enumerate() {
+        if entry.rejected && entry.delta != 0 {
+            findings.order(FindingKind::RejectedMoved, entry.sku_id, entry.order_id, entry.delta);
+        }
+        let is_same = |other: &&Entry| other.sku_id == entry.sku_id && other.kind == entry.kind;
+        if entries[..index].iter().any(|other| is_same(&other)) {
+            findings.order(FindingKind::DuplicateEntry, entry.sku_id, entry.order_id, entry.delta);
+        }
+    }
+}
+
+/// Walks two sequences of ascending order ids side by side.
+#[derive(Debug)]
+pub struct SideBySide<I: Iterator<Item = ToldOrder>> {
+    told: std::iter::Peekable<I>,
+    entries: Vec<Entry>,
+}
+
+impl<I: Iterator<Item = ToldOrder>> SideBySide<I> {
+    /// Starts with what the clients were told, by ascending order id.
+    pub fn new(told: I) -> Self {
+        Self { told: told.peekable(), entries: Vec::new() }
+    }
+
+    /// Takes the ledger's next entry (by ascending order id) and judges every
+    /// order that is complete by then.
+    pub fn entry(&mut self, entry: Entry, audit: &mut OrderAudit, findings: &mut Collector) {
+        if self.entries.first().is_some_and(|first| first.order_id != entry.order_id) {
+            self.judge_entries(audit, findings);
+        }
+        self.entries.push(entry);
+    }
+
+    /// Judges whatever is left.
+    pub fn finish(mut self, audit: &mut OrderAudit, findings: &mut Collector) {
+        self.judge_entries(audit, findings);
+        for told in self.told {
+            audit.judge(Some(&told), &[], findings);
+        }
+    }
+
+    fn judge_entries(&mut self, audit: &mut OrderAudit, findings: &mut Collector) {
+        let Some(order_id) = self.entries.first().map(|entry| entry.order_id) else { return };
+        loop {
+            let side = self.told.peek().map(|told| told.order.id.cmp(&order_id));
+            match side {
+                Some(Ordering::Less) => audit.judge(self.told.next().as_ref(), &[], findings),
+                Some(Ordering::Equal) => {
+                    audit.judge(self.told.next().as_ref(), &self.entries, findings);
+                    break;
+                }
+                Some(Ordering::Greater) | None => {
+                    audit.judge(None, &self.entries, findings);
+                    break;
+                }
+            }
+        }
+        self.entries.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::Order;
+
+    const RUN: i64 = 3;
+
+    fn entry(order_id: i64, sku_id: i64, delta: i64) -> Entry {
+        let kind = "sale".to_owned();
+        Entry { order_id, sku_id, kind, rejected: false, delta, balance: None, run_id: RUN }
+    }
+
+    fn told(id: i64, lines: &[(i64, i64)], outcome: Outcome) -> ToldOrder {
+        let lines = lines.iter().map(|(sku_id, quantity)| Line { sku_id: *sku_id, quantity: *quantity }).collect();
+        ToldOrder { order: Order { id, lines }, answers: Answers::of(outcome) }
+    }
+
+    /// The kinds found when these orders and entries are compared, and the audit.
+    fn judge(told: Vec<ToldOrder>, entries: Vec<Entry>) -> (Vec<(FindingKind, u64)>, OrderAudit) {
+        let mut audit = OrderAudit::new(RUN, ClientWitness::Complete);
+        let mut findings = Collector::new(false);
+        let mut both = SideBySide::new(told.into_iter());
+        for entry in entries {
+            both.entry(entry, &mut audit, &mut findings);
+        }
+        both.finish(&mut audit, &mut findings);
+        let kinds = findings.finish().1.iter().map(|finding| (finding.kind, finding.units)).collect();
+        (kinds, audit)
+    }
+
+    #[test]
+    fn answers_and_entries_that_agree_find_nothing() {
+        let told = vec![
+            told(1, &[(1, 2), (2, 1)], Outcome::Deducted),
+            told(2, &[(1, 1)], Outcome::SoldOut),
+            told(3, &[(1, 1)], Outcome::Unknown),
+            told(4, &[(1, 1)], Outcome::Unknown),
+            told(5, &[(1, 1)], Outcome::Duplicate),
+        ];
+        let entries = vec![entry(1, 1, -2), entry(1, 2, -1), entry(4, 1, -1), entry(5, 1, -1)];
+        let (kinds, audit) = judge(told, entries);
+        assert_eq!(kinds, []);
+        assert_eq!((audit.orders, audit.units_told), (5, 3));
+        assert_eq!((audit.unknown_recovered, audit.unknown_not_applied), (1, 1));
+    }
+
+    #[test]
+    fn a_sale_that_the_ledger_lost_is_found_and_its_units_kept() {
+        let (kinds, audit) = judge(vec![told(1, &[(1, 2)], Outcome::Deducted)], vec![]);
+        assert_eq!(kinds, [(FindingKind::LostSale, 2)]);
+        assert_eq!(audit.told_not_in_ledger[&1], 2);
+    }
+
+    #[test]
+    fn a_refusal_that_was_sold_is_found() {
+        for outcome in [Outcome::SoldOut, Outcome::Conflict, Outcome::Error] {
+            let (kinds, _) = judge(vec![told(1, &[(1, 2)], outcome)], vec![entry(1, 1, -2)]);
+            assert_eq!(kinds, [(FindingKind::RefusedButSold, 2)], "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn half_an_order_is_found_whatever_the_client_was_told() {
+        for outcome in [Outcome::Deducted, Outcome::Unknown] {
+            let (kinds, _) = judge(vec![told(1, &[(1, 2), (2, 5)], outcome)], vec![entry(1, 1, -2)]);
+            assert_eq!(kinds, [(FindingKind::HalfOrder, 5)], "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn a_second_entry_and_a_wrong_quantity_are_told_apart() {
+        let (kinds, _) =
+            judge(vec![told(1, &[(1, 2)], Outcome::Deducted)], vec![entry(1, 1, -2), entry(1, 1, -2)]);
+        assert_eq!(kinds, [(FindingKind::DuplicateEntry, 2)]);
+        let (kinds, _) = judge(vec![told(1, &[(1, 2)], Outcome::Deducted)], vec![entry(1, 1, -3)]);
+        assert_eq!(kinds, [(FindingKind::WrongQuantity, 1)]);
+    }
+
+    #[test]
+    fn an_entry_that_nobody_ordered_is_found_only_where_all_answers_are_known() {
+        let (kinds, _) = judge(vec![], vec![entry(9, 1, -1)]);
+        assert_eq!(kinds, [(FindingKind::UnexpectedOrder, 1)]);
+        let earlier = Entry { run_id: RUN - 1, ..entry(9, 1, -1) };
+        assert_eq!(judge(vec![], vec![earlier]).0, []);
+    }
+
+    #[test]
+    fn a_rejected_entry_that_moves_and_a_duplicate_without_entry_are_found() {
+        let rejected = Entry { rejected: true, ..entry(1, 1, -1) };
+        let (kinds, _) = judge(vec![told(1, &[(1, 1)], Outcome::SoldOut)], vec![rejected]);
+        assert_eq!(kinds, [(FindingKind::RejectedMoved, 1)]);
+        let (kinds, _) = judge(vec![told(1, &[(1, 1)], Outcome::Duplicate)], vec![]);
+        assert_eq!(kinds, [(FindingKind::DuplicateWithoutEntry, 1)]);
+    }
+
+    #[test]
+    fn a_refusal_is_an_undersell_only_when_every_line_could_have_been_served() {
+        let (_, mut audit) = judge(vec![told(1, &[(1, 2), (2, 3)], Outcome::SoldOut)], vec![]);
+        let mut findings = Collector::new(false);
+        let stock = |one, two| move |sku_id| Some(if sku_id == 1 { one } else { two });
+        let refused = audit.refused.clone();
+        for (lowest, found) in [((2, 3), 1), ((2, 2), 1), ((1, 9), 1)] {
+            audit.refused.clone_from(&refused);
+            audit.undersold(stock(lowest.0, lowest.1), &mut findings);
+            assert_eq!(findings.orders_of(FindingKind::Undersold), found, "{lowest:?}");
+        }
+        audit.refused.clone_from(&refused);
+        audit.undersold(|_| None, &mut findings);
+        assert_eq!(findings.orders_of(FindingKind::Undersold), 1);
+    }
+}

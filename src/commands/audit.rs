@@ -1,0 +1,77 @@
+//! `stockbench audit`: judge what is in the tables, with or without the
+//! clients' answers.
+
+use super::open::open;
+use crate::audit::{self, AuditReport, ClientWitness, Source};
+use crate::cli::{AuditArgs, Output};
+use crate::db::schema;
+use crate::db::{DatabaseInfo, SessionSettings};
+use crate::engine::history::History;
+use crate::exit::{Exit, usage};
+use crate::report::progress::Progress;
+use crate::report::terminal;
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+use std::io::Write;
+
+/// What `audit -o json` prints.
+#[derive(Debug, Serialize)]
+struct AuditOutput<'a> {
+    schema_version: u32,
+    database: &'a DatabaseInfo,
+    audit: &'a AuditReport,
+    passed: bool,
+}
+
+pub(super) async fn audit(args: AuditArgs) -> Result<Exit> {
+    let history = args.history.as_deref().map(History::read).transpose();
+    let history = history.map_err(|error| usage(format!("{error:#}")))?;
+    let read_only = SessionSettings { read_only: true, ..SessionSettings::default() };
+    let opened = open(&args.database, &read_only, false).await?;
+    let database = &opened.database;
+    let mut session = database.open(&read_only).await?;
+    let latest = schema::latest_run(session.as_mut()).await.with_context(|| {
+        format!("{} has no stockbench tables to audit (`stockbench run` makes them)", database.url())
+    })?;
+    session.close().await;
+    let mut source = Source::of_run(latest.as_ref());
+    let (witness, told) = match history {
+        None => (ClientWitness::Missing, Vec::new()),
+        Some(history) => {
+            let is_latest = latest.as_ref().is_some_and(|run| run.id == history.run_id && run.started_ms == history.started_ms);
+            if !is_latest {
+                bail!(
+                    "the history file is of run {}, which is not the latest run on {}: its answers cannot be compared",
+                    history.run_id,
+                    database.url()
+                );
+            }
+            source.run_id = history.run_id;
+            let witness = if history.complete { ClientWitness::Complete } else { ClientWitness::CutShort };
+            (witness, history.told)
+        }
+    };
+    let checking = Progress::preparing("auditing");
+    let verdict = audit::audit(database, &source, witness, told.into_iter(), args.full).await;
+    checking.finish();
+    let verdict = verdict?;
+
+    let mut out = std::io::stdout().lock();
+    match args.output {
+        Output::Table => {
+            writeln!(out, "{}", terminal::database_line(&database.info))?;
+            terminal::audit(&mut out, &verdict)?;
+        }
+        Output::Json => {
+            let passed = verdict.passed;
+            let output = AuditOutput { schema_version: crate::report::model::SCHEMA_VERSION, database: &database.info, audit: &verdict, passed };
+            serde_json::to_writer_pretty(&mut out, &output)?;
+            writeln!(out)?;
+        }
+    }
+    Ok(match (verdict.findings.is_empty(), verdict.judged) {
+        (false, _) => Exit::Violation,
+        (true, true) => Exit::Held,
+        (true, false) => Exit::CouldNot,
+    })
+}

@@ -1,0 +1,29 @@
+//! `stockbench lab`: a throwaway server, until Ctrl-C.
+
+use crate::cli::LabArgs;
+use crate::exit::Exit;
+use crate::lab::LabServer;
+use crate::report::progress::Progress;
+use anyhow::Result;
+use std::io::Write;
+use tokio::signal::unix::{SignalKind, signal};
+
+pub(super) async fn lab(args: LabArgs) -> Result<Exit> {
+    let progress = Progress::preparing(&format!("starting a private {} server", args.kind.as_str()));
+    let server = LabServer::start(args.kind).await;
+    progress.finish();
+    let server = server?;
+    // The password opens nothing but this server, which ends with us.
+    writeln!(std::io::stdout(), "{}", server.url)?;
+    writeln!(std::io::stderr(), "in {} until Ctrl-C", server.folder.display())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
+    }
+    drop(server);
+    Ok(Exit::Held)
+}

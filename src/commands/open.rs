@@ -1,0 +1,41 @@
+//! The database that a command works on, and a lab server if it needs one.
+
+use crate::cli::DatabaseArgs;
+use crate::db::url::EMBEDDED_DEFAULT;
+use crate::db::{Database, DatabaseUrl, SessionSettings};
+use crate::exit::usage;
+use crate::lab::{LabKind, LabServer};
+use crate::report::progress::Progress;
+use anyhow::Result;
+
+/// A database, and the lab server it runs on; the server goes with it.
+pub(super) struct Opened {
+    pub(super) database: Database,
+    pub(super) lab: Option<LabServer>,
+}
+
+/// Connects to the database that the flags, the environment or the embedded
+/// default name. `may_create` is false where a missing SQLite file is an error
+/// rather than a new database.
+pub(super) async fn open(args: &DatabaseArgs, settings: &SessionSettings, may_create: bool) -> Result<Opened> {
+    let lab = match args.lab {
+        Some(LabKind::Redis) => return Err(usage("--lab redis holds no stock: use postgres, mysql or mariadb")),
+        Some(kind) => {
+            let progress = Progress::preparing(&format!("starting a private {} server", kind.as_str()));
+            let server = LabServer::start(kind).await;
+            progress.finish();
+            Some(server?)
+        }
+        None => None,
+    };
+    let given = lab.as_ref().map(|server| server.url.clone()).or_else(|| args.database_url.clone());
+    let embedded_default = given.is_none();
+    let url = DatabaseUrl::parse(given.as_deref().unwrap_or(EMBEDDED_DEFAULT)).map_err(usage)?;
+    if let Some(file) = url.file().filter(|file| !may_create && !file.exists()) {
+        let hint = if embedded_default { " (name another one with --database-url)" } else { "" };
+        anyhow::bail!("there is no SQLite database at {}{hint}", file.display());
+    }
+    let mut database = Database::connect(&url, settings, args.wait_for_db).await?;
+    database.info.embedded_default = embedded_default;
+    Ok(Opened { database, lab })
+}

@@ -1,0 +1,40 @@
+//! `stockbench strategies`: the catalogue, a file, or the SQL that is sent.
+
+use crate::cli::{StrategiesArgs, StrategiesCommand};
+use crate::exit::{Exit, usage};
+use crate::report::terminal;
+use crate::strategy::{Safety, Strategy, catalogue, show};
+use anyhow::Result;
+use std::io::Write;
+
+pub(super) fn strategies(args: StrategiesArgs) -> Result<Exit> {
+    let mut out = std::io::stdout().lock();
+    match args.command.unwrap_or(StrategiesCommand::List) {
+        StrategiesCommand::List => {
+            let rows: Result<Vec<[String; 3]>> = catalogue::names().map(row).collect();
+            terminal::catalogue(&mut out, &rows?)?;
+        }
+        StrategiesCommand::Show { name, dialect } => {
+            let strategy = Strategy::load(&name).map_err(|error| usage(format!("{error:#}")))?;
+            match dialect {
+                None => out.write_all(strategy.text.as_bytes())?,
+                Some(dialect) => {
+                    let program = strategy.compile(dialect).map_err(usage)?;
+                    out.write_all(show::program(&program).as_bytes())?;
+                }
+            }
+        }
+    }
+    Ok(Exit::Held)
+}
+
+fn row(name: &str) -> Result<[String; 3]> {
+    let file = Strategy::load(name)?.file;
+    let safety = match file.safety {
+        Some(Safety::Safe) => "safe",
+        Some(Safety::Unsafe) => "unsafe",
+        None => "",
+    };
+    let note = file.safety_note.map_or_else(String::new, |note| format!(" [unsafe: {note}]"));
+    Ok([name.to_owned(), safety.to_owned(), format!("{}{note}", file.summary)])
+}

@@ -1,0 +1,232 @@
+//! A database as a whole: connecting, what it is, and who may use it now.
+
+use super::{DatabaseUrl, DbError, Dialect, ErrorClass, Isolation, Session, mysql, postgres, sqlite, url};
+use crate::text;
+use anyhow::{Context, Result, anyhow, bail};
+use schemars::JsonSchema;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long one attempt to connect may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often a database that is not there yet is asked again.
+const CONNECT_RETRY: Duration = Duration::from_millis(250);
+
+/// A database that has answered once.
+#[derive(Debug, Clone)]
+pub struct Database {
+    url: DatabaseUrl,
+    /// What it said of itself.
+    pub info: DatabaseInfo,
+}
+
+/// What a database is, read back from the database itself.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct DatabaseInfo {
+    /// Which database.
+    pub kind: Dialect,
+    /// Its version, in its own words.
+    pub version: String,
+    /// The isolation level that transactions really get.
+    pub isolation: String,
+    /// The URL, without its password.
+    pub url_redacted: String,
+    /// Nodes of the cluster that the run uses.
+    pub nodes: u32,
+    /// Whether a commit survives a crash of the machine, as configured.
+    pub durable: bool,
+    /// Whether this is the embedded default, chosen because no URL was given.
+    pub embedded_default: bool,
+    /// The settings that change results, by the database's own names.
+    pub settings: BTreeMap<String, String>,
+    /// How many connections it has left for us.
+    #[serde(skip)]
+    pub free_connections: u32,
+}
+
+/// What a session is opened with.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SessionSettings {
+    /// The isolation level; `None` leaves the server's default.
+    pub isolation: Option<Isolation>,
+    /// How long a lock may be waited for; `None` leaves the server's default.
+    pub lock_timeout: Option<Duration>,
+    /// Refuses every write.
+    pub read_only: bool,
+}
+
+impl Database {
+    /// Connects, asking again until `wait` has passed, and reads back what
+    /// the database is.
+    ///
+    /// # Errors
+    /// One line that names the database (never its password) and the reason.
+    pub async fn connect(url: &DatabaseUrl, settings: &SessionSettings, wait: Duration) -> Result<Self> {
+        let deadline = Instant::now() + wait;
+        loop {
+            match open(url, settings).await {
+                Ok(mut session) => {
+                    let info = read_info(url, session.as_mut()).await;
+                    session.close().await;
+                    return Ok(Self { url: url.clone(), info: info.with_context(|| format!("cannot inspect {url}"))? });
+                }
+                Err(error) if is_worth_waiting(&error) && Instant::now() < deadline => {
+                    tokio::time::sleep(CONNECT_RETRY).await;
+                }
+                Err(error) => return Err(explain_connect(url, &error, wait)),
+            }
+        }
+    }
+
+    /// Opens one more session.
+    ///
+    /// # Errors
+    /// Whatever kept the connection from being made, classified.
+    pub async fn open(&self, settings: &SessionSettings) -> Result<Box<dyn Session>, DbError> {
+        open(&self.url, settings).await
+    }
+
+    /// The URL, without its password when shown.
+    pub const fn url(&self) -> &DatabaseUrl {
+        &self.url
+    }
+
+    /// The SQL it speaks.
+    pub const fn dialect(&self) -> Dialect {
+        self.info.kind
+    }
+
+    /// Takes the right to be the only run on this database.
+    ///
+    /// # Errors
+    /// Another stockbench holds it, or the database cannot be asked.
+    pub async fn lock(&self) -> Result<RunLock> {
+        if let Some(file) = self.url.file() {
+            return Ok(RunLock { holder: LockHolder::File(LockFile::take(&file)?) });
+        }
+        let mut session = self.open(&SessionSettings::default()).await?;
+        let query = match self.dialect() {
+            Dialect::Postgres => "SELECT CASE WHEN pg_try_advisory_lock(hashtext('stockbench run')) THEN 1 ELSE 0 END",
+            _ => "SELECT GET_LOCK(LEFT(CONCAT('stockbench run ', DATABASE()), 64), 0)",
+        };
+        let row = super::first_row(session.as_mut(), query).await?.unwrap_or_default();
+        if row.first().and_then(super::Value::as_int) != Some(1) {
+            session.close().await;
+            bail!("{}", taken(&self.url));
+        }
+        Ok(RunLock { holder: LockHolder::Session(session) })
+    }
+}
+
+fn taken(url: &DatabaseUrl) -> String {
+    format!("another stockbench is working on {url}: wait for it to end, or use another database")
+}
+
+async fn open(url: &DatabaseUrl, settings: &SessionSettings) -> Result<Box<dyn Session>, DbError> {
+    let opening = async {
+        Ok(match url.family {
+            url::Family::Postgres => Box::new(postgres::open(url, settings).await?) as Box<dyn Session>,
+            url::Family::MySql => Box::new(mysql::open(url, settings).await?),
+            url::Family::Sqlite => Box::new(sqlite::open(url, settings).await?),
+        })
+    };
+    tokio::time::timeout(CONNECT_TIMEOUT, opening).await.unwrap_or_else(|_| {
+        Err(DbError {
+            class: ErrorClass::NeverStarted,
+            code: "timeout".to_owned(),
+            message: format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()),
+        })
+    })
+}
+
+async fn read_info(url: &DatabaseUrl, session: &mut dyn Session) -> Result<DatabaseInfo> {
+    match url.family {
+        url::Family::Postgres => postgres::info(url, session).await,
+        url::Family::MySql => mysql::info(url, session).await,
+        url::Family::Sqlite => sqlite::info(url, session).await,
+    }
+}
+
+/// A server that is starting answers differently from one that refuses us.
+fn is_worth_waiting(error: &DbError) -> bool {
+    matches!(error.class, ErrorClass::Lost | ErrorClass::NeverStarted)
+}
+
+fn explain_connect(url: &DatabaseUrl, error: &DbError, wait: Duration) -> anyhow::Error {
+    let advice = match error.code.as_str() {
+        "io" | "timeout" if wait.is_zero() => ": is the server running? (--wait-for-db 30s waits for it)",
+        "io" | "timeout" => ": it did not come up in time",
+        "28P01" | "28000" | "1045" => ": check the user and password in the URL",
+        "3D000" | "1049" => ": create the database first",
+        _ => "",
+    };
+    anyhow!("cannot connect to {url}: {}{advice}", text::one_line(&error.to_string()))
+}
+
+/// The right to be the only run on a database; given back by `release`, or by
+/// the database itself when the process ends.
+#[derive(Debug)]
+pub struct RunLock {
+    holder: LockHolder,
+}
+
+enum LockHolder {
+    Session(Box<dyn Session>),
+    File(LockFile),
+}
+
+impl std::fmt::Debug for LockHolder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Session(_) => f.write_str("Session"),
+            Self::File(file) => file.fmt(f),
+        }
+    }
+}
+
+impl RunLock {
+    /// Gives the right back.
+    pub async fn release(self) {
+        match self.holder {
+            LockHolder::Session(session) => session.close().await,
+            LockHolder::File(file) => drop(file),
+        }
+    }
+}
+
+/// SQLite has no lock that outlives a transaction: a file beside it serves.
+#[derive(Debug)]
+struct LockFile {
+    path: PathBuf,
+    _locked: File,
+}
+
+impl LockFile {
+    fn take(database: &Path) -> Result<Self> {
+        let path = database.with_extension("db.lock");
+        loop {
+            let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+            if file.try_lock().is_err() {
+                let url = DatabaseUrl::parse(&format!("sqlite:{}", database.display()))?;
+                bail!("{}", taken(&url));
+            }
+            // The last holder may have removed the file between our two calls.
+            let ours = file.metadata()?.ino();
+            if std::fs::metadata(&path).is_ok_and(|there| there.ino() == ours) {
+                return Ok(Self { path, _locked: file });
+            }
+        }
+    }
+}
+
+impl Drop for LockFile {
+    fn drop(&mut self) {
+        // Removed while still locked, so that nobody else holds this name.
+        drop(std::fs::remove_file(&self.path));
+    }
+}

@@ -1,0 +1,253 @@
+//! Databases, behind one small trait: the only place that names sqlx.
+//!
+//! In reading order: this file has the words (dialects, values, replies,
+//! errors, the [`Session`] trait), [`classify`] the one table of error codes,
+//! [`database`] a database that can be connected to, prepared, seeded and
+//! locked, [`schema`] our own tables, then one file per backend.
+
+pub mod classify;
+pub mod database;
+mod mysql;
+mod postgres;
+pub mod schema;
+mod session;
+mod sqlite;
+pub mod url;
+
+pub use classify::ErrorClass;
+pub use database::{Database, DatabaseInfo, RunLock, SessionSettings};
+pub use url::DatabaseUrl;
+
+use crate::strategy::program::Statement;
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The SQL that a database speaks.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Dialect {
+    /// PostgreSQL.
+    Postgres,
+    /// MySQL.
+    #[value(name = "mysql")]
+    MySql,
+    /// MariaDB: MySQL's dialect with differences of its own.
+    #[value(name = "mariadb")]
+    MariaDb,
+    /// SQLite.
+    Sqlite,
+}
+
+impl Dialect {
+    /// Every dialect, in the order tables show them.
+    pub const ALL: [Self; 4] = [Self::Postgres, Self::MySql, Self::MariaDb, Self::Sqlite];
+
+    /// The word in files and on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres",
+            Self::MySql => "mysql",
+            Self::MariaDb => "mariadb",
+            Self::Sqlite => "sqlite",
+        }
+    }
+
+    /// The product's own spelling.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Postgres => "PostgreSQL",
+            Self::MySql => "MySQL",
+            Self::MariaDb => "MariaDB",
+            Self::Sqlite => "SQLite",
+        }
+    }
+
+    /// The dialect whose texts it takes where it has none of its own.
+    pub const fn falls_back_to(self) -> Option<Self> {
+        match self {
+            Self::MariaDb => Some(Self::MySql),
+            Self::Postgres | Self::MySql | Self::Sqlite => None,
+        }
+    }
+
+    /// The statement that opens a transaction.
+    pub const fn begin(self) -> &'static str {
+        match self {
+            Self::Postgres | Self::Sqlite => "BEGIN",
+            Self::MySql | Self::MariaDb => "START TRANSACTION",
+        }
+    }
+
+    /// Whether placeholders carry a number, so that one value is sent once.
+    pub const fn numbers_placeholders(self) -> bool {
+        matches!(self, Self::Postgres | Self::Sqlite)
+    }
+
+    /// What a placeholder opens with.
+    pub const fn placeholder(self) -> &'static str {
+        match self {
+            Self::Postgres => "$",
+            Self::MySql | Self::MariaDb | Self::Sqlite => "?",
+        }
+    }
+
+    /// Quotes an identifier.
+    pub fn quote(self, identifier: &str) -> String {
+        match self {
+            Self::MySql | Self::MariaDb => format!("`{}`", identifier.replace('`', "``")),
+            Self::Postgres | Self::Sqlite => format!("\"{}\"", identifier.replace('"', "\"\"")),
+        }
+    }
+}
+
+impl fmt::Display for Dialect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A transaction isolation level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Isolation {
+    /// Each statement sees what was committed before it.
+    ReadCommitted,
+    /// The transaction sees one snapshot.
+    RepeatableRead,
+    /// As if transactions ran one after another.
+    Serializable,
+}
+
+impl Isolation {
+    /// The level in SQL.
+    pub const fn as_sql(self) -> &'static str {
+        match self {
+            Self::ReadCommitted => "READ COMMITTED",
+            Self::RepeatableRead => "REPEATABLE READ",
+            Self::Serializable => "SERIALIZABLE",
+        }
+    }
+
+    /// The word on the command line and in files.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ReadCommitted => "read-committed",
+            Self::RepeatableRead => "repeatable-read",
+            Self::Serializable => "serializable",
+        }
+    }
+}
+
+/// A value sent to or read from a database. Integers are signed 64-bit on
+/// every database: an unsigned bind changes what MySQL computes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// SQL NULL.
+    Null,
+    /// A whole number.
+    Int(i64),
+    /// Text.
+    Text(String),
+}
+
+impl Value {
+    /// The number, if it is one.
+    pub fn as_int(&self) -> Option<i64> {
+        match self {
+            Self::Int(number) => Some(*number),
+            Self::Text(text) => text.parse().ok(),
+            Self::Null => None,
+        }
+    }
+
+    /// The text of the value, empty for NULL.
+    pub fn to_text(&self) -> String {
+        match self {
+            Self::Null => String::new(),
+            Self::Int(number) => number.to_string(),
+            Self::Text(text) => text.clone(),
+        }
+    }
+}
+
+impl From<i64> for Value {
+    fn from(number: i64) -> Self {
+        Self::Int(number)
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+/// What a program needs of a statement's reply.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reply {
+    /// Rows returned, or rows matched by a write.
+    pub matched: u64,
+    /// The yielded columns of the first row, in the order of `yields`.
+    pub values: Vec<Value>,
+}
+
+/// A database error, classified once.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message} ({code})")]
+pub struct DbError {
+    /// What it means for an attempt.
+    pub class: ErrorClass,
+    /// The database's own code: SQLSTATE, MySQL's number or SQLite's
+    /// extended code; a word for errors below the database.
+    pub code: String,
+    /// The database's own words, on one line.
+    pub message: String,
+}
+
+/// What a prepared statement looks like to the database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shape {
+    /// The names of the columns it returns; empty for a plain write.
+    pub columns: Vec<String>,
+}
+
+/// What takes a query's rows, one at a time.
+pub type RowHandler<'h> = dyn for<'r> FnMut(&'r [Value]) -> anyhow::Result<()> + Send + 'h;
+
+/// One connection, owned by one client at a time.
+#[async_trait]
+pub trait Session: Send {
+    /// Prepares a statement, so that its first use costs nothing more.
+    async fn prepare(&mut self, statement: &Statement) -> Result<Shape, DbError>;
+
+    /// Sends one statement and reads its whole reply.
+    async fn execute(&mut self, statement: &Statement, binds: &[Value]) -> Result<Reply, DbError>;
+
+    /// Sends text as it is (BEGIN, COMMIT, SET, DDL), without preparing it.
+    async fn control(&mut self, sql: &str) -> Result<(), DbError>;
+
+    /// Streams every row of a query; a row is the query's columns in order.
+    async fn for_each_row(&mut self, sql: &str, on_row: &mut RowHandler<'_>) -> anyhow::Result<()>;
+
+    /// Says goodbye to the server.
+    async fn close(self: Box<Self>);
+}
+
+/// Reads the first row of a query, if there is one.
+///
+/// # Errors
+/// The database refuses the query.
+pub async fn first_row(session: &mut dyn Session, sql: &str) -> anyhow::Result<Option<Vec<Value>>> {
+    let mut first = None;
+    session
+        .for_each_row(sql, &mut |row| {
+            first.get_or_insert_with(|| row.to_vec());
+            Ok(())
+        })
+        .await?;
+    Ok(first)
+}

@@ -1,0 +1,117 @@
+//! MySQL and MariaDB sessions: one protocol, two servers.
+
+use super::database::{DatabaseInfo, SessionSettings};
+use super::url::DatabaseUrl;
+use super::{DbError, Dialect, Session, Value, classify::classify, first_row};
+use anyhow::{Context, Result};
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlRow};
+use sqlx::{Column, ConnectOptions, Connection, Row, TypeInfo, ValueRef};
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+/// An open connection.
+pub(super) struct MySqlSession {
+    pub(super) connection: MySqlConnection,
+}
+
+super::session::implement_session!(MySqlSession, decode);
+
+/// The driver would otherwise change `sql_mode` and the time zone, and with
+/// them what the user's own SQL means.
+fn options(url: &DatabaseUrl) -> Result<MySqlConnectOptions, sqlx::Error> {
+    let options = MySqlConnectOptions::from_str(url.secret())?;
+    Ok(options
+        .pipes_as_concat(false)
+        .no_engine_substitution(false)
+        .timezone(None)
+        .disable_statement_logging())
+}
+
+async fn connect(url: &DatabaseUrl) -> Result<MySqlConnection, sqlx::Error> {
+    options(url)?.connect().await
+}
+
+/// A connection for what the [`Session`] trait has no words for.
+pub(super) async fn connect_raw(url: &DatabaseUrl) -> Result<MySqlConnection> {
+    connect(url).await.map_err(|error| classify(&error).into())
+}
+
+pub(super) async fn open(url: &DatabaseUrl, settings: &SessionSettings) -> Result<MySqlSession, DbError> {
+    let connection = connect(url).await.map_err(|error| classify(&error))?;
+    let mut session = MySqlSession { connection };
+    if let Some(level) = settings.isolation {
+        session.control(&format!("SET SESSION TRANSACTION ISOLATION LEVEL {}", level.as_sql())).await?;
+    }
+    if let Some(timeout) = settings.lock_timeout {
+        // The server counts whole seconds, and at least one.
+        let seconds = timeout.as_secs_f64().ceil().max(1.0);
+        session.control(&format!("SET SESSION innodb_lock_wait_timeout = {seconds}")).await?;
+    }
+    if settings.read_only {
+        session.control("SET SESSION TRANSACTION READ ONLY").await?;
+    }
+    Ok(session)
+}
+
+pub(super) async fn info(url: &DatabaseUrl, session: &mut dyn Session) -> Result<DatabaseInfo> {
+    let version = first_row(session, "SELECT VERSION()").await?.context("the server has no version")?[0].to_text();
+    let kind = if version.contains("MariaDB") { Dialect::MariaDb } else { Dialect::MySql };
+    const WANTED: &str = "'transaction_isolation', 'tx_isolation', 'innodb_flush_log_at_trx_commit', 'sync_binlog', \
+        'log_bin', 'innodb_snapshot_isolation', 'innodb_lock_wait_timeout', 'max_connections', 'sql_mode'";
+    let mut settings = BTreeMap::new();
+    let sql = format!("SHOW SESSION VARIABLES WHERE Variable_name IN ({WANTED})");
+    session
+        .for_each_row(&sql, &mut |row| {
+            settings.insert(row[0].to_text(), row[1].to_text());
+            Ok(())
+        })
+        .await?;
+    let isolation = settings
+        .remove("transaction_isolation")
+        .or_else(|| settings.remove("tx_isolation"))
+        .context("the server names no isolation level")?;
+    settings.remove("tx_isolation");
+    let connected = first_row(session, "SHOW GLOBAL STATUS LIKE 'Threads_connected'").await?;
+    let connected = connected.and_then(|row| row[1].as_int()).unwrap_or(0);
+    let max: i64 = settings.get("max_connections").and_then(|max| max.parse().ok()).unwrap_or(0);
+    let is = |name: &str, value: &str| settings.get(name).is_some_and(|set| set == value);
+    Ok(DatabaseInfo {
+        kind,
+        version,
+        isolation: isolation.to_lowercase(),
+        url_redacted: url.to_string(),
+        nodes: 1,
+        durable: is("innodb_flush_log_at_trx_commit", "1") && (is("log_bin", "OFF") || is("sync_binlog", "1")),
+        embedded_default: false,
+        free_connections: u32::try_from(max - connected).unwrap_or(0),
+        settings,
+    })
+}
+
+fn decode(row: &MySqlRow, index: usize) -> Result<Value, sqlx::Error> {
+    let raw = row.try_get_raw(index)?;
+    if raw.is_null() {
+        return Ok(Value::Null);
+    }
+    let type_name = raw.type_info().name().to_owned();
+    Ok(match type_name.as_str() {
+        "BOOLEAN" | "TINYINT" | "SMALLINT" | "MEDIUMINT" | "INT" | "BIGINT" | "YEAR" => {
+            Value::Int(row.try_get_unchecked(index)?)
+        }
+        name if name.ends_with("UNSIGNED") => {
+            let number: u64 = row.try_get_unchecked(index)?;
+            i64::try_from(number).map_or_else(|_| Value::Text(number.to_string()), Value::Int)
+        }
+        // SUM() is a DECIMAL, which travels as text.
+        "DECIMAL" => {
+            let text: String = row.try_get_unchecked(index)?;
+            text.parse().map_or(Value::Text(text), Value::Int)
+        }
+        "VARCHAR" | "CHAR" | "TEXT" | "TINYTEXT" | "MEDIUMTEXT" | "LONGTEXT" | "ENUM" | "SET" | "VARBINARY"
+        | "BINARY" | "BLOB" | "LONGBLOB" | "JSON" => Value::Text(row.try_get_unchecked(index)?),
+        other => {
+            let column = row.column(index).name();
+            return Err(sqlx::Error::Decode(format!("column {column} is {other}: cast it to SIGNED or CHAR").into()));
+        }
+    })
+}

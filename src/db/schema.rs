@@ -1,0 +1,309 @@
+//! Our own tables: migrating, seeding and dropping them, and the list of runs
+//! that moved the stock since it was seeded.
+//!
+//! Architecture invariant: every table named here carries the prefix
+//! `stockbench_`, and nothing else is ever dropped.
+
+use super::{Database, Dialect, Session, SessionSettings, Value, first_row, mysql, postgres, sqlite};
+use crate::strategy::program::Statement;
+use anyhow::{Context, Result, bail};
+use sqlx::migrate::{Migrate, Migrator};
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// What every table of ours is called at the front.
+pub const PREFIX: &str = "stockbench_";
+
+/// The ledger of every strategy that does not bring its own.
+pub const LEDGER: &str = "stockbench_ledger";
+
+/// The stock of every strategy that does not bring its own.
+pub const STOCK_QUERY: &str = "SELECT id AS sku_id, stock FROM stockbench_sku";
+
+const MIGRATIONS_TABLE: &str = "stockbench_migrations";
+
+/// Rows in one multi-row insert. MySQL takes packets of 64 MiB and SQLite
+/// statements of 1 MB; a thousand rows of two numbers are far below both.
+const ROWS_PER_INSERT: usize = 1_000;
+
+/// Bytes of COPY text sent at a time.
+const COPY_CHUNK: usize = 1 << 20;
+
+/// A run that moved the stock since it was last seeded.
+#[derive(Debug, Clone)]
+pub struct RunRow {
+    /// Its number, which its order ids carry.
+    pub id: i64,
+    /// The strategy it ran.
+    pub strategy: String,
+    /// The strategy's own stock query.
+    pub stock_query: Option<String>,
+    /// The strategy's own ledger.
+    pub ledger_table: Option<String>,
+    /// When it started, in milliseconds since 1970.
+    pub started_ms: i64,
+}
+
+/// The SKUs to seed: their ids, and the units of each.
+#[derive(Debug, Clone)]
+pub struct Seed {
+    /// Which SKUs.
+    pub sku_ids: SkuIds,
+    /// Units of each.
+    pub stock: i64,
+}
+
+/// Which SKUs there are.
+#[derive(Debug, Clone)]
+pub enum SkuIds {
+    /// 1 to this number.
+    UpTo(i64),
+    /// These, ascending.
+    These(Arc<[i64]>),
+}
+
+impl SkuIds {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::UpTo(last) => usize::try_from(*last).unwrap_or(0),
+            Self::These(ids) => ids.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The id at a position from 0.
+    pub fn get(&self, index: usize) -> i64 {
+        match self {
+            Self::UpTo(_) => i64::try_from(index + 1).unwrap_or(i64::MAX),
+            Self::These(ids) => ids[index],
+        }
+    }
+
+    /// Every id, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = i64> + '_ {
+        (0..self.len()).map(|index| self.get(index))
+    }
+}
+
+/// Creates or updates our tables.
+///
+/// # Errors
+/// The user may not create tables, or a migration of a newer stockbench is there.
+pub async fn migrate(database: &Database) -> Result<()> {
+    let url = database.url();
+    match database.dialect() {
+        Dialect::Postgres => {
+            apply(sqlx::migrate!("migrations/postgres"), &mut postgres::connect_raw(url).await?).await
+        }
+        Dialect::MySql | Dialect::MariaDb => {
+            apply(sqlx::migrate!("migrations/mysql"), &mut mysql::connect_raw(url).await?).await
+        }
+        Dialect::Sqlite => apply(sqlx::migrate!("migrations/sqlite"), &mut sqlite::connect_raw(url).await?).await,
+    }
+    .with_context(|| format!("cannot create stockbench's own tables in {url}"))
+}
+
+async fn apply<C: Migrate>(mut migrator: Migrator, connection: &mut C) -> Result<()> {
+    migrator.dangerous_set_table_name(MIGRATIONS_TABLE);
+    // Our own run lock is held: the driver's would only add a second one.
+    migrator.set_locking(false);
+    Ok(migrator.run_direct(None, connection, false).await?)
+}
+
+/// Replaces the stock and the ledger: every SKU with its units, and an opening
+/// entry for each.
+///
+/// # Errors
+/// The database refuses; on PostgreSQL and SQLite nothing has changed then.
+pub async fn seed(database: &Database, seed: &Seed) -> Result<()> {
+    seed_rows(database, seed).await.with_context(|| format!("cannot seed {}", database.url()))
+}
+
+async fn seed_rows(database: &Database, seed: &Seed) -> Result<()> {
+    if database.dialect() == Dialect::Postgres {
+        return copy_rows(database, seed).await;
+    }
+    let mut session = database.open(&SessionSettings::default()).await?;
+    let empty = match database.dialect() {
+        Dialect::Sqlite => "DELETE FROM",
+        _ => "TRUNCATE TABLE",
+    };
+    let begin = database.dialect().begin();
+    if database.dialect() == Dialect::Sqlite {
+        session.control(begin).await?;
+    }
+    for table in ["stockbench_sku", LEDGER] {
+        session.control(&format!("{empty} {table}")).await?;
+    }
+    if database.dialect() != Dialect::Sqlite {
+        session.control(begin).await?;
+    }
+    let mut sql = String::new();
+    for (index, sku_id) in seed.sku_ids.iter().enumerate() {
+        sql.push_str(if sql.is_empty() { "INSERT INTO stockbench_sku (id, stock) VALUES " } else { ", " });
+        write!(sql, "({sku_id}, {})", seed.stock)?;
+        if (index + 1).is_multiple_of(ROWS_PER_INSERT) || index + 1 == seed.sku_ids.len() {
+            session.control(&sql).await?;
+            sql.clear();
+        }
+    }
+    session.control(OPENING_ENTRIES).await?;
+    session.control(FORGET_RUNS).await?;
+    session.control("COMMIT").await?;
+    session.close().await;
+    Ok(())
+}
+
+const OPENING_ENTRIES: &str = "INSERT INTO stockbench_ledger (order_id, sku_id, kind, status, delta, balance, run_id) \
+     SELECT 0, id, 'opening', 'accepted', stock, stock, 0 FROM stockbench_sku ORDER BY id";
+
+const FORGET_RUNS: &str = "UPDATE stockbench_run SET since_seed = 0 WHERE since_seed = 1";
+
+async fn copy_rows(database: &Database, seed: &Seed) -> Result<()> {
+    use sqlx::{Connection, Executor};
+    let mut connection = postgres::connect_raw(database.url()).await?;
+    let mut tx = connection.begin().await?;
+    tx.execute("TRUNCATE stockbench_sku, stockbench_ledger RESTART IDENTITY").await?;
+    let mut copy = tx.copy_in_raw("COPY stockbench_sku (id, stock) FROM STDIN").await?;
+    let mut chunk = String::with_capacity(COPY_CHUNK + 64);
+    for sku_id in seed.sku_ids.iter() {
+        writeln!(chunk, "{sku_id}\t{}", seed.stock)?;
+        if chunk.len() >= COPY_CHUNK {
+            copy.send(chunk.as_bytes()).await?;
+            chunk.clear();
+        }
+    }
+    copy.send(chunk.as_bytes()).await?;
+    copy.finish().await?;
+    tx.execute(OPENING_ENTRIES).await?;
+    tx.execute(FORGET_RUNS).await?;
+    tx.commit().await?;
+    // Without statistics the planner guesses, and autovacuum comes too late.
+    connection.execute("ANALYZE stockbench_sku, stockbench_ledger").await?;
+    connection.close().await?;
+    Ok(())
+}
+
+/// Enters a run into the list and gives it its number.
+///
+/// # Errors
+/// The database refuses.
+pub async fn register_run(
+    session: &mut dyn Session,
+    dialect: Dialect,
+    strategy: &str,
+    stock_query: Option<&str>,
+    ledger_table: Option<&str>,
+) -> Result<RunRow> {
+    let last = first_row(session, "SELECT max(id) FROM stockbench_run").await?;
+    let id = last.and_then(|row| row[0].as_int()).unwrap_or(0) + 1;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock stands before 1970")?;
+    let started_ms = i64::try_from(now.as_millis())?;
+    let text = |value: Option<&str>| value.map_or(Value::Null, Value::from);
+    let insert = admin_statement(
+        dialect,
+        "INSERT INTO stockbench_run (id, strategy, stock_query, ledger_table, started_ms, since_seed) VALUES (",
+        5,
+        ", 1)",
+    );
+    let binds = [id.into(), strategy.into(), text(stock_query), text(ledger_table), started_ms.into()];
+    session.execute(&insert, &binds).await?;
+    Ok(RunRow {
+        id,
+        strategy: strategy.to_owned(),
+        stock_query: stock_query.map(str::to_owned),
+        ledger_table: ledger_table.map(str::to_owned),
+        started_ms,
+    })
+}
+
+/// `head`, a placeholder for each bind, `tail`.
+fn admin_statement(dialect: Dialect, head: &str, binds: usize, tail: &str) -> Statement {
+    let placeholders: Vec<String> = (1..=binds)
+        .map(|number| match dialect {
+            Dialect::MySql | Dialect::MariaDb => "?".to_owned(),
+            _ => format!("{}{number}", dialect.placeholder()),
+        })
+        .collect();
+    Statement {
+        place: "stockbench's own bookkeeping".to_owned(),
+        sql: format!("{head}{}{tail}", placeholders.join(", ")).into(),
+        binds: Vec::new(),
+        yields: Vec::new(),
+        columns: Vec::new(),
+        returns_rows: Some(false),
+    }
+}
+
+/// The latest run since the stock was seeded, if there was one.
+///
+/// # Errors
+/// Our tables are not there, or the database refuses.
+pub async fn latest_run(session: &mut dyn Session) -> Result<Option<RunRow>> {
+    let sql = "SELECT id, strategy, stock_query, ledger_table, started_ms FROM stockbench_run \
+               WHERE since_seed = 1 ORDER BY id DESC LIMIT 1";
+    let Some(row) = first_row(session, sql).await? else { return Ok(None) };
+    let [id, strategy, stock_query, ledger_table, started_ms] = row.as_slice() else {
+        bail!("stockbench_run has an unexpected shape");
+    };
+    let text = |value: &Value| match value {
+        Value::Null => None,
+        value => Some(value.to_text()),
+    };
+    Ok(Some(RunRow {
+        id: id.as_int().context("a run without a number")?,
+        strategy: strategy.to_text(),
+        stock_query: text(stock_query),
+        ledger_table: text(ledger_table),
+        started_ms: started_ms.as_int().context("a run without a start")?,
+    }))
+}
+
+/// The tables of ours that are in the database.
+///
+/// # Errors
+/// The database refuses.
+pub async fn our_tables(session: &mut dyn Session, dialect: Dialect) -> Result<Vec<String>> {
+    let sql = match dialect {
+        Dialect::Postgres => {
+            "SELECT table_name::text FROM information_schema.tables \
+             WHERE table_schema = current_schema() AND table_type = 'BASE TABLE' ORDER BY 1"
+        }
+        Dialect::MySql | Dialect::MariaDb => {
+            "SELECT table_name FROM information_schema.tables \
+             WHERE table_schema = DATABASE() AND table_type = 'BASE TABLE' ORDER BY 1"
+        }
+        Dialect::Sqlite => "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY 1",
+    };
+    let mut tables = Vec::new();
+    session
+        .for_each_row(sql, &mut |row| {
+            let table = row[0].to_text();
+            if table.starts_with(PREFIX) {
+                tables.push(table);
+            }
+            Ok(())
+        })
+        .await?;
+    Ok(tables)
+}
+
+/// Drops every table of ours and nothing else; returns their names.
+///
+/// # Errors
+/// The database refuses.
+pub async fn clean(database: &Database) -> Result<Vec<String>> {
+    let mut session = database.open(&SessionSettings::default()).await?;
+    let tables = our_tables(session.as_mut(), database.dialect()).await?;
+    for table in &tables {
+        session.control(&format!("DROP TABLE {}", database.dialect().quote(table))).await?;
+    }
+    session.close().await;
+    Ok(tables)
+}

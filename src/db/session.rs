@@ -1,0 +1,100 @@
+//! The one body of [`Session`](super::Session), for each driver's own types.
+//!
+//! sqlx's connection types share no object-safe trait, so the body is a macro;
+//! what differs (options, settings, decoding) lives with each backend.
+
+/// Implements `Session` for a struct with a sqlx `connection`.
+macro_rules! implement_session {
+    ($session:ty, $decode:path) => {
+        #[async_trait::async_trait]
+        impl $crate::db::Session for $session {
+            async fn prepare(
+                &mut self,
+                statement: &$crate::strategy::program::Statement,
+            ) -> Result<$crate::db::Shape, $crate::db::DbError> {
+                use sqlx::{Executor, SqlSafeStr, Statement as _};
+                let sql = sqlx::AssertSqlSafe(std::sync::Arc::clone(&statement.sql)).into_sql_str();
+                match self.connection.prepare(sql).await {
+                    Ok(prepared) => {
+                        let columns = prepared.columns().iter().map(|column| column.name().to_owned()).collect();
+                        Ok($crate::db::Shape { columns })
+                    }
+                    Err(error) => match $crate::db::classify::classify(&error) {
+                        // MySQL cannot prepare SAVEPOINT and its like; without
+                        // binds they are sent as text anyway.
+                        error if error.code == "1295" && statement.binds.is_empty() => {
+                            Ok($crate::db::Shape { columns: Vec::new() })
+                        }
+                        error => Err(error),
+                    },
+                }
+            }
+
+            async fn execute(
+                &mut self,
+                statement: &$crate::strategy::program::Statement,
+                binds: &[$crate::db::Value],
+            ) -> Result<$crate::db::Reply, $crate::db::DbError> {
+                use $crate::db::{Reply, Value, classify::classify};
+                let sql = sqlx::AssertSqlSafe(std::sync::Arc::clone(&statement.sql));
+                let returns_rows = statement.returns_rows.unwrap_or(!statement.columns.is_empty());
+                if binds.is_empty() && !returns_rows {
+                    let done = sqlx::raw_sql(sql).execute(&mut self.connection).await;
+                    let matched = done.map_err(|error| classify(&error))?.rows_affected();
+                    return Ok(Reply { matched, values: Vec::new() });
+                }
+                let mut query = sqlx::query(sql);
+                for value in binds {
+                    query = match value {
+                        Value::Null => query.bind(None::<i64>),
+                        Value::Int(number) => query.bind(*number),
+                        Value::Text(text) => query.bind(text.as_str()),
+                    };
+                }
+                if !returns_rows {
+                    let done = query.execute(&mut self.connection).await.map_err(|error| classify(&error))?;
+                    return Ok(Reply { matched: done.rows_affected(), values: Vec::new() });
+                }
+                let rows = query.fetch_all(&mut self.connection).await.map_err(|error| classify(&error))?;
+                let mut values = Vec::with_capacity(statement.columns.len());
+                if let Some(row) = rows.first() {
+                    for column in &statement.columns {
+                        let value = row.try_column(column.as_str()).and_then(|at| $decode(row, at.ordinal()));
+                        values.push(value.map_err(|error| classify(&error))?);
+                    }
+                }
+                Ok(Reply { matched: rows.len() as u64, values })
+            }
+
+            async fn control(&mut self, sql: &str) -> Result<(), $crate::db::DbError> {
+                let done = sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut self.connection).await;
+                done.map(|_| ()).map_err(|error| $crate::db::classify::classify(&error))
+            }
+
+            async fn for_each_row(
+                &mut self,
+                sql: &str,
+                on_row: &mut $crate::db::RowHandler<'_>,
+            ) -> anyhow::Result<()> {
+                use futures_util::TryStreamExt;
+                let mut rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch(&mut self.connection);
+                let mut values = Vec::new();
+                while let Some(row) = rows.try_next().await.map_err(|error| $crate::db::classify::classify(&error))? {
+                    values.clear();
+                    for index in 0..row.len() {
+                        values.push($decode(&row, index).map_err(|error| $crate::db::classify::classify(&error))?);
+                    }
+                    on_row(&values)?;
+                }
+                Ok(())
+            }
+
+            async fn close(self: Box<Self>) {
+                // The server notices a connection that is simply gone, too.
+                drop(self.connection.close().await);
+            }
+        }
+    };
+}
+
+pub(super) use implement_session;

@@ -1,0 +1,163 @@
+//! Database URLs: which database is meant, and how to name it without its
+//! password.
+
+use super::Dialect;
+use crate::text;
+use anyhow::{Result, anyhow, bail, ensure};
+use std::fmt;
+use std::path::PathBuf;
+use url::Url;
+
+/// A database URL, parsed far enough to know which driver takes it.
+///
+/// Its `Display` never shows a password.
+#[derive(Clone)]
+pub struct DatabaseUrl {
+    /// Which driver; MariaDB is told from MySQL only once connected.
+    pub family: Family,
+    /// The URL as given. Holds the password: never print it.
+    secret: String,
+    shown: String,
+    /// The database's name: the last part of the path, or SQLite's file.
+    pub database: String,
+}
+
+/// The driver that a URL's scheme asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// `postgres:` and `postgresql:`
+    Postgres,
+    /// `mysql:` and `mariadb:`
+    MySql,
+    /// `sqlite:`
+    Sqlite,
+}
+
+const SCHEMES: [(&str, Family); 5] = [
+    ("postgres", Family::Postgres),
+    ("postgresql", Family::Postgres),
+    ("mysql", Family::MySql),
+    ("mariadb", Family::MySql),
+    ("sqlite", Family::Sqlite),
+];
+
+/// Where a bare `stockbench run` keeps its stock.
+pub const EMBEDDED_DEFAULT: &str = "sqlite:stockbench.db";
+
+impl DatabaseUrl {
+    /// Parses a URL.
+    ///
+    /// # Errors
+    /// An unknown scheme (the nearest is named), a URL that does not parse, or
+    /// an SQLite database in memory, which clients cannot share.
+    pub fn parse(text: &str) -> Result<Self> {
+        let text = text.trim();
+        let Some((scheme, rest)) = text.split_once(':') else {
+            bail!("database URL has no scheme: expected postgres://, mysql://, mariadb:// or sqlite:");
+        };
+        let Some((_, family)) = SCHEMES.iter().find(|(known, _)| *known == scheme) else {
+            let suggestion = text::did_you_mean(scheme, SCHEMES.map(|(known, _)| known));
+            bail!("unknown database URL scheme \"{scheme}\"{suggestion} (known: postgres, mysql, mariadb, sqlite)");
+        };
+        match family {
+            Family::Sqlite => Self::sqlite(text, rest),
+            family => Self::server(*family, text),
+        }
+    }
+
+    fn sqlite(text: &str, rest: &str) -> Result<Self> {
+        let path = rest.strip_prefix("//").unwrap_or(rest);
+        let path = path.split('?').next().unwrap_or(path);
+        ensure!(
+            !path.is_empty() && !rest.contains(":memory:") && !rest.contains("mode=memory"),
+            "SQLite needs a file here: an in-memory database cannot be shared by several connections"
+        );
+        Ok(Self {
+            family: Family::Sqlite,
+            secret: text.to_owned(),
+            shown: format!("sqlite:{path}"),
+            database: path.to_owned(),
+        })
+    }
+
+    fn server(family: Family, text: &str) -> Result<Self> {
+        // The parse error could quote the password: say where, not what.
+        let url = Url::parse(text).map_err(|error| anyhow!("database URL does not parse: {error}"))?;
+        let database = url.path().trim_matches('/').to_owned();
+        ensure!(
+            !database.is_empty(),
+            "database URL names no database: expected {}://USER:PASSWORD@HOST:PORT/DATABASE",
+            url.scheme()
+        );
+        let mut shown = url.clone();
+        if shown.password().is_some() {
+            shown.set_password(Some("***")).map_err(|()| anyhow!("database URL has no host"))?;
+        }
+        let shown_query: Vec<(String, String)> = url
+            .query_pairs()
+            .map(|(key, value)| {
+                let secret = key.contains("pass") || key.contains("key");
+                (key.into_owned(), if secret { "***".to_owned() } else { value.into_owned() })
+            })
+            .collect();
+        if !shown_query.is_empty() {
+            shown.query_pairs_mut().clear().extend_pairs(shown_query);
+        }
+        Ok(Self { family, secret: text.to_owned(), shown: shown.to_string(), database })
+    }
+
+    /// The URL for the driver, password included.
+    pub(super) fn secret(&self) -> &str {
+        &self.secret
+    }
+
+    /// The file of an SQLite database.
+    pub fn file(&self) -> Option<PathBuf> {
+        (self.family == Family::Sqlite).then(|| PathBuf::from(&self.database))
+    }
+
+    /// The dialect as far as the URL tells.
+    pub const fn dialect(&self) -> Dialect {
+        match self.family {
+            Family::Postgres => Dialect::Postgres,
+            Family::MySql => Dialect::MySql,
+            Family::Sqlite => Dialect::Sqlite,
+        }
+    }
+}
+
+impl fmt::Display for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_never_shown() {
+        for url in ["postgres://me:s3cret@h:5432/shop", "mysql://me:s3cret@h/shop?password=s3cret"] {
+            let parsed = DatabaseUrl::parse(url).unwrap();
+            assert!(!format!("{parsed} {parsed:?}").contains("s3cret"), "{parsed}");
+            assert_eq!(parsed.database, "shop");
+        }
+        let error = DatabaseUrl::parse("postgres://me:s3cret@h:port/shop").unwrap_err().to_string();
+        assert!(!error.contains("s3cret"), "{error}");
+    }
+
+    #[test]
+    fn an_sqlite_url_names_a_file() {
+        assert_eq!(DatabaseUrl::parse("sqlite:a/b.db").unwrap().file(), Some("a/b.db".into()));
+        assert_eq!(DatabaseUrl::parse("sqlite:///tmp/b.db").unwrap().file(), Some("/tmp/b.db".into()));
+        assert!(DatabaseUrl::parse("sqlite::memory:").is_err());
+        assert!(DatabaseUrl::parse("postgress://x/y").unwrap_err().to_string().contains("did you mean \"postgres\""));
+    }
+}

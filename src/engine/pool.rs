@@ -1,0 +1,132 @@
+//! The connections that clients share.
+//!
+//! A driver's own pool pings a connection at every turn; here a session goes
+//! from hand to hand as it is, and the wait for one is measured.
+
+use crate::db::{Database, DbError, Session, SessionSettings};
+use crate::strategy::Program;
+use anyhow::Result;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use parking_lot::Mutex;
+use std::time::Duration;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+/// How many connections are opened at once.
+const OPENING_AT_ONCE: usize = 16;
+
+/// How often a lost connection is opened again before the server counts as lost.
+const REOPEN_TRIES: u32 = 20;
+
+/// The wait between those tries.
+const REOPEN_DELAY: Duration = Duration::from_millis(250);
+
+/// A fixed number of sessions, handed out first come, first served.
+pub struct SessionPool {
+    database: Database,
+    settings: SessionSettings,
+    program: Program,
+    permits: Semaphore,
+    idle: Mutex<Vec<Box<dyn Session>>>,
+    lost: Mutex<Option<String>>,
+}
+
+/// A session on loan.
+pub struct Lease<'p> {
+    pool: &'p SessionPool,
+    session: Option<Box<dyn Session>>,
+    _permit: SemaphorePermit<'p>,
+}
+
+impl SessionPool {
+    /// Opens the sessions and prepares every statement of a program on each.
+    ///
+    /// # Errors
+    /// A connection is refused, or a statement does not prepare.
+    pub async fn open(
+        database: Database,
+        settings: SessionSettings,
+        connections: usize,
+        program: &Program,
+    ) -> Result<Self> {
+        let opening = (0..connections).map(|_| open_prepared(&database, &settings, program));
+        let idle = stream::iter(opening).buffer_unordered(OPENING_AT_ONCE).try_collect().await?;
+        Ok(Self {
+            database,
+            settings,
+            program: program.clone(),
+            permits: Semaphore::new(connections),
+            idle: Mutex::new(idle),
+            lost: Mutex::new(None),
+        })
+    }
+
+    /// Waits for a session; `None` once the server is lost.
+    pub async fn lease(&self) -> Option<Lease<'_>> {
+        let permit = self.permits.acquire().await.ok()?;
+        let idle = self.idle.lock().pop();
+        let session = match idle {
+            Some(session) => session,
+            None => self.reopen().await?,
+        };
+        Some(Lease { pool: self, session: Some(session), _permit: permit })
+    }
+
+    /// Replaces a session that was lost.
+    async fn reopen(&self) -> Option<Box<dyn Session>> {
+        for _ in 0..REOPEN_TRIES {
+            match open_prepared(&self.database, &self.settings, &self.program).await {
+                Ok(session) => return Some(session),
+                Err(error) => *self.lost.lock() = Some(error.to_string()),
+            }
+            if self.permits.is_closed() {
+                return None;
+            }
+            tokio::time::sleep(REOPEN_DELAY).await;
+        }
+        self.permits.close();
+        None
+    }
+
+    /// Why the server counts as lost, if it does.
+    pub fn lost_server(&self) -> Option<String> {
+        if self.permits.is_closed() { self.lost.lock().clone() } else { None }
+    }
+
+    /// Closes every session.
+    pub async fn close(self) {
+        let closing = self.idle.into_inner().into_iter().map(Session::close);
+        stream::iter(closing).buffer_unordered(OPENING_AT_ONCE).collect::<Vec<()>>().await;
+    }
+}
+
+async fn open_prepared(
+    database: &Database,
+    settings: &SessionSettings,
+    program: &Program,
+) -> Result<Box<dyn Session>, DbError> {
+    let mut session = database.open(settings).await?;
+    for statement in program.statements() {
+        session.prepare(statement).await?;
+    }
+    Ok(session)
+}
+
+impl Lease<'_> {
+    /// The session itself.
+    pub fn session(&mut self) -> &mut dyn Session {
+        self.session.as_deref_mut().expect("a lease holds its session until it ends")
+    }
+
+    /// Ends the loan of a session whose connection is gone.
+    pub fn discard(mut self) {
+        self.session = None;
+    }
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.take() {
+            self.pool.idle.lock().push(session);
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! Counts and histograms of a run: memory stays flat however long it lasts.
+
+use crate::db::{DbError, ErrorClass};
+use crate::outcome::Outcome;
+use hdrhistogram::Histogram;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Latencies are kept in microseconds up to an hour, to three digits.
+const LATENCY_US_MAX: u64 = 3_600_000_000;
+const LATENCY_DIGITS: u8 = 3;
+
+/// A histogram of microseconds.
+pub type LatencyUs = Histogram<u64>;
+
+/// An empty histogram of microseconds.
+pub fn latency_histogram() -> LatencyUs {
+    Histogram::new_with_bounds(1, LATENCY_US_MAX, LATENCY_DIGITS).expect("the bounds are constants")
+}
+
+/// Adds a duration to a histogram.
+pub fn record(histogram: &mut LatencyUs, duration: Duration) {
+    let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    histogram.saturating_record(us.clamp(1, LATENCY_US_MAX));
+}
+
+/// One delivery, from its intended start to its answer.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Units over all lines of its order.
+    pub units: u64,
+    /// From the intended start to the answer, waits and retries included.
+    pub latency: Duration,
+    /// Attempts, the first included.
+    pub attempts: u32,
+    /// Attempts that concurrency control refused.
+    pub conflicts: u32,
+    /// Waits for a connection, added up.
+    pub connection_wait: Duration,
+    /// Waits between attempts, added up.
+    pub backoff: Duration,
+    /// Attempts that repeated the very values refused just before.
+    pub futile_retries: u32,
+    /// Whether a loop inside a transaction was given up.
+    pub stuck: bool,
+}
+
+/// How often an error was met.
+#[derive(Debug, Clone)]
+pub struct ErrorCount {
+    /// What it means.
+    pub class: ErrorClass,
+    /// How often.
+    pub count: u64,
+    /// The database's words, the first time.
+    pub message: String,
+}
+
+/// Everything that a run counted.
+#[derive(Debug)]
+pub struct Figures {
+    /// Deliveries by outcome.
+    pub outcomes: BTreeMap<Outcome, u64>,
+    /// Attempts.
+    pub attempts: u64,
+    /// Attempts after an order's first.
+    pub retries: u64,
+    /// Attempts that concurrency control refused.
+    pub conflicts: u64,
+    /// The most attempts that one order took.
+    pub attempts_max: u32,
+    /// Units of deducted orders.
+    pub units_deducted: u64,
+    /// Order latency by outcome.
+    pub order: BTreeMap<Outcome, LatencyUs>,
+    /// Attempt latency.
+    pub attempt: LatencyUs,
+    /// Waits for a connection, one value a delivery.
+    pub connection_wait: LatencyUs,
+    /// Waits between attempts, one value a delivery that had any.
+    pub backoff: LatencyUs,
+    /// Errors by the database's code.
+    pub errors: BTreeMap<String, ErrorCount>,
+    /// Deliveries that ended as conflict although every retry of theirs was
+    /// futile: it repeated the very values refused just before.
+    pub futile_orders: u64,
+    /// Those of them that looped inside one transaction.
+    pub stuck_orders: u64,
+    /// Futile retries of those deliveries.
+    pub futile_retries: u64,
+    /// A few of those orders.
+    pub futile_sample: Vec<i64>,
+}
+
+/// Orders named as examples of a finding.
+const SAMPLE: usize = 10;
+
+impl Figures {
+    fn new() -> Self {
+        Self {
+            outcomes: BTreeMap::new(),
+            attempts: 0,
+            retries: 0,
+            conflicts: 0,
+            attempts_max: 0,
+            units_deducted: 0,
+            order: BTreeMap::new(),
+            attempt: latency_histogram(),
+            connection_wait: latency_histogram(),
+            backoff: latency_histogram(),
+            errors: BTreeMap::new(),
+            futile_orders: 0,
+            stuck_orders: 0,
+            futile_retries: 0,
+            futile_sample: Vec::new(),
+        }
+    }
+
+    /// Deliveries that ended this way.
+    pub fn outcome(&self, outcome: Outcome) -> u64 {
+        self.outcomes.get(&outcome).copied().unwrap_or(0)
+    }
+
+    /// All deliveries.
+    pub fn deliveries(&self) -> u64 {
+        self.outcomes.values().sum()
+    }
+
+    fn delivered(&mut self, order_id: i64, delivery: &Delivery) {
+        *self.outcomes.entry(delivery.outcome).or_default() += 1;
+        self.attempts += u64::from(delivery.attempts);
+        self.retries += u64::from(delivery.attempts.saturating_sub(1));
+        self.conflicts += u64::from(delivery.conflicts);
+        self.attempts_max = self.attempts_max.max(delivery.attempts);
+        if delivery.outcome == Outcome::Deducted {
+            self.units_deducted += delivery.units;
+        }
+        let latencies = self.order.entry(delivery.outcome).or_insert_with(latency_histogram);
+        record(latencies, delivery.latency);
+        record(&mut self.connection_wait, delivery.connection_wait);
+        if !delivery.backoff.is_zero() {
+            record(&mut self.backoff, delivery.backoff);
+        }
+        let all_futile = delivery.attempts > 1 && delivery.futile_retries == delivery.attempts - 1;
+        if delivery.outcome == Outcome::Conflict && (all_futile || delivery.stuck) {
+            self.futile_orders += 1;
+            self.stuck_orders += u64::from(delivery.stuck);
+            self.futile_retries += u64::from(delivery.futile_retries);
+            if self.futile_sample.len() < SAMPLE {
+                self.futile_sample.push(order_id);
+            }
+        }
+    }
+
+    fn failed(&mut self, error: &DbError) {
+        let entry = self.errors.entry(error.code.clone()).or_insert_with(|| ErrorCount {
+            class: error.class,
+            count: 0,
+            message: error.message.clone(),
+        });
+        entry.count += 1;
+    }
+
+    fn merge(&mut self, other: Self) {
+        for (outcome, count) in other.outcomes {
+            *self.outcomes.entry(outcome).or_default() += count;
+        }
+        self.attempts += other.attempts;
+        self.retries += other.retries;
+        self.conflicts += other.conflicts;
+        self.attempts_max = self.attempts_max.max(other.attempts_max);
+        self.units_deducted += other.units_deducted;
+        let same_bounds = "all histograms have the same bounds";
+        for (outcome, latencies) in other.order {
+            self.order.entry(outcome).or_insert_with(latency_histogram).add(latencies).expect(same_bounds);
+        }
+        self.attempt.add(other.attempt).expect(same_bounds);
+        self.connection_wait.add(other.connection_wait).expect(same_bounds);
+        self.backoff.add(other.backoff).expect(same_bounds);
+        for (code, error) in other.errors {
+            let entry = self.errors.entry(code).or_insert_with(|| ErrorCount { count: 0, ..error.clone() });
+            entry.count += error.count;
+        }
+        self.futile_orders += other.futile_orders;
+        self.stuck_orders += other.stuck_orders;
+        self.futile_retries += other.futile_retries;
+        self.futile_sample.extend(other.futile_sample);
+        self.futile_sample.truncate(SAMPLE);
+    }
+}
+
+/// Counters to look at while the run goes on.
+#[derive(Debug, Default)]
+pub struct Live {
+    /// Deliveries ended.
+    pub deliveries: AtomicU64,
+    /// Those that were deducted.
+    pub deducted: AtomicU64,
+    /// Those that were sold out.
+    pub sold_out: AtomicU64,
+    /// Attempts refused.
+    pub conflicts: AtomicU64,
+    /// Attempts after the first.
+    pub retries: AtomicU64,
+}
+
+/// Takes in what clients report; sharded, so that they rarely wait.
+#[derive(Debug)]
+pub struct Recorder {
+    shards: Vec<Mutex<Figures>>,
+    live: Arc<Live>,
+}
+
+impl Recorder {
+    /// A recorder with a shard for each processor.
+    pub fn new() -> Self {
+        let shards = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { shards: (0..shards).map(|_| Mutex::new(Figures::new())).collect(), live: Arc::default() }
+    }
+
+    /// The counters to show while the run goes on.
+    pub fn live(&self) -> Arc<Live> {
+        Arc::clone(&self.live)
+    }
+
+    /// One client's view of the recorder.
+    pub fn shard(&self, client: usize) -> ShardHandle<'_> {
+        ShardHandle { figures: &self.shards[client % self.shards.len()], live: &self.live }
+    }
+
+    /// Everything that was recorded.
+    pub fn into_figures(self) -> Figures {
+        let mut all = Figures::new();
+        for shard in self.shards {
+            all.merge(shard.into_inner());
+        }
+        all
+    }
+}
+
+impl Default for Recorder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// One client's view of the recorder.
+#[derive(Debug, Clone, Copy)]
+pub struct ShardHandle<'r> {
+    figures: &'r Mutex<Figures>,
+    live: &'r Live,
+}
+
+impl ShardHandle<'_> {
+    /// Counts one attempt.
+    pub fn attempt(&self, latency: Duration) {
+        record(&mut self.figures.lock().attempt, latency);
+    }
+
+    /// Counts an error that the database answered with.
+    pub fn failed(&self, error: &DbError) {
+        self.figures.lock().failed(error);
+    }
+
+    /// Counts a delivery that was answered.
+    pub fn delivered(&self, order_id: i64, delivery: &Delivery) {
+        let add = |counter: &AtomicU64, n: u64| counter.fetch_add(n, Ordering::Relaxed);
+        add(&self.live.deliveries, 1);
+        add(&self.live.conflicts, delivery.conflicts.into());
+        add(&self.live.retries, delivery.attempts.saturating_sub(1).into());
+        match delivery.outcome {
+            Outcome::Deducted => add(&self.live.deducted, 1),
+            Outcome::SoldOut => add(&self.live.sold_out, 1),
+            _ => 0,
+        };
+        self.figures.lock().delivered(order_id, delivery);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn delivery(outcome: Outcome, attempts: u32) -> Delivery {
+        Delivery {
+            outcome,
+            units: 2,
+            latency: Duration::from_millis(3),
+            attempts,
+            conflicts: attempts - 1,
+            connection_wait: Duration::ZERO,
+            backoff: Duration::ZERO,
+            futile_retries: 0,
+            stuck: false,
+        }
+    }
+
+    #[test]
+    fn shards_add_up_to_what_was_reported() {
+        let recorder = Recorder::new();
+        for client in 0..10 {
+            recorder.shard(client).delivered(1, &delivery(Outcome::Deducted, 3));
+            recorder.shard(client).delivered(2, &delivery(Outcome::SoldOut, 1));
+        }
+        let figures = recorder.into_figures();
+        assert_eq!(figures.deliveries(), 20);
+        assert_eq!(figures.outcome(Outcome::Deducted), 10);
+        assert_eq!((figures.attempts, figures.retries, figures.conflicts), (40, 20, 20));
+        assert_eq!(figures.units_deducted, 20);
+        assert_eq!(figures.order[&Outcome::Deducted].len(), 10);
+        assert_eq!(figures.attempts_max, 3);
+    }
+}

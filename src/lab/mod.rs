@@ -1,0 +1,331 @@
+//! Lab servers: private, throwaway database servers started from binaries on
+//! this machine.
+//!
+//! A server lives in a folder of its own, listens on loopback only, on a free
+//! port, behind a random password, and commits durably. [`programs`] finds the
+//! binaries, [`watchdog`] makes sure that server and folder go when we do,
+//! however we go.
+
+mod programs;
+mod watchdog;
+
+use crate::db::{Database, DatabaseUrl, SessionSettings};
+use anyhow::{Context, Result, bail};
+use programs::{Owner, Programs};
+use rand::RngExt;
+use rand::distr::Alphanumeric;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use watchdog::Watchdog;
+
+/// How long a server may take to answer.
+const READY_WITHIN: Duration = Duration::from_secs(90);
+
+/// How often a starting server is asked.
+const ASK_EVERY: Duration = Duration::from_millis(50);
+
+/// Connections that a lab server allows.
+const CONNECTIONS: u32 = 600;
+
+/// Lines of the server's log shown when it does not start.
+const LOG_LINES: usize = 8;
+
+/// The name of user and database on a lab server.
+const NAME: &str = "stockbench";
+
+/// Which server to start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum)]
+pub enum LabKind {
+    /// PostgreSQL.
+    Postgres,
+    /// MySQL.
+    #[value(name = "mysql")]
+    MySql,
+    /// MariaDB.
+    #[value(name = "mariadb")]
+    MariaDb,
+    /// Redis.
+    Redis,
+}
+
+impl LabKind {
+    /// The word on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres",
+            Self::MySql => "mysql",
+            Self::MariaDb => "mariadb",
+            Self::Redis => "redis",
+        }
+    }
+}
+
+/// A running server; stopped and removed when dropped.
+#[derive(Debug)]
+pub struct LabServer {
+    /// Which server it is.
+    pub kind: LabKind,
+    /// Its URL, password included: it opens nothing that outlives the server.
+    pub url: String,
+    /// Its folder.
+    pub folder: PathBuf,
+    watchdog: Watchdog,
+}
+
+/// What a server is started with.
+struct Setup {
+    kind: LabKind,
+    programs: Programs,
+    folder: PathBuf,
+    data: PathBuf,
+    port: u16,
+    password: String,
+}
+
+impl LabServer {
+    /// Starts a server and waits until it answers.
+    ///
+    /// # Errors
+    /// The binaries are not on this machine, or the server does not start:
+    /// then its own last log lines are shown.
+    pub async fn start(kind: LabKind) -> Result<Self> {
+        let setup = Setup::new(kind)?;
+        let started = setup.start().await;
+        if started.is_err() {
+            // The watchdog removes the folder of a server that ran; one that
+            // was never started has none.
+            drop(fs::remove_dir_all(&setup.folder));
+        }
+        started
+    }
+}
+
+impl Setup {
+    fn new(kind: LabKind) -> Result<Self> {
+        let programs = Programs::find(kind)?;
+        let folder = tempfile::Builder::new().prefix("stockbench-lab-").tempdir().context("cannot make a lab folder")?;
+        let folder = folder.keep();
+        programs.owner.take(&folder)?;
+        let password = rand::rng().sample_iter(Alphanumeric).take(24).map(char::from).collect();
+        Ok(Self { kind, programs, data: folder.join("data"), folder, port: free_port()?, password })
+    }
+
+    async fn start(&self) -> Result<LabServer> {
+        let (initialise, server) = match self.kind {
+            LabKind::Postgres => self.postgres()?,
+            LabKind::MySql => self.mysql()?,
+            LabKind::MariaDb => self.mariadb()?,
+            LabKind::Redis => (Vec::new(), self.redis()?),
+        };
+        let signal = if self.kind == LabKind::Postgres { "QUIT" } else { "KILL" };
+        let script = self.write("start.sh", &start_script(&initialise, &server))?;
+        let watchdog = Watchdog::spawn(&self.programs.owner, &self.folder, signal, &script)?;
+        let url = self.await_ready(&watchdog).await?;
+        Ok(LabServer { kind: self.kind, url, folder: self.folder.clone(), watchdog })
+    }
+
+    fn postgres(&self) -> Result<(Vec<String>, Vec<String>)> {
+        let password_file = self.write("password", &self.password)?;
+        let initialise = vec![
+            self.initialise_program("initdb"),
+            "--pgdata".to_owned(),
+            text(&self.data),
+            format!("--username={NAME}"),
+            format!("--pwfile={}", password_file.display()),
+            "--auth=scram-sha-256".to_owned(),
+            "--encoding=UTF8".to_owned(),
+            "--no-locale".to_owned(),
+        ];
+        let mut server = vec![text(&self.programs.server), "-D".to_owned(), text(&self.data)];
+        for setting in [
+            "listen_addresses=127.0.0.1".to_owned(),
+            format!("port={}", self.port),
+            "unix_socket_directories=".to_owned(),
+            format!("max_connections={CONNECTIONS}"),
+            "shared_buffers=256MB".to_owned(),
+            // The default of a second lets deadlocks crawl.
+            "deadlock_timeout=100ms".to_owned(),
+        ] {
+            server.extend(["-c".to_owned(), setting]);
+        }
+        Ok((initialise, server))
+    }
+
+    fn mysql(&self) -> Result<(Vec<String>, Vec<String>)> {
+        let mut initialise = vec![text(&self.programs.server)];
+        initialise.extend(self.mysql_common());
+        initialise.push("--initialize-insecure".to_owned());
+        let mut server = self.mysql_server()?;
+        server.extend(["--mysqlx=OFF".to_owned(), "--secure-file-priv=".to_owned()]);
+        Ok((initialise, server))
+    }
+
+    fn mariadb(&self) -> Result<(Vec<String>, Vec<String>)> {
+        let mut initialise = vec![self.initialise_program("mariadb-install-db")];
+        initialise.extend(self.mysql_common());
+        initialise.extend(["--auth-root-authentication-method=normal".to_owned(), "--skip-test-db".to_owned()]);
+        Ok((initialise, self.mysql_server()?))
+    }
+
+    /// The program that makes the data folder.
+    fn initialise_program(&self, name: &str) -> String {
+        self.programs.initialise.as_deref().map_or_else(|| name.to_owned(), text)
+    }
+
+    fn mysql_common(&self) -> Vec<String> {
+        let mut options = vec!["--no-defaults".to_owned(), format!("--datadir={}", self.data.display())];
+        options.extend(self.programs.owner.mysql_user().map(|user| format!("--user={user}")));
+        options
+    }
+
+    /// The server's command line; user, database and passwords come from a
+    /// file that only the server's owner can read.
+    fn mysql_server(&self) -> Result<Vec<String>> {
+        let password = &self.password;
+        let init = self.write(
+            "init.sql",
+            &format!(
+                "ALTER USER root@localhost IDENTIFIED BY '{password}';\n\
+                 CREATE DATABASE IF NOT EXISTS {NAME};\n\
+                 CREATE USER IF NOT EXISTS {NAME}@'127.0.0.1' IDENTIFIED BY '{password}';\n\
+                 GRANT ALL ON *.* TO {NAME}@'127.0.0.1' WITH GRANT OPTION;\n"
+            ),
+        )?;
+        let mut command = vec![text(&self.programs.server)];
+        command.extend(self.mysql_common());
+        command.extend([
+            format!("--port={}", self.port),
+            "--bind-address=127.0.0.1".to_owned(),
+            format!("--socket={}", self.folder.join("server.sock").display()),
+            format!("--pid-file={}", self.folder.join("mysqld.pid").display()),
+            format!("--init-file={}", init.display()),
+            format!("--max-connections={CONNECTIONS}"),
+            "--max-prepared-stmt-count=1000000".to_owned(),
+            "--innodb-buffer-pool-size=256M".to_owned(),
+            "--innodb-flush-log-at-trx-commit=1".to_owned(),
+            "--sync-binlog=1".to_owned(),
+            "--skip-name-resolve".to_owned(),
+        ]);
+        Ok(command)
+    }
+
+    fn redis(&self) -> Result<Vec<String>> {
+        let config = self.write(
+            "redis.conf",
+            &format!(
+                "bind 127.0.0.1\nport {}\nrequirepass {}\ndir {}\nappendonly yes\nappendfsync always\nsave \"\"\n",
+                self.port,
+                self.password,
+                self.folder.display()
+            ),
+        )?;
+        Ok(vec![text(&self.programs.server), text(&config)])
+    }
+
+    /// Writes a file that only the server's owner can read.
+    fn write(&self, name: &str, content: &str) -> Result<PathBuf> {
+        let path = self.folder.join(name);
+        let write = || -> Result<()> {
+            fs::write(&path, content)?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+            self.programs.owner.take(&path)
+        };
+        write().with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(path)
+    }
+
+    async fn await_ready(&self, watchdog: &Watchdog) -> Result<String> {
+        let deadline = Instant::now() + READY_WITHIN;
+        loop {
+            if let Ok(url) = self.ask().await {
+                return Ok(url);
+            }
+            if watchdog.server_has_ended() || Instant::now() > deadline {
+                let log = fs::read_to_string(watchdog.log()).unwrap_or_default();
+                bail!("the {} lab server did not start; its log ends:\n{}", self.kind.as_str(), last_lines(&log));
+            }
+            tokio::time::sleep(ASK_EVERY).await;
+        }
+    }
+
+    /// Asks the server once; its URL when it answered as it should.
+    async fn ask(&self) -> Result<String> {
+        let Self { port, password, .. } = self;
+        let settings = SessionSettings::default();
+        match self.kind {
+            LabKind::Redis => {
+                let mut stream = TcpStream::connect(("127.0.0.1", *port))?;
+                stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+                write!(stream, "AUTH {password}\r\n")?;
+                let mut answer = [0; 3];
+                stream.read_exact(&mut answer)?;
+                if &answer != b"+OK" {
+                    bail!("redis refused its own password");
+                }
+                Ok(format!("redis://:{password}@127.0.0.1:{port}/"))
+            }
+            LabKind::Postgres => {
+                let server = format!("postgres://{NAME}:{password}@127.0.0.1:{port}/");
+                let url = DatabaseUrl::parse(&format!("{server}postgres"))?;
+                let database = Database::connect(&url, &settings, Duration::ZERO).await?;
+                let mut session = database.open(&settings).await?;
+                session.control(&format!("CREATE DATABASE {NAME}")).await?;
+                session.close().await;
+                Ok(format!("{server}{NAME}"))
+            }
+            LabKind::MySql | LabKind::MariaDb => {
+                // TLS on loopback would only measure the cipher.
+                let scheme = self.kind.as_str();
+                let url = format!("{scheme}://{NAME}:{password}@127.0.0.1:{port}/{NAME}?ssl-mode=disabled");
+                Database::connect(&DatabaseUrl::parse(&url)?, &settings, Duration::ZERO).await?;
+                Ok(url)
+            }
+        }
+    }
+}
+
+impl LabServer {
+    /// The process id of the server itself.
+    pub fn server_pid(&self) -> Option<i32> {
+        self.watchdog.server_pid()
+    }
+}
+
+/// What the watchdog runs: the data folder is made under its eyes too.
+fn start_script(initialise: &[String], server: &[String]) -> String {
+    let quoted = |command: &[String]| {
+        command.iter().map(|word| format!("'{}'", word.replace('\'', r"'\''"))).collect::<Vec<_>>().join(" ")
+    };
+    let initialise = if initialise.is_empty() { String::new() } else { format!("{} || exit 1\n", quoted(initialise)) };
+    format!("{initialise}exec {}\n", quoted(server))
+}
+
+fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).context("no free port on 127.0.0.1")?;
+    Ok(listener.local_addr()?.port())
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn last_lines(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
+    let shown = &lines[lines.len().saturating_sub(LOG_LINES)..];
+    if shown.is_empty() { "  (it said nothing)".to_owned() } else { format!("  {}", shown.join("\n  ")) }
+}
+
+/// Who a lab server runs as; kept here for its two users.
+impl Owner {
+    fn mysql_user(&self) -> Option<&str> {
+        match self {
+            Self::Caller { root: true } => Some("root"),
+            Self::Caller { root: false } => None,
+            Self::Other { name, .. } => Some(name),
+        }
+    }
+}

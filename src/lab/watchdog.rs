@@ -1,0 +1,75 @@
+//! Keeps a server no longer than the process that started it.
+//!
+//! A small shell stands between: it is the server's parent, and it waits for
+//! the end of its own standard input. However this process ends (return,
+//! error, panic, SIGTERM, SIGKILL), the kernel closes the pipe, and the shell
+//! ends the server and removes its folder. Both live in a process group of
+//! their own, so that a Ctrl-C on the terminal reaches only stockbench.
+
+use super::programs::Owner;
+use anyhow::{Context, Result};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+
+/// `$1` the signal that ends the server, `$2` its folder, `$3` the script that
+/// starts it.
+const SCRIPT: &str = r#"
+trap '' INT TERM HUP
+signal=$1 folder=$2
+exec 3<&0
+/bin/sh "$3" >>"$folder/server.log" 2>&1 </dev/null 3<&- &
+server=$!
+echo $server >"$folder/server.pid"
+{ cat <&3 >/dev/null; kill -"$signal" $server 2>/dev/null; } &
+keeper=$!
+exec 3<&- </dev/null
+wait $server
+: >"$folder/server.ended"
+wait $keeper
+rm -rf "$folder" || { sleep 1; rm -rf "$folder"; }
+"#;
+
+/// The shell that stands between us and a server.
+#[derive(Debug)]
+pub(super) struct Watchdog {
+    shell: Child,
+    pipe: Option<ChildStdin>,
+    folder: PathBuf,
+}
+
+impl Watchdog {
+    /// Starts the shell, which starts the server.
+    pub(super) fn spawn(owner: &Owner, folder: &Path, signal: &str, script: &Path) -> Result<Self> {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", SCRIPT, "stockbench-lab", signal]).arg(folder).arg(script);
+        command.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+        owner.run_as(&mut command);
+        let mut shell = command.spawn().context("cannot start /bin/sh for the lab server")?;
+        let pipe = shell.stdin.take();
+        Ok(Self { shell, pipe, folder: folder.to_owned() })
+    }
+
+    /// Where the server's own words go.
+    pub(super) fn log(&self) -> PathBuf {
+        self.folder.join("server.log")
+    }
+
+    /// Whether the server has ended by itself.
+    pub(super) fn server_has_ended(&self) -> bool {
+        self.folder.join("server.ended").exists()
+    }
+
+    /// The server's process id.
+    pub(super) fn server_pid(&self) -> Option<i32> {
+        std::fs::read_to_string(self.folder.join("server.pid")).ok()?.trim().parse().ok()
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        drop(self.pipe.take());
+        // Waits for server and folder to be gone; the shell cannot fail to end.
+        drop(self.shell.wait());
+    }
+}

@@ -1,0 +1,23 @@
+//! stockbench fires concurrent orders at a real database with a chosen
+//! strategy, and proves from three witnesses whether every unit of stock is
+//! accounted for.
+//!
+//! The modules in reading order: what is ordered ([`workload`]), how stock is
+//! deducted ([`strategy`]), on what ([`db`]), how it is fired ([`engine`]),
+//! how it is judged ([`audit`]), what is shown ([`report`]); around them the
+//! command line ([`cli`], [`commands`]), scenarios ([`scenario`]) and
+//! throwaway servers ([`lab`]). ARCHITECTURE.md is the longer map.
+
+pub mod audit;
+pub mod cli;
+pub mod commands;
+pub mod db;
+pub mod engine;
+pub mod exit;
+pub mod lab;
+pub mod outcome;
+pub mod report;
+pub mod scenario;
+pub mod strategy;
+mod text;
+pub mod workload;

@@ -1,0 +1,255 @@
+//! The report for people.
+
+use super::model::{Distribution, Report};
+use crate::audit::{AuditReport, ClientWitness, Finding};
+use crate::db::DatabaseInfo;
+use crate::exit::Exit;
+use crate::outcome::Outcome;
+use crate::text;
+use comfy_table::presets::UTF8_BORDERS_ONLY;
+use comfy_table::{CellAlignment, Table};
+use std::io::{self, Write};
+
+/// Findings shown on the terminal; all of them are in the JSON.
+const FINDINGS_SHOWN: usize = 12;
+
+/// Columns of the longest bar.
+const BAR: u64 = 40;
+
+/// Which database this is: the first line of every command's output.
+pub fn database_line(info: &DatabaseInfo) -> String {
+    let durable = if info.durable { "durable commits" } else { "commits NOT durable" };
+    let default = if info.embedded_default { " (the embedded default: no database URL was given)" } else { "" };
+    format!(
+        "{} {} at {}, isolation {}, {durable}{default}",
+        info.kind.title(),
+        info.version,
+        info.url_redacted,
+        info.isolation
+    )
+}
+
+/// Writes a run's report.
+///
+/// # Errors
+/// The writer fails.
+pub fn run(out: &mut dyn Write, report: &Report) -> io::Result<()> {
+    writeln!(out)?;
+    outcomes(out, report)?;
+    throughput(out, report)?;
+    latencies(out, report)?;
+    errors(out, report)?;
+    match (&report.audit, &report.audit_error) {
+        (Some(verdict), _) => audit(out, verdict)?,
+        (None, error) => writeln!(out, "\naudit: could not be made: {}", error.as_deref().unwrap_or("unknown"))?,
+    }
+    client(out, report)?;
+    writeln!(out)?;
+    verdict(out, report)
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_BORDERS_ONLY).set_header(header);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+fn outcomes(out: &mut dyn Write, report: &Report) -> io::Result<()> {
+    let mut table = table(&["outcome", "orders", "p50", "p90", "p99", "p99.9", "max"]);
+    for outcome in Outcome::ALL {
+        if let Some(latency) = report.latency_us.order.get(&outcome) {
+            let mut row = vec![outcome.as_str().to_owned(), text::thousands(report.count(outcome))];
+            row.extend(percentiles(latency));
+            table.add_row(row);
+        }
+    }
+    writeln!(out, "{table}")
+}
+
+fn percentiles(latency: &Distribution) -> [String; 5] {
+    [latency.p50, latency.p90, latency.p99, latency.p999, latency.max].map(text::micros)
+}
+
+fn throughput(out: &mut dyn Write, report: &Report) -> io::Result<()> {
+    writeln!(
+        out,
+        "goodput    {} orders/s, {} units/s over {:.2} s (closed loop: {}, {})",
+        tenths(report.goodput.orders_per_s),
+        tenths(report.goodput.units_per_s),
+        report.elapsed_s,
+        text::count(report.config.concurrency, "client"),
+        text::count(report.config.connections, "connection"),
+    )?;
+    writeln!(
+        out,
+        "attempts   {}: {} and {} (at most {} for one order)",
+        text::thousands(report.attempts),
+        text::count(report.deliveries, "order"),
+        text::count(report.retries, "retry").replace("retrys", "retries"),
+        report.attempts_max,
+    )?;
+    writeln!(
+        out,
+        "conflicts  {} ({:.1} % of attempts)",
+        text::thousands(report.conflicts),
+        report.conflict_rate * 100.0
+    )
+}
+
+/// `1,234.5`
+fn tenths(number: f64) -> String {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate, not negative, shown to a tenth")]
+    let tenths = (number * 10.0).round() as u64;
+    format!("{}.{}", text::thousands(tenths / 10), tenths % 10)
+}
+
+fn latencies(out: &mut dyn Write, report: &Report) -> io::Result<()> {
+    let mut table = table(&["latency", "count", "p50", "p90", "p99", "p99.9", "max"]);
+    let latency = &report.latency_us;
+    let rows = [
+        ("attempt", &latency.attempt),
+        ("wait for a connection", &latency.connection_wait),
+        ("backoff", &latency.backoff),
+    ];
+    for (name, distribution) in rows.into_iter().filter(|(_, distribution)| distribution.count > 0) {
+        let mut row = vec![name.to_owned(), text::thousands(distribution.count)];
+        row.extend(percentiles(distribution));
+        table.add_row(row);
+    }
+    writeln!(out, "\n{table}")?;
+    let Some(deducted) = latency.order.get(&Outcome::Deducted) else { return Ok(()) };
+    let highest = deducted.histogram.iter().map(|(_, count)| *count).max().unwrap_or(1);
+    writeln!(out, "\norder latency, deducted")?;
+    for (up_to, count) in &deducted.histogram {
+        let bar = "█".repeat(usize::try_from((count * BAR).div_ceil(highest)).unwrap_or(0));
+        writeln!(out, "  {:>8}  {bar} {}", format!("≤ {}", text::micros(*up_to)), text::thousands(*count))?;
+    }
+    Ok(())
+}
+
+fn errors(out: &mut dyn Write, report: &Report) -> io::Result<()> {
+    if report.errors.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\nerrors, by the database's code")?;
+    for (code, count) in &report.errors {
+        let note = report.error_notes.get(code).map_or("", String::as_str);
+        writeln!(out, "  {code:>7}  {:>9}  {note}", text::thousands(*count))?;
+    }
+    Ok(())
+}
+
+/// Writes an audit's verdict.
+///
+/// # Errors
+/// The writer fails.
+pub fn audit(out: &mut dyn Write, audit: &AuditReport) -> io::Result<()> {
+    let word = match (audit.passed, audit.judged) {
+        (true, _) => "passed",
+        (false, false) if audit.findings.is_empty() => "nothing to judge",
+        (false, _) => "FAILED",
+    };
+    writeln!(
+        out,
+        "\naudit: {word} ({}, {}, {})",
+        text::count(audit.skus, "SKU"),
+        text::count(audit.entries, "entry").replace("entrys", "entries"),
+        text::count(audit.orders, "order"),
+    )?;
+    writeln!(out, "  {}", audit.explain())?;
+    match audit.client_witness {
+        ClientWitness::Complete => {}
+        ClientWitness::CutShort => {
+            writeln!(out, "  the history file ends before its run did: entries it does not know of are not judged")?;
+        }
+        ClientWitness::Missing => {
+            writeln!(
+                out,
+                "  missing witness: what the clients were told (keep it with `run --history FILE`, \
+                 then `audit --history FILE`)"
+            )?;
+        }
+    }
+    if audit.unknown_recovered + audit.unknown_not_applied > 0 {
+        writeln!(
+            out,
+            "  lost answers: {} recovered (applied), {} not applied",
+            audit.unknown_recovered, audit.unknown_not_applied
+        )?;
+    }
+    for (what, count) in [
+        ("oversold units", audit.oversold_units),
+        ("lost-update units", audit.lost_update_units),
+        ("missing-entry units", audit.missing_entry_units),
+        ("undersold orders", audit.undersold_orders),
+    ] {
+        if count > 0 {
+            writeln!(out, "  {what}: {}", text::thousands(count))?;
+        }
+    }
+    findings(out, audit)
+}
+
+fn findings(out: &mut dyn Write, audit: &AuditReport) -> io::Result<()> {
+    for finding in audit.findings.iter().take(FINDINGS_SHOWN) {
+        writeln!(out, "  ✗ {}: {}{}", finding.kind.as_str(), finding.message, sample(finding))?;
+    }
+    let more = audit.findings_total.saturating_sub(FINDINGS_SHOWN as u64);
+    if more > 0 {
+        writeln!(out, "  … and {} more: see the JSON (-o json)", text::count(more, "finding"))?;
+    }
+    Ok(())
+}
+
+fn sample(finding: &Finding) -> String {
+    if finding.order_ids.is_empty() || finding.message.contains("continue") {
+        return String::new();
+    }
+    let shown: Vec<String> = finding.order_ids.iter().map(i64::to_string).collect();
+    let more = if finding.orders > finding.order_ids.len() as u64 { ", …" } else { "" };
+    format!(" (orders {}{more})", shown.join(", "))
+}
+
+fn client(out: &mut dyn Write, report: &Report) -> io::Result<()> {
+    let client = &report.client;
+    let includes = if client.includes_database { ", SQLite's own work included" } else { "" };
+    writeln!(
+        out,
+        "\nclient     {:.0} µs of CPU per order, {:.0} % of this machine, {} MB at its peak{includes}",
+        client.cpu_us_per_order,
+        client.cpu_share * 100.0,
+        client.peak_rss_bytes / 1_000_000,
+    )?;
+    writeln!(out, "repeat     --random-seed {}", report.random_seed)
+}
+
+fn verdict(out: &mut dyn Write, report: &Report) -> io::Result<()> {
+    let orders = text::count(report.deliveries, "order");
+    let error = report.count(Outcome::Error);
+    match report.exit() {
+        Exit::Held => writeln!(out, "no violation in {orders}: a stress run can refute a strategy, never prove it"),
+        Exit::Violation => writeln!(out, "VIOLATION: {} does not keep its stock", report.strategy),
+        Exit::Interrupted => writeln!(out, "interrupted after {orders}: what was started was finished and audited"),
+        _ => match &report.lost_server {
+            Some(reason) => writeln!(out, "could not finish: the server was lost ({reason})"),
+            None if error > 0 => writeln!(out, "could not judge: {} ended in an error", text::count(error, "order")),
+            None => writeln!(out, "could not judge: nothing was decided"),
+        },
+    }
+}
+
+/// The catalogue of strategies: name, safety and one line each.
+///
+/// # Errors
+/// The writer fails.
+pub fn catalogue(out: &mut dyn Write, rows: &[[String; 3]]) -> io::Result<()> {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let (first, second) = (width(0), width(1));
+    for [name, safety, summary] in rows {
+        writeln!(out, "{name:first$}  {safety:second$}  {summary}")?;
+    }
+    Ok(())
+}

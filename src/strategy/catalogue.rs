@@ -1,0 +1,92 @@
+//! The built-in strategies: files compiled into the binary, one line each.
+
+use crate::text;
+use anyhow::{Context, Result, bail};
+use std::path::Path;
+
+macro_rules! built_in {
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, include_str!(concat!("builtin/", $name, ".toml")))),*]
+    };
+}
+
+/// Every built-in strategy, from the naive to the strict: name and text.
+pub const BUILT_IN: &[(&str, &str)] = built_in![
+    "naive",
+    "naive-tx",
+    "unchecked",
+    "unlogged",
+    "unkeyed",
+    "pessimistic",
+    "optimistic",
+    "optimistic-stale",
+    "cas",
+    "cas-in-tx",
+    "atomic",
+    "atomic-returning",
+    "serializable",
+];
+
+/// The strategy of a run that names none.
+pub const DEFAULT: &str = "atomic";
+
+/// The names of all built-in strategies.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    BUILT_IN.iter().map(|(name, _)| *name)
+}
+
+/// Finds a strategy's text: the user's own file if the name looks like a path
+/// (then `true`), else a built-in one.
+pub(super) fn find_text(name_or_path: &str) -> Result<(bool, String)> {
+    let looks_like_path = name_or_path.contains('/') || name_or_path.ends_with(".toml");
+    if looks_like_path {
+        let text = std::fs::read_to_string(Path::new(name_or_path))
+            .with_context(|| format!("cannot read strategy file {name_or_path}"))?;
+        return Ok((true, text));
+    }
+    match BUILT_IN.iter().find(|(name, _)| *name == name_or_path) {
+        Some((_, text)) => Ok((false, (*text).to_owned())),
+        None => {
+            let suggestion = text::did_you_mean(name_or_path, names());
+            bail!(
+                "unknown strategy \"{name_or_path}\"{suggestion} \
+                 (`stockbench strategies` lists them; a file is named by its path, as in ./mine.toml)"
+            )
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::db::Dialect;
+    use crate::strategy::{Strategy, guard};
+
+    #[test]
+    fn every_built_in_strategy_compiles_for_every_dialect_or_says_why_not() {
+        for name in super::names() {
+            let strategy = Strategy::load(name).unwrap();
+            assert!(strategy.file.safety.is_some(), "{name} does not say whether it is safe");
+            assert!(strategy.file.about.len() > 100, "{name} explains itself too briefly");
+            for dialect in Dialect::ALL {
+                let refusal = strategy.file.refused.get(dialect);
+                match strategy.compile(dialect) {
+                    Ok(program) => {
+                        assert!(refusal.is_none(), "{name} on {dialect}");
+                        assert_eq!(guard::foreign_writes(&program), [""; 0], "{name} on {dialect}");
+                    }
+                    Err(error) => assert!(error.to_string().contains(refusal.unwrap()), "{name}: {error}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_file_in_the_folder_is_in_the_catalogue() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/strategy/builtin");
+        for file in std::fs::read_dir(folder).unwrap() {
+            let path = file.unwrap().path();
+            let name = path.file_stem().unwrap().to_str().unwrap();
+            assert!(super::names().any(|known| known == name), "{name} is missing from the catalogue");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Finds which tables a statement would write, so that nothing outside our
+//! own prefix is written unless the user says so.
+
+use super::Program;
+use crate::db::Dialect;
+use crate::db::schema::PREFIX;
+use sqlparser::ast::{FromTable, ObjectName, Statement, TableFactor, TableObject, TableWithJoins, Visit, Visitor};
+use sqlparser::dialect::{MySqlDialect, PostgreSqlDialect, SQLiteDialect};
+use sqlparser::parser::Parser;
+use std::ops::ControlFlow;
+
+/// Everything a program may write outside our own tables, in words: a table's
+/// name, or the place of a statement that could not be judged.
+pub fn foreign_writes(program: &Program) -> Vec<String> {
+    let steps = program.statements().map(|statement| (statement.place.as_str(), statement.sql.as_ref()));
+    let setup = program.setup.iter().map(|sql| ("setup", sql.as_str()));
+    let mut found: Vec<String> =
+        setup.chain(steps).flat_map(|(place, sql)| foreign_writes_of(place, sql, program.dialect)).collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
+fn foreign_writes_of(place: &str, sql: &str, dialect: Dialect) -> Vec<String> {
+    let parsed = match dialect {
+        Dialect::Postgres => Parser::parse_sql(&PostgreSqlDialect {}, sql),
+        Dialect::MySql | Dialect::MariaDb => Parser::parse_sql(&MySqlDialect {}, sql),
+        Dialect::Sqlite => Parser::parse_sql(&SQLiteDialect {}, sql),
+    };
+    let Ok(statements) = parsed else {
+        return vec![format!("{place} (its SQL could not be judged)")];
+    };
+    let mut writes = Writes { place, found: Vec::new() };
+    // The visitor never breaks off.
+    let _: ControlFlow<()> = statements.visit(&mut writes);
+    writes.found
+}
+
+struct Writes<'a> {
+    place: &'a str,
+    found: Vec<String>,
+}
+
+impl Visitor for Writes<'_> {
+    type Break = ();
+
+    fn pre_visit_statement(&mut self, statement: &Statement) -> ControlFlow<()> {
+        match statement {
+            Statement::Query(_)
+            | Statement::Savepoint { .. }
+            | Statement::ReleaseSavepoint { .. }
+            | Statement::Rollback { .. } => {}
+            Statement::Insert(insert) => match &insert.table {
+                TableObject::TableName(name) => self.target(name),
+                _ => self.unknown(),
+            },
+            // MySQL may name several tables here; any of them may be written.
+            Statement::Update(update) => self.targets(std::slice::from_ref(&update.table)),
+            Statement::Delete(delete) => {
+                let (FromTable::WithFromKeyword(tables) | FromTable::WithoutKeyword(tables)) = &delete.from;
+                self.targets(tables);
+            }
+            Statement::CreateTable(create) => self.target(&create.name),
+            Statement::CreateIndex(create) => self.target(&create.table_name),
+            Statement::Drop { names, .. } => names.iter().for_each(|name| self.target(name)),
+            _ => self.unknown(),
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+impl Writes<'_> {
+    fn targets(&mut self, tables: &[TableWithJoins]) {
+        for table in tables {
+            let joined = table.joins.iter().map(|join| &join.relation);
+            for factor in std::iter::once(&table.relation).chain(joined) {
+                if let TableFactor::Table { name, .. } = factor {
+                    self.target(name);
+                }
+            }
+        }
+    }
+
+    fn target(&mut self, name: &ObjectName) {
+        let last = name.0.last().and_then(|part| part.as_ident()).map(|ident| ident.value.to_lowercase());
+        if !last.is_some_and(|last| last.starts_with(PREFIX)) {
+            self.found.push(name.to_string());
+        }
+    }
+
+    fn unknown(&mut self) {
+        self.found.push(format!("{} (not a plain read or write)", self.place));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(dialect: Dialect, sql: &str) -> Vec<String> {
+        foreign_writes_of("step 1", sql, dialect)
+    }
+
+    #[test]
+    fn writes_to_our_own_tables_and_reads_of_any_are_free() {
+        for sql in [
+            "UPDATE stockbench_sku SET stock = stock - $1 WHERE id = $2",
+            "INSERT INTO stockbench_ledger (order_id) SELECT id FROM products",
+            "DELETE FROM stockbench_unit WHERE n = 1",
+            "SELECT * FROM products FOR UPDATE",
+            "WITH s AS (UPDATE stockbench_sku SET stock = 1 RETURNING stock) SELECT stock FROM s",
+            "SAVEPOINT a",
+            "CREATE TABLE stockbench_x (id BIGINT)",
+        ] {
+            assert_eq!(found(Dialect::Postgres, sql), [""; 0], "{sql}");
+        }
+    }
+
+    #[test]
+    fn writes_to_other_tables_are_named() {
+        for (dialect, sql, table) in [
+            (Dialect::Postgres, "UPDATE products SET stock = $1", "products"),
+            (Dialect::Postgres, "WITH s AS (DELETE FROM shop.cart RETURNING 1) SELECT 1", "shop.cart"),
+            (Dialect::MySql, "UPDATE stockbench_sku s JOIN products p ON s.id = p.id SET p.n = 1", "products"),
+            (Dialect::MySql, "INSERT INTO `orders` (id) VALUES (?)", "`orders`"),
+            (Dialect::Sqlite, "DELETE FROM cart", "cart"),
+            (Dialect::Sqlite, "DROP TABLE cart", "cart"),
+        ] {
+            assert_eq!(found(dialect, sql), [table], "{sql}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_judged_is_not_waved_through() {
+        assert_eq!(found(Dialect::MySql, "CALL take_stock(?)").len(), 1);
+        assert_eq!(found(Dialect::Postgres, "SELEC nonsense FORM").len(), 1);
+    }
+}

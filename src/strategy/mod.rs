@@ -1,0 +1,59 @@
+//! Strategies: ways to deduct stock, written as data.
+//!
+//! In reading order: [`file`] is what a strategy file may say, [`program`] is
+//! that file checked and compiled for one dialect, [`interpret`] is the one
+//! step function that every caller drives, [`catalogue`] holds the built-in
+//! files, [`guard`] finds the tables a program writes, [`show`] prints them.
+//!
+//! Architecture invariant: nothing in here does I/O or knows a driver, and no
+//! strategy's name appears in Rust outside the catalogue and tests.
+
+pub mod catalogue;
+pub mod file;
+pub mod guard;
+pub mod interpret;
+pub mod program;
+pub mod show;
+mod sql;
+
+pub use file::{Safety, StrategyFile};
+pub use interpret::{Action, Machine};
+pub use program::Program;
+
+use crate::db::Dialect;
+use anyhow::Result;
+
+/// A strategy as chosen by the user: its name and the file behind it.
+#[derive(Debug, Clone)]
+pub struct Strategy {
+    /// A catalogue name, or the path of the user's own file.
+    pub name: String,
+    /// Whether the text is the user's own rather than one of ours.
+    pub own: bool,
+    /// The file's text, as `strategies show` prints it.
+    pub text: String,
+    /// The parsed text.
+    pub file: StrategyFile,
+}
+
+impl Strategy {
+    /// Finds a built-in strategy by name, or reads the file that a path names.
+    ///
+    /// # Errors
+    /// An unknown name (the nearest is named), an unreadable file, or a file
+    /// that breaks the format.
+    pub fn load(name_or_path: &str) -> Result<Self> {
+        let (own, text) = catalogue::find_text(name_or_path)?;
+        let file = StrategyFile::parse(name_or_path, &text)?;
+        let name = name_or_path.to_owned();
+        Ok(Self { name, own, text, file })
+    }
+
+    /// The program this strategy sends to a database of the given dialect.
+    ///
+    /// # Errors
+    /// The dialect cannot express the strategy, or the file is inconsistent.
+    pub fn compile(&self, dialect: Dialect) -> Result<Program> {
+        Program::compile(&self.name, &self.file, dialect)
+    }
+}

@@ -1,0 +1,38 @@
+//! What is ordered: seeded and pure, so that a run can be repeated and its
+//! orders told again without having been kept.
+//!
+//! [`skew`] chooses SKUs, [`orders`] makes the n-th order, [`replay`] reads
+//! orders from a file. No I/O but the reading of that file.
+
+pub mod orders;
+pub mod replay;
+pub mod skew;
+
+pub use orders::{Generated, OrderSource, Span};
+pub use replay::Replay;
+pub use skew::Distribution;
+
+/// One purchase: all of its lines or none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// Its id, the same for every delivery of it.
+    pub id: i64,
+    /// What is wanted, at least one line.
+    pub lines: Vec<Line>,
+}
+
+/// One SKU of an order and how many units of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Line {
+    /// Which SKU.
+    pub sku_id: i64,
+    /// Units, at least one.
+    pub quantity: i64,
+}
+
+impl Order {
+    /// Units over all lines.
+    pub fn units(&self) -> i64 {
+        self.lines.iter().map(|line| line.quantity).sum()
+    }
+}
