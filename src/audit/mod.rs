@@ -103,7 +103,7 @@ impl AuditReport {
     /// Adds what only the run itself can know: orders that were refused in
     /// vain because every retry repeated values that had just been refused.
     pub fn add_futile_retries(&mut self, figures: &Figures) {
-        if figures.futile_orders == 0 || self.units.in_stock <= 0 {
+        if figures.futile_orders == 0 {
             return;
         }
         let orders = text::count(figures.futile_orders, "order");
@@ -116,8 +116,8 @@ impl AuditReport {
             )
         } else {
             format!(
-                "{orders} ended as conflict although stock was there: all {} of them repeated the very values \
-                 that had just been refused, because the retry does not read again",
+                "{orders} ended as conflict without a chance: each of their {} repeated the very values that \
+                 had just been refused, because the retry does not read again",
                 text::count(figures.futile_retries, "retry").replace("retrys", "retries")
             )
         };

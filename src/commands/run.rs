@@ -4,7 +4,7 @@ use super::open::{Opened, open};
 use crate::audit::{self, AuditReport, ClientWitness, Source};
 use crate::cli::{Output, RunArgs};
 use crate::db::schema::{self, RunRow};
-use crate::db::{Database, Dialect, Session, SessionSettings};
+use crate::db::{Database, Dialect, Session, SessionSettings, Shape};
 use crate::engine::history::HistoryWriter;
 use crate::engine::retry::RetryPolicy;
 use crate::engine::stop::Stop;
@@ -14,6 +14,7 @@ use crate::report::model::{Config, CostMeter, Parts as ReportParts, reached_its_
 use crate::report::progress::Progress;
 use crate::report::{Report, terminal};
 use crate::scenario::{self, Plan};
+use crate::strategy::program::Slot;
 use crate::strategy::{Program, guard};
 use crate::text;
 use crate::workload::orders::OrderStream;
@@ -229,20 +230,29 @@ async fn seed(plan: &Plan, program: &Program, database: &Database, control: &mut
 /// Lets the database check every statement before any load is put on it.
 async fn verify(program: &mut Program, control: &mut dyn Session) -> Result<()> {
     let name = program.name.clone();
+    let mut text_slots = Vec::new();
     for statement in program.statements_mut() {
+        let is_text = |(position, slot): (usize, &Slot)| text_slots.contains(slot).then_some(position);
+        statement.text_binds = statement.binds.iter().enumerate().filter_map(is_text).collect();
         let place = format!("{name}: {}", statement.place);
         let shape = control.prepare(statement).await.map_err(|error| usage(format!("{place}: {error}")))?;
-        for column in &statement.columns {
-            if !shape.columns.contains(column) {
-                let suggestion = text::did_you_mean(column, shape.columns.iter().map(String::as_str));
-                let returned: Vec<&str> = shape.columns.iter().map(String::as_str).collect();
-                let returned = if returned.is_empty() { "no columns".to_owned() } else { text::backquoted(&returned) };
-                return Err(usage(format!("{place}: yields `{column}`{suggestion}, but returns {returned}")));
+        for (column, slot) in statement.columns.iter().zip(&statement.yields) {
+            match shape.columns.iter().find(|shape| shape.name == *column) {
+                Some(shape) if shape.is_text => text_slots.push(*slot),
+                Some(_) => {}
+                None => return Err(usage(format!("{place}: {}", not_returned(column, &shape)))),
             }
         }
         statement.returns_rows = Some(!shape.columns.is_empty());
     }
     Ok(())
+}
+
+fn not_returned(column: &str, shape: &Shape) -> String {
+    let names: Vec<&str> = shape.columns.iter().map(|shape| shape.name.as_str()).collect();
+    let suggestion = text::did_you_mean(column, names.iter().copied());
+    let returned = if names.is_empty() { "no columns".to_owned() } else { text::backquoted(&names) };
+    format!("yields `{column}`{suggestion}, but returns {returned}")
 }
 
 async fn register(control: &mut dyn Session, program: &Program, dialect: Dialect) -> Result<RunRow> {

@@ -211,8 +211,17 @@ pub struct DbError {
 /// What a prepared statement looks like to the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shape {
-    /// The names of the columns it returns; empty for a plain write.
-    pub columns: Vec<String>,
+    /// The columns it returns; empty for a plain write.
+    pub columns: Vec<ColumnShape>,
+}
+
+/// A column of a prepared statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ColumnShape {
+    /// Its name.
+    pub name: String,
+    /// Whether its values are text rather than whole numbers.
+    pub is_text: bool,
 }
 
 /// What takes a query's rows, one at a time.

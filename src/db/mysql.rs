@@ -3,6 +3,7 @@
 use super::database::{DatabaseInfo, SessionSettings};
 use super::url::DatabaseUrl;
 use super::{DbError, Dialect, Session, Value, classify::classify, first_row};
+use crate::strategy::program::Statement;
 use anyhow::{Context, Result};
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlRow};
 use sqlx::{Column, ConnectOptions, Connection, Row, TypeInfo, ValueRef};
@@ -14,7 +15,7 @@ pub(super) struct MySqlSession {
     pub(super) connection: MySqlConnection,
 }
 
-super::session::implement_session!(MySqlSession, decode);
+super::session::implement_session!(MySqlSession, decode, bind_types);
 
 /// The driver would otherwise change `sql_mode` and the time zone, and with
 /// them what the user's own SQL means.
@@ -114,4 +115,9 @@ fn decode(row: &MySqlRow, index: usize) -> Result<Value, sqlx::Error> {
             return Err(sqlx::Error::Decode(format!("column {column} is {other}: cast it to SIGNED or CHAR").into()));
         }
     })
+}
+
+/// MySQL takes each bind's type as it comes.
+fn bind_types(_: &Statement) -> Vec<sqlx::mysql::MySqlTypeInfo> {
+    Vec::new()
 }

@@ -3,8 +3,9 @@
 use super::database::{DatabaseInfo, SessionSettings};
 use super::url::DatabaseUrl;
 use super::{DbError, Dialect, Session, Value, classify::classify, first_row};
+use crate::strategy::program::Statement;
 use anyhow::{Context, Result};
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow, PgTypeInfo};
 use sqlx::{Column, ConnectOptions, Connection, Row, TypeInfo, ValueRef};
 use std::str::FromStr;
 
@@ -13,7 +14,7 @@ pub(super) struct PostgresSession {
     pub(super) connection: PgConnection,
 }
 
-super::session::implement_session!(PostgresSession, decode);
+super::session::implement_session!(PostgresSession, decode, bind_types);
 
 fn options(url: &DatabaseUrl) -> Result<PgConnectOptions, sqlx::Error> {
     let options = PgConnectOptions::from_str(url.secret())?;
@@ -93,4 +94,14 @@ fn decode(row: &PgRow, index: usize) -> Result<Value, sqlx::Error> {
             return Err(sqlx::Error::Decode(format!("column {column} is {other}: cast it to BIGINT or TEXT").into()));
         }
     })
+}
+
+/// PostgreSQL resolves operators by the types of the binds, which are said
+/// when the statement is prepared: numbers are always BIGINT.
+fn bind_types(statement: &Statement) -> Vec<PgTypeInfo> {
+    let type_of = |position: usize| {
+        let is_text = statement.text_binds.contains(&position);
+        if is_text { <String as sqlx::Type<sqlx::Postgres>>::type_info() } else { <i64 as sqlx::Type<sqlx::Postgres>>::type_info() }
+    };
+    (0..statement.binds.len()).map(type_of).collect()
 }

@@ -238,6 +238,7 @@ fn admin_statement(dialect: Dialect, head: &str, binds: usize, tail: &str) -> St
         yields: Vec::new(),
         columns: Vec::new(),
         returns_rows: Some(false),
+        text_binds: Vec::new(),
     }
 }
 

@@ -3,9 +3,15 @@
 //! sqlx's connection types share no object-safe trait, so the body is a macro;
 //! what differs (options, settings, decoding) lives with each backend.
 
+/// Whether a column of this type yields text.
+pub(super) fn is_text(type_info: &impl sqlx::TypeInfo) -> bool {
+    let name = type_info.name();
+    !(name.contains("INT") || name.starts_with("BOOL"))
+}
+
 /// Implements `Session` for a struct with a sqlx `connection`.
 macro_rules! implement_session {
-    ($session:ty, $decode:path) => {
+    ($session:ty, $decode:path, $bind_types:path) => {
         #[async_trait::async_trait]
         impl $crate::db::Session for $session {
             async fn prepare(
@@ -14,10 +20,13 @@ macro_rules! implement_session {
             ) -> Result<$crate::db::Shape, $crate::db::DbError> {
                 use sqlx::{Executor, SqlSafeStr, Statement as _};
                 let sql = sqlx::AssertSqlSafe(std::sync::Arc::clone(&statement.sql)).into_sql_str();
-                match self.connection.prepare(sql).await {
+                match self.connection.prepare_with(sql, &$bind_types(statement)).await {
                     Ok(prepared) => {
-                        let columns = prepared.columns().iter().map(|column| column.name().to_owned()).collect();
-                        Ok($crate::db::Shape { columns })
+                        let column = |column: &_| $crate::db::ColumnShape {
+                            name: sqlx::Column::name(column).to_owned(),
+                            is_text: $crate::db::session::is_text(sqlx::Column::type_info(column)),
+                        };
+                        Ok($crate::db::Shape { columns: prepared.columns().iter().map(column).collect() })
                     }
                     Err(error) => match $crate::db::classify::classify(&error) {
                         // MySQL cannot prepare SAVEPOINT and its like; without

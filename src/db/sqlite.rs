@@ -3,6 +3,7 @@
 use super::database::{DatabaseInfo, SessionSettings};
 use super::url::DatabaseUrl;
 use super::{DbError, Dialect, Session, Value, classify::classify, first_row};
+use crate::strategy::program::Statement;
 use anyhow::{Context, Result};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous};
 use sqlx::{Column, ConnectOptions, Connection, Row, TypeInfo, ValueRef};
@@ -20,7 +21,7 @@ pub(super) struct SqliteSession {
     pub(super) connection: SqliteConnection,
 }
 
-super::session::implement_session!(SqliteSession, decode);
+super::session::implement_session!(SqliteSession, decode, bind_types);
 
 pub(super) async fn open(url: &DatabaseUrl, settings: &SessionSettings) -> Result<SqliteSession, DbError> {
     let opening = async {
@@ -84,4 +85,9 @@ fn decode(row: &SqliteRow, index: usize) -> Result<Value, sqlx::Error> {
             return Err(sqlx::Error::Decode(format!("column {column} is {other}: cast it to INTEGER or TEXT").into()));
         }
     })
+}
+
+/// SQLite takes each bind's type as it comes.
+fn bind_types(_: &Statement) -> Vec<sqlx::sqlite::SqliteTypeInfo> {
+    Vec::new()
 }

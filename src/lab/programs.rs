@@ -69,7 +69,7 @@ fn search(kind: LabKind) -> Search {
             initialise: Some("mariadb-install-db"),
             folders: &["/usr/sbin", "/usr/libexec", "/opt/homebrew/opt/mariadb/bin"],
             users: &["mysql", "nobody"],
-            package: "apt-get install mariadb-server-core",
+            package: "apt-get install mariadb-server-core mariadb-client-core",
         },
         LabKind::Redis => Search {
             variable: "STOCKBENCH_REDIS_SERVER",
@@ -150,7 +150,7 @@ fn with_initialise(kind: LabKind, search: &Search, server: &Path) -> Option<(Pat
         }
         return Some((server.to_owned(), None));
     }
-    let Some(name) = search.initialise else { return Some((real, None)) };
+    let Some(name) = search.initialise else { return Some((server.to_owned(), None)) };
     let beside = [server.parent(), real.parent()];
     let on_path = env::var_os("PATH").unwrap_or_default();
     let elsewhere: Vec<PathBuf> = env::split_paths(&on_path).chain([PathBuf::from("/usr/bin")]).collect();
@@ -159,7 +159,7 @@ fn with_initialise(kind: LabKind, search: &Search, server: &Path) -> Option<(Pat
     let folders: Vec<PathBuf> =
         if kind == LabKind::Postgres { folders.collect() } else { folders.chain(elsewhere).collect() };
     let initialise = folders.iter().map(|folder| folder.join(name)).find(|file| file.is_file())?;
-    Some((real, Some(initialise)))
+    Some((server.to_owned(), Some(initialise)))
 }
 
 impl Owner {

@@ -72,8 +72,8 @@ impl Default for Retry {
     fn default() -> Self {
         Self {
             tries: 0,
-            delay: (Duration::from_millis(1), Duration::from_millis(50)),
-            within: Duration::from_secs(60),
+            delay: (Duration::from_millis(1), Duration::from_millis(500)),
+            within: Duration::from_secs(120),
         }
     }
 }

@@ -10,9 +10,9 @@ use crate::db::{DbError, ErrorClass, Reply, Value};
 use crate::outcome::Outcome;
 use crate::workload::Order;
 
-/// A backward jump inside a transaction that meets the same refused values
-/// this often in a row will not converge: its snapshot cannot change.
-pub const FUTILE_JUMPS_MAX: u32 = 10;
+/// A loop inside a transaction that has the same values refused this often in
+/// a row will not converge: its snapshot cannot change.
+pub const SAME_VALUES_MAX: u32 = 10;
 
 /// Backward jumps in one attempt, however much the values change.
 pub const JUMPS_MAX: u32 = 1_000;
@@ -79,7 +79,8 @@ pub struct Machine<'p> {
     kept_per_line: Vec<Value>,
     bound: Vec<Value>,
     jumps: u32,
-    futile_jumps: u32,
+    same_values: u32,
+    reads: u32,
     last_refused: Option<Refused>,
     futile: bool,
     futile_retries: u32,
@@ -87,11 +88,12 @@ pub struct Machine<'p> {
 }
 
 /// A statement that matched no row, with the values it was sent with.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 struct Refused {
     transaction: usize,
     step: usize,
     binds: Vec<Value>,
+    reads: u32,
 }
 
 impl<'p> Machine<'p> {
@@ -110,7 +112,8 @@ impl<'p> Machine<'p> {
             kept_per_line: vec![Value::Null; program.slots.line * order.lines.len()],
             bound: Vec::new(),
             jumps: 0,
-            futile_jumps: 0,
+            same_values: 0,
+            reads: 0,
             last_refused: None,
             futile: false,
             futile_retries: 0,
@@ -181,7 +184,7 @@ impl<'p> Machine<'p> {
             self.futile_retries += 1;
         }
         self.jumps = 0;
-        self.futile_jumps = 0;
+        self.same_values = 0;
         self.enter(self.tx().restart);
     }
 
@@ -198,7 +201,8 @@ impl<'p> Machine<'p> {
         self.stuck
     }
 
-    /// How many attempts repeated the very values that had just been refused.
+    /// How many attempts repeated the very values that had just been refused,
+    /// without reading anything in between.
     pub fn futile_retries(&self) -> u32 {
         self.futile_retries
     }
@@ -265,6 +269,7 @@ impl<'p> Machine<'p> {
 
     fn matched(&mut self, reply: Reply) {
         let step = self.current();
+        self.reads += u32::from(!step.statement.yields.is_empty());
         for (slot, value) in step.statement.yields.iter().zip(reply.values) {
             self.keep(*slot, value);
         }
@@ -301,8 +306,7 @@ impl<'p> Machine<'p> {
             return;
         }
         self.jumps += 1;
-        self.futile_jumps = if self.futile { self.futile_jumps + 1 } else { 0 };
-        self.stuck = if self.futile_jumps >= FUTILE_JUMPS_MAX {
+        self.stuck = if self.same_values >= SAME_VALUES_MAX {
             Some(Stuck::SameValues)
         } else if self.jumps >= JUMPS_MAX {
             Some(Stuck::TooManyJumps)
@@ -315,17 +319,29 @@ impl<'p> Machine<'p> {
         }
     }
 
-    /// Remembers the values that were refused, and whether they are the very
-    /// values that were refused before: then nothing was read anew in between.
+    /// Remembers the values that were refused. The very same values again mean
+    /// a loop that makes no progress; if nothing was even read in between, the
+    /// attempt could not have succeeded. Only values that were read count: a
+    /// lock that is asked for again may well be free by then.
     fn note_refused(&mut self) {
-        let binds = self.current().statement.binds.iter().map(|slot| self.value(*slot)).collect();
-        let refused = Refused { transaction: self.transaction, step: self.step, binds };
-        self.futile = self.last_refused.as_ref() == Some(&refused);
+        let statement = &self.current().statement;
+        let depends_on_a_read = statement.binds.iter().any(|slot| matches!(slot, Slot::Order(_) | Slot::PerLine(_)));
+        if !depends_on_a_read {
+            return self.forget_refused();
+        }
+        let binds = statement.binds.iter().map(|slot| self.value(*slot)).collect();
+        let refused = Refused { transaction: self.transaction, step: self.step, binds, reads: self.reads };
+        let last = self.last_refused.as_ref().filter(|last| {
+            (last.transaction, last.step) == (refused.transaction, refused.step) && last.binds == refused.binds
+        });
+        self.futile = last.is_some_and(|last| last.reads == refused.reads);
+        self.same_values = if last.is_some() { self.same_values + 1 } else { 0 };
         self.last_refused = Some(refused);
     }
 
     fn forget_refused(&mut self) {
         self.futile = false;
+        self.same_values = 0;
         self.last_refused = None;
     }
 

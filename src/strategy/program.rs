@@ -116,6 +116,9 @@ pub struct Statement {
     pub columns: Vec<String>,
     /// Whether it answers with rows; `None` until a database has said so.
     pub returns_rows: Option<bool>,
+    /// Which of the binds are text, by position; the others are numbers.
+    /// Yielded text is known once a database has named its columns' types.
+    pub text_binds: Vec<usize>,
 }
 
 /// Where a value comes from or goes to.
@@ -310,6 +313,7 @@ impl<'f> Compiler<'f> {
                 yields: yields?,
                 columns: text.yields.clone(),
                 returns_rows: None,
+                text_binds: Vec::new(),
             },
         })
     }
