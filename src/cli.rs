@@ -24,26 +24,36 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Seed, fire concurrent orders with a strategy, audit, report
-    #[command(after_help = "Example: sell 1,000 units of one SKU to 5,000 orders of 500 clients on a throwaway\n\
+    #[command(
+        allow_negative_numbers = true,
+        after_help = "Example: sell 1,000 units of one SKU to 5,000 orders of 500 clients on a throwaway\n\
         PostgreSQL, and see whether every unit is accounted for:\n\n  \
-        stockbench run -s optimistic --lab postgres -c 500 --skus 1 --stock 1000 --orders 5000")]
+        stockbench run -s optimistic --lab postgres -c 500 --skus 1 --stock 1000 --orders 5000"
+    )]
     Run(Box<RunArgs>),
     /// Replace the stock and its ledger in stockbench's own tables
-    #[command(after_help = "Example:\n\n  stockbench seed --skus 1000000 --stock 50 --database-url postgres://me@localhost/shop")]
+    #[command(
+        allow_negative_numbers = true,
+        after_help = "Example:\n\n  stockbench seed --skus 1000000 --stock 50 --database-url postgres://me@localhost/shop"
+    )]
     Seed(SeedArgs),
     /// Check the stock against its ledger and the clients' answers, read-only
     #[command(after_help = "Example: run with a history file, and judge it again later:\n\n  \
         stockbench run -s naive --history answers.csv\n  stockbench audit --history answers.csv")]
     Audit(AuditArgs),
     /// List the strategies, or show one as a file or as SQL
-    #[command(after_help = "Example: the SQL that `cas` sends to MySQL, and a file to start your own from:\n\n  \
-        stockbench strategies show cas --dialect mysql\n  stockbench strategies show cas > mine.toml")]
+    #[command(
+        after_help = "Example: the SQL that `cas` sends to MySQL, and a file to start your own from:\n\n  \
+        stockbench strategies show cas --dialect mysql\n  stockbench strategies show cas > mine.toml"
+    )]
     Strategies(StrategiesArgs),
     /// List the scenarios that come with stockbench
     #[command(after_help = "Example:\n\n  stockbench scenarios\n  stockbench run --scenario flash-sale")]
     Scenarios,
     /// Start a private, throwaway database server and keep it until Ctrl-C
-    #[command(after_help = "Example: in one terminal, then use the URL it prints in another:\n\n  stockbench lab postgres")]
+    #[command(
+        after_help = "Example: in one terminal, then use the URL it prints in another:\n\n  stockbench lab postgres"
+    )]
     Lab(LabArgs),
     /// Drop stockbench's own tables and nothing else
     #[command(after_help = "Example:\n\n  stockbench clean --database-url mysql://me@localhost/shop")]
@@ -316,7 +326,9 @@ mod as_text {
         }
     }
 
-    pub(super) fn deserialize<'de, T: FromText, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    pub(super) fn deserialize<'de, T: FromText, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<T>, D::Error> {
         let text = String::deserialize(deserializer)?;
         T::from_text(&text).map(Some).map_err(|error| D::Error::custom(format!("`{text}`: {error}")))
     }

@@ -22,6 +22,7 @@ pub enum Exit {
 impl Exit {
     /// The one that speaks first when several apply: 3 beats 130 beats 1
     /// beats 4.
+    #[must_use]
     pub fn worst(self, other: Self) -> Self {
         let rank = |exit| match exit {
             Self::Held => 0,

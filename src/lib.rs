@@ -8,6 +8,9 @@
 //! command line ([`cli`], [`commands`]), scenarios ([`scenario`]) and
 //! throwaway servers ([`lab`]). ARCHITECTURE.md is the longer map.
 
+// Tests may unwrap; what ships says what it expects.
+#![warn(clippy::unwrap_used)]
+
 pub mod audit;
 pub mod cli;
 pub mod commands;
@@ -18,6 +21,7 @@ pub mod lab;
 pub mod outcome;
 pub mod report;
 pub mod scenario;
+mod shipped;
 pub mod strategy;
 mod text;
 pub mod workload;

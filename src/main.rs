@@ -1,21 +1,28 @@
 //! Parse, run, exit code.
 
+// Tests may unwrap; what ships says what it expects.
+#![warn(clippy::unwrap_used)]
+
 use anyhow::Error;
 use clap::Parser;
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 use stockbench::cli::Cli;
 use stockbench::commands;
-use stockbench::exit::{Exit, UsageError};
+use stockbench::exit::{Exit, UsageError, usage};
 
 fn main() -> ExitCode {
     // A missing .env is the usual case; a broken one is told below.
     let dotenv = dotenvy::dotenv();
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() => return fail(&usage(one_line(&error))).into(),
+        Err(help) => help.exit(),
+    };
     if let Err(error) = dotenv
         && !error.not_found()
     {
-        return fail(&stockbench::exit::usage(format!(".env: {error}"))).into();
+        return fail(&usage(format!(".env: {error}"))).into();
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -23,6 +30,15 @@ fn main() -> ExitCode {
     };
     let ended = runtime.block_on(commands::dispatch(cli));
     ended.unwrap_or_else(|error| fail(&error)).into()
+}
+
+/// What clap says of a bad command line, without its paragraphs.
+fn one_line(error: &clap::Error) -> String {
+    let rendered = error.render().to_string();
+    let lines = rendered.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
+    let said: Vec<&str> =
+        lines.filter(|line| !line.is_empty() && !line.starts_with("For more information")).collect();
+    said.join("; ").trim_start_matches("error: ").to_owned()
 }
 
 /// One line on standard error, and the exit code that goes with it.

@@ -60,10 +60,7 @@ impl Outcome {
 
     /// Whether a program can state it as the shop's answer.
     pub const fn is_answer(self) -> bool {
-        matches!(
-            self,
-            Self::Deducted | Self::SoldOut | Self::Duplicate | Self::Released | Self::Compensated
-        )
+        matches!(self, Self::Deducted | Self::SoldOut | Self::Duplicate | Self::Released | Self::Compensated)
     }
 
     /// The outcomes that a program can state.

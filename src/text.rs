@@ -47,7 +47,8 @@ fn with_suggestion(message: &str) -> String {
         (Some((what, _)), Some((word, known))) if message.starts_with("unknown") => {
             let suggestion = did_you_mean(word, known.iter().copied());
             let known = backquoted(known);
-            let what = what.replace("unknown field", "unknown key").replace("unknown variant", "unknown value");
+            let what =
+                what.replace("unknown field", "unknown key").replace("unknown variant", "unknown value");
             format!("{what}{suggestion} (known: {known})")
         }
         _ => message,

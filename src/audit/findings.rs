@@ -170,16 +170,22 @@ fn order_message(kind: FindingKind, sku_id: i64, finding: &OrderFinding) -> Stri
     let units = text::count(finding.units, "unit");
     match kind {
         FindingKind::DuplicateEntry => {
-            format!("SKU {sku_id}: {orders} with more than one entry of the same kind: {units} deducted again")
+            format!(
+                "SKU {sku_id}: {orders} with more than one entry of the same kind: {units} deducted again"
+            )
         }
         FindingKind::HalfOrder => {
-            format!("SKU {sku_id}: {orders} sold in part: {units} of this SKU are missing from an order whose other lines were sold")
+            format!(
+                "SKU {sku_id}: {orders} sold in part: {units} of this SKU are missing from an order whose other lines were sold"
+            )
         }
         FindingKind::WrongQuantity => {
             format!("SKU {sku_id}: {orders} whose entries differ from what was ordered, by {units}")
         }
         FindingKind::LostSale => {
-            format!("SKU {sku_id}: {orders} told \"deducted\" and not in the ledger: {units} sold without an entry")
+            format!(
+                "SKU {sku_id}: {orders} told \"deducted\" and not in the ledger: {units} sold without an entry"
+            )
         }
         FindingKind::RefusedButSold => {
             format!("SKU {sku_id}: {orders} refused to the client and sold in the ledger: {units}")
@@ -191,10 +197,14 @@ fn order_message(kind: FindingKind, sku_id: i64, finding: &OrderFinding) -> Stri
             format!("SKU {sku_id}: {orders} recorded as rejected and moving stock all the same: {units}")
         }
         FindingKind::DuplicateWithoutEntry => {
-            format!("SKU {sku_id}: {orders} answered as decided before, and the ledger has no decision ({units})")
+            format!(
+                "SKU {sku_id}: {orders} answered as decided before, and the ledger has no decision ({units})"
+            )
         }
         FindingKind::Undersold => {
-            format!("SKU {sku_id}: {orders} refused as sold out while enough was in stock all the time: {units}")
+            format!(
+                "SKU {sku_id}: {orders} refused as sold out while enough was in stock all the time: {units}"
+            )
         }
         _ => format!("SKU {sku_id}: {orders}, {units}"),
     }

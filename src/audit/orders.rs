@@ -213,7 +213,8 @@ mod tests {
     }
 
     fn told(id: i64, lines: &[(i64, i64)], outcome: Outcome) -> ToldOrder {
-        let lines = lines.iter().map(|(sku_id, quantity)| Line { sku_id: *sku_id, quantity: *quantity }).collect();
+        let lines =
+            lines.iter().map(|(sku_id, quantity)| Line { sku_id: *sku_id, quantity: *quantity }).collect();
         ToldOrder { order: Order { id, lines }, answers: Answers::of(outcome) }
     }
 

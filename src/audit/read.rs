@@ -134,7 +134,10 @@ async fn compare_orders(
         both.entry(entry(row)?, orders, findings);
         Ok(())
     };
-    session.for_each_row(&sql, &mut judge).await.with_context(|| format!("cannot read {}", source.ledger_table))?;
+    session
+        .for_each_row(&sql, &mut judge)
+        .await
+        .with_context(|| format!("cannot read {}", source.ledger_table))?;
     both.finish(orders, findings);
     Ok(())
 }
@@ -169,7 +172,8 @@ async fn compare_skus(
     let mut stock: HashMap<i64, i64> = HashMap::new();
     let stock_sql = format!("SELECT sku_id, stock FROM ({}) AS stock_now", source.stock_query);
     let mut keep = |row: &[Value]| {
-        let number = |value: &Value| value.as_int().context("the stock query must give sku_id and stock as numbers");
+        let number =
+            |value: &Value| value.as_int().context("the stock query must give sku_id and stock as numbers");
         stock.insert(number(&row[0])?, number(&row[1])?);
         Ok(())
     };
@@ -202,7 +206,10 @@ async fn compare_skus(
         }
         Ok(())
     };
-    session.for_each_row(&sql, &mut judge).await.with_context(|| format!("cannot read {}", source.ledger_table))?;
+    session
+        .for_each_row(&sql, &mut judge)
+        .await
+        .with_context(|| format!("cannot read {}", source.ledger_table))?;
     if let Some(done) = current {
         finish(done, &mut totals);
     }

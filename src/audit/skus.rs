@@ -91,7 +91,12 @@ impl SkuAudit {
         };
         let units = |units: i64| text::count(units.unsigned_abs(), "unit");
         let Some(stock) = self.stock else {
-            report(FindingKind::UnknownSku, self.sum, Vec::new(), format!("SKU {sku_id} is in the ledger and has no stock row"));
+            report(
+                FindingKind::UnknownSku,
+                self.sum,
+                Vec::new(),
+                format!("SKU {sku_id} is in the ledger and has no stock row"),
+            );
             return SkuTotals { existed: self.existed, sold: self.sold, ..SkuTotals::default() };
         };
         let taken = self.sold + told_not_in_ledger;
@@ -146,7 +151,12 @@ impl SkuAudit {
             report(FindingKind::MissingEntry, totals.missing_entry, Vec::new(), message);
         }
         if breaks.count > 0 {
-            report(FindingKind::BalanceChain, 0, breaks.orders.clone(), format!("SKU {sku_id}: {}", breaks.sentence()));
+            report(
+                FindingKind::BalanceChain,
+                0,
+                breaks.orders.clone(),
+                format!("SKU {sku_id}: {}", breaks.sentence()),
+            );
         }
         totals
     }
@@ -227,10 +237,14 @@ impl Breaks {
         let broken = text::count(self.count, "balance");
         match (self.first, self.orders.as_slice()) {
             (Some(first), [one, other]) => {
-                format!("the chain breaks at {broken}, first at {first}, from which orders {one} and {other} both continue")
+                format!(
+                    "the chain breaks at {broken}, first at {first}, from which orders {one} and {other} both continue"
+                )
             }
             (Some(first), [one]) => {
-                format!("the chain breaks at {broken}: order {one} continues from {first}, which no entry leads to")
+                format!(
+                    "the chain breaks at {broken}: order {one} continues from {first}, which no entry leads to"
+                )
             }
             _ => format!("the chain breaks at {broken}"),
         }
@@ -242,7 +256,12 @@ mod tests {
     use super::*;
 
     /// Entries of SKU 1: (order, delta, balance), an opening balance first.
-    fn judge(stock: i64, opening: i64, sales: &[(i64, i64, i64)], told: i64) -> (Vec<FindingKind>, SkuTotals) {
+    fn judge(
+        stock: i64,
+        opening: i64,
+        sales: &[(i64, i64, i64)],
+        told: i64,
+    ) -> (Vec<FindingKind>, SkuTotals) {
         let mut audit = SkuAudit::new(1, Some(stock));
         let entry = |order_id, kind: &str, delta, balance| Entry {
             order_id,
@@ -266,7 +285,10 @@ mod tests {
     fn a_sound_sku_has_no_findings_in_whatever_order_entries_were_written() {
         let (kinds, totals) = judge(6, 10, &[(2, -3, 6), (1, -1, 9)], 0);
         assert_eq!(kinds, []);
-        assert_eq!(totals, SkuTotals { existed: 10, sold: 4, stock: 6, lowest: Some(6), ..SkuTotals::default() });
+        assert_eq!(
+            totals,
+            SkuTotals { existed: 10, sold: 4, stock: 6, lowest: Some(6), ..SkuTotals::default() }
+        );
     }
 
     #[test]
@@ -313,7 +335,15 @@ mod tests {
     fn a_sku_without_a_stock_row_is_found() {
         let mut audit = SkuAudit::new(1, None);
         let kind = "sale".to_owned();
-        audit.entry(&Entry { order_id: 1, sku_id: 1, kind, rejected: false, delta: -1, balance: None, run_id: 1 });
+        audit.entry(&Entry {
+            order_id: 1,
+            sku_id: 1,
+            kind,
+            rejected: false,
+            delta: -1,
+            balance: None,
+            run_id: 1,
+        });
         let mut findings = Collector::new(false);
         audit.finish(0, &mut findings);
         assert_eq!(findings.finish().1[0].kind, FindingKind::UnknownSku);

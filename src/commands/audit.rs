@@ -38,7 +38,9 @@ pub(super) async fn audit(args: AuditArgs) -> Result<Exit> {
     let (witness, told) = match history {
         None => (ClientWitness::Missing, Vec::new()),
         Some(history) => {
-            let is_latest = latest.as_ref().is_some_and(|run| run.id == history.run_id && run.started_ms == history.started_ms);
+            let is_latest = latest
+                .as_ref()
+                .is_some_and(|run| run.id == history.run_id && run.started_ms == history.started_ms);
             if !is_latest {
                 bail!(
                     "the history file is of run {}, which is not the latest run on {}: its answers cannot be compared",
@@ -64,7 +66,12 @@ pub(super) async fn audit(args: AuditArgs) -> Result<Exit> {
         }
         Output::Json => {
             let passed = verdict.passed;
-            let output = AuditOutput { schema_version: crate::report::model::SCHEMA_VERSION, database: &database.info, audit: &verdict, passed };
+            let output = AuditOutput {
+                schema_version: crate::report::model::SCHEMA_VERSION,
+                database: &database.info,
+                audit: &verdict,
+                passed,
+            };
             serde_json::to_writer_pretty(&mut out, &output)?;
             writeln!(out)?;
         }

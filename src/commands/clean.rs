@@ -16,7 +16,11 @@ pub(super) async fn clean(args: CleanArgs) -> Result<Exit> {
     let cleaned = schema::clean(&opened.database).await;
     lock.release().await;
     let tables = cleaned.with_context(|| format!("cannot clean {}", opened.database.url()))?;
-    let dropped = if tables.is_empty() { "nothing was there".to_owned() } else { format!("dropped {}", tables.join(", ")) };
+    let dropped = if tables.is_empty() {
+        "nothing was there".to_owned()
+    } else {
+        format!("dropped {}", tables.join(", "))
+    };
     writeln!(out, "{dropped}")?;
     Ok(Exit::Held)
 }

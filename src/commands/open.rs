@@ -17,9 +17,15 @@ pub(super) struct Opened {
 /// Connects to the database that the flags, the environment or the embedded
 /// default name. `may_create` is false where a missing SQLite file is an error
 /// rather than a new database.
-pub(super) async fn open(args: &DatabaseArgs, settings: &SessionSettings, may_create: bool) -> Result<Opened> {
+pub(super) async fn open(
+    args: &DatabaseArgs,
+    settings: &SessionSettings,
+    may_create: bool,
+) -> Result<Opened> {
     let lab = match args.lab {
-        Some(LabKind::Redis) => return Err(usage("--lab redis holds no stock: use postgres, mysql or mariadb")),
+        Some(LabKind::Redis) => {
+            return Err(usage("--lab redis holds no stock: use postgres, mysql or mariadb"));
+        }
         Some(kind) => {
             let progress = Progress::preparing(&format!("starting a private {} server", kind.as_str()));
             let server = LabServer::start(kind).await;

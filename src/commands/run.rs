@@ -10,7 +10,7 @@ use crate::engine::retry::RetryPolicy;
 use crate::engine::stop::Stop;
 use crate::engine::{Engine, Finished, Load, Parts};
 use crate::exit::{Exit, usage};
-use crate::report::model::{Config, CostMeter, Parts as ReportParts, reached_its_end};
+use crate::report::model::{Config, CostMeter, Parts as ReportParts};
 use crate::report::progress::Progress;
 use crate::report::{Report, terminal};
 use crate::scenario::{self, Plan};
@@ -38,7 +38,8 @@ pub(super) async fn run(args: RunArgs) -> Result<Exit> {
     if expected.is_some() {
         program?;
     }
-    let settings = SessionSettings { isolation: plan.isolation, lock_timeout: plan.lock_timeout, read_only: false };
+    let settings =
+        SessionSettings { isolation: plan.isolation, lock_timeout: plan.lock_timeout, read_only: false };
     let Opened { mut database, lab: _server } = open(&args.database, &settings, true).await?;
     let program = compile(&plan, &database)?;
     let settings = SessionSettings { isolation: program.isolation.or(plan.isolation), ..settings };
@@ -54,7 +55,8 @@ pub(super) async fn run(args: RunArgs) -> Result<Exit> {
     let report = ran?;
 
     if let Some(path) = &args.json {
-        std::fs::write(path, report.to_json()?).with_context(|| format!("cannot write {}", path.display()))?;
+        std::fs::write(path, report.to_json()?)
+            .with_context(|| format!("cannot write {}", path.display()))?;
     }
     let mut out = std::io::stdout().lock();
     match args.output {
@@ -175,12 +177,13 @@ async fn run_locked(
     let finished = finished?;
     let in_process = database.dialect() == Dialect::Sqlite;
     let client = cost.stop(finished.elapsed, finished.figures.deliveries(), in_process);
-    let interrupted = stop.is_asked() && !reached_its_end(&finished, plan.orders);
+    let interrupted = stop.is_asked() && !reached_its_end(plan, &finished);
 
     let checking = Progress::preparing("auditing");
     let Finished { figures, answers, stream, elapsed, lost_server } = finished;
     let source = Source::of_run(Some(&run));
-    let verdict = audit::audit(database, &source, ClientWitness::Complete, answers.told(&stream), args.full).await;
+    let verdict =
+        audit::audit(database, &source, ClientWitness::Complete, answers.told(&stream), args.full).await;
     checking.finish();
     watch.abort();
     let verdict = verdict.map(|mut verdict: AuditReport| {
@@ -203,6 +206,11 @@ async fn run_locked(
     })
 }
 
+fn reached_its_end(plan: &Plan, finished: &Finished) -> bool {
+    plan.orders.is_some_and(|orders| finished.figures.deliveries() >= orders)
+        || plan.duration.is_some_and(|duration| finished.elapsed >= duration)
+}
+
 /// A strategy with tables of its own cannot go on from stock that another
 /// strategy moved, nor the other way round.
 async fn check_unseeded(control: &mut dyn Session, program: &Program) -> Result<()> {
@@ -217,7 +225,8 @@ async fn check_unseeded(control: &mut dyn Session, program: &Program) -> Result<
 }
 
 async fn seed(plan: &Plan, program: &Program, database: &Database, control: &mut dyn Session) -> Result<()> {
-    let seeding = Progress::preparing(&format!("seeding {} SKUs", text::thousands(plan.seed.sku_ids.len() as u64)));
+    let seeding =
+        Progress::preparing(&format!("seeding {} SKUs", text::thousands(plan.seed.sku_ids.len() as u64)));
     let seeded = schema::seed(database, &plan.seed).await;
     seeding.finish();
     seeded?;
@@ -312,7 +321,8 @@ fn config(args: &RunArgs, plan: &Plan, program: &Program, load: &Load) -> Config
 /// The first Ctrl-C (or SIGTERM) drains; the second stops at once.
 async fn stop_on_signal(stop: Stop) {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
         return;
     };

@@ -15,7 +15,9 @@ use std::time::Instant;
 
 pub(super) async fn seed(args: SeedArgs) -> Result<Exit> {
     let sku_ids = match &args.replay {
-        Some(path) => SkuIds::These(Replay::read(path).map_err(|error| usage(format!("{error:#}")))?.sku_ids()),
+        Some(path) => {
+            SkuIds::These(Replay::read(path).map_err(|error| usage(format!("{error:#}")))?.sku_ids())
+        }
         None => SkuIds::UpTo(i64::try_from(args.skus)?),
     };
     let seed = Seed { sku_ids, stock: i64::from(args.stock) };
@@ -24,7 +26,8 @@ pub(super) async fn seed(args: SeedArgs) -> Result<Exit> {
     writeln!(out, "{}", terminal::database_line(&opened.database.info))?;
     let lock = opened.database.lock().await?;
     let started = Instant::now();
-    let seeding = Progress::preparing(&format!("seeding {} SKUs", text::thousands(seed.sku_ids.len() as u64)));
+    let seeding =
+        Progress::preparing(&format!("seeding {} SKUs", text::thousands(seed.sku_ids.len() as u64)));
     let seeded = async {
         schema::migrate(&opened.database).await?;
         schema::seed(&opened.database, &seed).await
@@ -34,6 +37,11 @@ pub(super) async fn seed(args: SeedArgs) -> Result<Exit> {
     lock.release().await;
     seeded?;
     let skus = text::count(seed.sku_ids.len() as u64, "SKU");
-    writeln!(out, "seeded {skus} with {} units each in {:.2} s", seed.stock, started.elapsed().as_secs_f64())?;
+    writeln!(
+        out,
+        "seeded {skus} with {} units each in {:.2} s",
+        seed.stock,
+        started.elapsed().as_secs_f64()
+    )?;
     Ok(Exit::Held)
 }

@@ -109,7 +109,9 @@ pub fn classify(error: &sqlx::Error) -> DbError {
         Error::Database(database) => from_database(database.as_ref()),
         Error::Io(io) => below(ErrorClass::Lost, "io", io.to_string()),
         Error::Tls(tls) => below(ErrorClass::NeverStarted, "tls", tls.to_string()),
-        Error::WorkerCrashed => below(ErrorClass::Lost, "worker", "the SQLite worker thread ended".to_owned()),
+        Error::WorkerCrashed => {
+            below(ErrorClass::Lost, "worker", "the SQLite worker thread ended".to_owned())
+        }
         Error::PoolTimedOut | Error::PoolClosed => below(ErrorClass::NeverStarted, "pool", error.to_string()),
         Error::Protocol(message) => below(ErrorClass::Lost, "protocol", message.clone()),
         other => below(ErrorClass::Statement, "driver", text::one_line(&other.to_string())),

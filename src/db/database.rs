@@ -73,7 +73,10 @@ impl Database {
                 Ok(mut session) => {
                     let info = read_info(url, session.as_mut()).await;
                     session.close().await;
-                    return Ok(Self { url: url.clone(), info: info.with_context(|| format!("cannot inspect {url}"))? });
+                    return Ok(Self {
+                        url: url.clone(),
+                        info: info.with_context(|| format!("cannot inspect {url}"))?,
+                    });
                 }
                 Err(error) if is_worth_waiting(&error) && Instant::now() < deadline => {
                     tokio::time::sleep(CONNECT_RETRY).await;
@@ -111,7 +114,9 @@ impl Database {
         }
         let mut session = self.open(&SessionSettings::default()).await?;
         let query = match self.dialect() {
-            Dialect::Postgres => "SELECT CASE WHEN pg_try_advisory_lock(hashtext('stockbench run')) THEN 1 ELSE 0 END",
+            Dialect::Postgres => {
+                "SELECT CASE WHEN pg_try_advisory_lock(hashtext('stockbench run')) THEN 1 ELSE 0 END"
+            }
             _ => "SELECT GET_LOCK(LEFT(CONCAT('stockbench run ', DATABASE()), 64), 0)",
         };
         let row = super::first_row(session.as_mut(), query).await?.unwrap_or_default();

@@ -54,13 +54,16 @@ pub(super) async fn open(url: &DatabaseUrl, settings: &SessionSettings) -> Resul
     Ok(session)
 }
 
+/// The variables that change results, by either server's name.
+const VARIABLES: &str = "'transaction_isolation', 'tx_isolation', 'innodb_flush_log_at_trx_commit', 'sync_binlog', \
+    'log_bin', 'innodb_snapshot_isolation', 'innodb_lock_wait_timeout', 'max_connections', 'sql_mode'";
+
 pub(super) async fn info(url: &DatabaseUrl, session: &mut dyn Session) -> Result<DatabaseInfo> {
-    let version = first_row(session, "SELECT VERSION()").await?.context("the server has no version")?[0].to_text();
+    let version =
+        first_row(session, "SELECT VERSION()").await?.context("the server has no version")?[0].to_text();
     let kind = if version.contains("MariaDB") { Dialect::MariaDb } else { Dialect::MySql };
-    const WANTED: &str = "'transaction_isolation', 'tx_isolation', 'innodb_flush_log_at_trx_commit', 'sync_binlog', \
-        'log_bin', 'innodb_snapshot_isolation', 'innodb_lock_wait_timeout', 'max_connections', 'sql_mode'";
     let mut settings = BTreeMap::new();
-    let sql = format!("SHOW SESSION VARIABLES WHERE Variable_name IN ({WANTED})");
+    let sql = format!("SHOW SESSION VARIABLES WHERE Variable_name IN ({VARIABLES})");
     session
         .for_each_row(&sql, &mut |row| {
             settings.insert(row[0].to_text(), row[1].to_text());
@@ -82,7 +85,8 @@ pub(super) async fn info(url: &DatabaseUrl, session: &mut dyn Session) -> Result
         isolation: isolation.to_lowercase(),
         url_redacted: url.to_string(),
         nodes: 1,
-        durable: is("innodb_flush_log_at_trx_commit", "1") && (is("log_bin", "OFF") || is("sync_binlog", "1")),
+        durable: is("innodb_flush_log_at_trx_commit", "1")
+            && (is("log_bin", "OFF") || is("sync_binlog", "1")),
         embedded_default: false,
         free_connections: u32::try_from(max - connected).unwrap_or(0),
         settings,
@@ -108,11 +112,13 @@ fn decode(row: &MySqlRow, index: usize) -> Result<Value, sqlx::Error> {
             let text: String = row.try_get_unchecked(index)?;
             text.parse().map_or(Value::Text(text), Value::Int)
         }
-        "VARCHAR" | "CHAR" | "TEXT" | "TINYTEXT" | "MEDIUMTEXT" | "LONGTEXT" | "ENUM" | "SET" | "VARBINARY"
-        | "BINARY" | "BLOB" | "LONGBLOB" | "JSON" => Value::Text(row.try_get_unchecked(index)?),
+        "VARCHAR" | "CHAR" | "TEXT" | "TINYTEXT" | "MEDIUMTEXT" | "LONGTEXT" | "ENUM" | "SET"
+        | "VARBINARY" | "BINARY" | "BLOB" | "LONGBLOB" | "JSON" => Value::Text(row.try_get_unchecked(index)?),
         other => {
             let column = row.column(index).name();
-            return Err(sqlx::Error::Decode(format!("column {column} is {other}: cast it to SIGNED or CHAR").into()));
+            return Err(sqlx::Error::Decode(
+                format!("column {column} is {other}: cast it to SIGNED or CHAR").into(),
+            ));
         }
     })
 }

@@ -50,8 +50,14 @@ pub(super) async fn connect_raw(url: &DatabaseUrl) -> Result<PgConnection> {
 }
 
 pub(super) async fn info(url: &DatabaseUrl, session: &mut dyn Session) -> Result<DatabaseInfo> {
-    const SETTINGS: [&str; 6] =
-        ["fsync", "synchronous_commit", "full_page_writes", "deadlock_timeout", "max_connections", "lock_timeout"];
+    const SETTINGS: [&str; 6] = [
+        "fsync",
+        "synchronous_commit",
+        "full_page_writes",
+        "deadlock_timeout",
+        "max_connections",
+        "lock_timeout",
+    ];
     let settings = SETTINGS.map(|name| format!("current_setting('{name}')")).join(", ");
     let sql = format!(
         "SELECT current_setting('server_version'), current_setting('transaction_isolation'), \
@@ -91,7 +97,9 @@ fn decode(row: &PgRow, index: usize) -> Result<Value, sqlx::Error> {
         "VOID" => Value::Null,
         other => {
             let column = row.column(index).name();
-            return Err(sqlx::Error::Decode(format!("column {column} is {other}: cast it to BIGINT or TEXT").into()));
+            return Err(sqlx::Error::Decode(
+                format!("column {column} is {other}: cast it to BIGINT or TEXT").into(),
+            ));
         }
     })
 }
@@ -101,7 +109,11 @@ fn decode(row: &PgRow, index: usize) -> Result<Value, sqlx::Error> {
 fn bind_types(statement: &Statement) -> Vec<PgTypeInfo> {
     let type_of = |position: usize| {
         let is_text = statement.text_binds.contains(&position);
-        if is_text { <String as sqlx::Type<sqlx::Postgres>>::type_info() } else { <i64 as sqlx::Type<sqlx::Postgres>>::type_info() }
+        if is_text {
+            <String as sqlx::Type<sqlx::Postgres>>::type_info()
+        } else {
+            <i64 as sqlx::Type<sqlx::Postgres>>::type_info()
+        }
     };
     (0..statement.binds.len()).map(type_of).collect()
 }

@@ -104,7 +104,9 @@ pub async fn migrate(database: &Database) -> Result<()> {
         Dialect::MySql | Dialect::MariaDb => {
             apply(sqlx::migrate!("migrations/mysql"), &mut mysql::connect_raw(url).await?).await
         }
-        Dialect::Sqlite => apply(sqlx::migrate!("migrations/sqlite"), &mut sqlite::connect_raw(url).await?).await,
+        Dialect::Sqlite => {
+            apply(sqlx::migrate!("migrations/sqlite"), &mut sqlite::connect_raw(url).await?).await
+        }
     }
     .with_context(|| format!("cannot create stockbench's own tables in {url}"))
 }

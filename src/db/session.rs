@@ -88,10 +88,14 @@ macro_rules! implement_session {
                 use futures_util::TryStreamExt;
                 let mut rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch(&mut self.connection);
                 let mut values = Vec::new();
-                while let Some(row) = rows.try_next().await.map_err(|error| $crate::db::classify::classify(&error))? {
+                while let Some(row) =
+                    rows.try_next().await.map_err(|error| $crate::db::classify::classify(&error))?
+                {
                     values.clear();
                     for index in 0..row.len() {
-                        values.push($decode(&row, index).map_err(|error| $crate::db::classify::classify(&error))?);
+                        values.push(
+                            $decode(&row, index).map_err(|error| $crate::db::classify::classify(&error))?,
+                        );
                     }
                     on_row(&values)?;
                 }

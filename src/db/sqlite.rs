@@ -65,9 +65,13 @@ pub(super) async fn info(url: &DatabaseUrl, session: &mut dyn Session) -> Result
         durable: matches!(synchronous.as_str(), "2" | "3"),
         embedded_default: false,
         free_connections: CONNECTIONS_MAX,
-        settings: [("journal_mode", journal_mode), ("synchronous", synchronous), ("busy_timeout_ms", busy_timeout)]
-            .map(|(name, value)| (name.to_owned(), value))
-            .into(),
+        settings: [
+            ("journal_mode", journal_mode),
+            ("synchronous", synchronous),
+            ("busy_timeout_ms", busy_timeout),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into(),
     })
 }
 
@@ -82,7 +86,9 @@ fn decode(row: &SqliteRow, index: usize) -> Result<Value, sqlx::Error> {
         "TEXT" => Value::Text(row.try_get_unchecked(index)?),
         other => {
             let column = row.column(index).name();
-            return Err(sqlx::Error::Decode(format!("column {column} is {other}: cast it to INTEGER or TEXT").into()));
+            return Err(sqlx::Error::Decode(
+                format!("column {column} is {other}: cast it to INTEGER or TEXT").into(),
+            ));
         }
     })
 }

@@ -57,7 +57,9 @@ impl DatabaseUrl {
         };
         let Some((_, family)) = SCHEMES.iter().find(|(known, _)| *known == scheme) else {
             let suggestion = text::did_you_mean(scheme, SCHEMES.map(|(known, _)| known));
-            bail!("unknown database URL scheme \"{scheme}\"{suggestion} (known: postgres, mysql, mariadb, sqlite)");
+            bail!(
+                "unknown database URL scheme \"{scheme}\"{suggestion} (known: postgres, mysql, mariadb, sqlite)"
+            );
         };
         match family {
             Family::Sqlite => Self::sqlite(text, rest),
@@ -158,6 +160,11 @@ mod tests {
         assert_eq!(DatabaseUrl::parse("sqlite:a/b.db").unwrap().file(), Some("a/b.db".into()));
         assert_eq!(DatabaseUrl::parse("sqlite:///tmp/b.db").unwrap().file(), Some("/tmp/b.db".into()));
         assert!(DatabaseUrl::parse("sqlite::memory:").is_err());
-        assert!(DatabaseUrl::parse("postgress://x/y").unwrap_err().to_string().contains("did you mean \"postgres\""));
+        assert!(
+            DatabaseUrl::parse("postgress://x/y")
+                .unwrap_err()
+                .to_string()
+                .contains("did you mean \"postgres\"")
+        );
     }
 }

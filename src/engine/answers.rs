@@ -73,9 +73,12 @@ impl AnswerBook {
     /// from the stream instead of having been kept.
     pub fn told(self, stream: &OrderStream) -> impl Iterator<Item = ToldOrder> + Send + '_ {
         let by_number = self.by_number.into_inner();
-        let mut numbers: Vec<u32> =
-            (0..).zip(&by_number).filter(|(_, answers)| !answers.is_empty()).map(|(number, _)| number).collect();
-        if stream.len().is_some() {
+        let mut numbers: Vec<u32> = (0..)
+            .zip(&by_number)
+            .filter(|(_, answers)| !answers.is_empty())
+            .map(|(number, _)| number)
+            .collect();
+        if stream.orders().is_some() {
             numbers.sort_by_cached_key(|number| stream.order(u64::from(*number)).id);
         }
         numbers.into_iter().map(move |number| ToldOrder {

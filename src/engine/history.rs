@@ -40,6 +40,8 @@ impl HistoryWriter {
             let mut file = BufWriter::new(File::create(path)?);
             writeln!(file, "{MAGIC} run_id={} started_ms={}", run.id, run.started_ms)?;
             writeln!(file, "{COLUMNS}")?;
+            // What a client that is killed early leaves must still be readable.
+            file.flush()?;
             Ok(file)
         };
         let file = create().with_context(|| format!("cannot write {}", path.display()))?;
@@ -55,7 +57,8 @@ impl HistoryWriter {
         }
         let (invoked, returned) = (invoked.as_micros(), (invoked + delivery.latency).as_micros());
         let (outcome, attempts) = (delivery.outcome.as_str(), delivery.attempts);
-        let written = writeln!(self.file.lock(), "{},{lines},{outcome},{invoked},{returned},{attempts}", order.id);
+        let written =
+            writeln!(self.file.lock(), "{},{lines},{outcome},{invoked},{returned},{attempts}", order.id);
         if let Err(error) = written {
             self.failure.lock().get_or_insert(error);
         }
@@ -97,7 +100,8 @@ impl History {
     /// # Errors
     /// One line that names the file, the line and what is wrong with it.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         Self::parse(&path.display().to_string(), &text)
     }
 
@@ -130,7 +134,8 @@ impl History {
                 break;
             }
             let (order, outcome) = parse_line(line).map_err(|error| anyhow!("{name}:{number}: {error}"))?;
-            let known = told.entry(order.id).or_insert_with(|| ToldOrder { order, answers: Answers::default() });
+            let known =
+                told.entry(order.id).or_insert_with(|| ToldOrder { order, answers: Answers::default() });
             known.answers.add(outcome);
         }
         Ok(Self { run_id, started_ms, complete, told: told.into_values().collect() })
@@ -142,7 +147,8 @@ fn parse_line(text: &str) -> Result<(Order, Outcome)> {
     ensure!(fields.len() == COLUMNS.split(',').count(), "expected the columns {COLUMNS}");
     let whole = |text: &str| text.parse::<i64>().map_err(|_| anyhow!("`{text}` is not a whole number"));
     let line = |text: &str| -> Result<Line> {
-        let (quantity, sku_id) = text.split_once('x').ok_or_else(|| anyhow!("`{text}` is not QUANTITYxSKU"))?;
+        let (quantity, sku_id) =
+            text.split_once('x').ok_or_else(|| anyhow!("`{text}` is not QUANTITYxSKU"))?;
         Ok(Line { quantity: whole(quantity)?, sku_id: whole(sku_id)? })
     };
     let lines: Result<Vec<Line>> = fields[1].split('+').map(line).collect();
@@ -181,6 +187,8 @@ mod tests {
     fn a_damaged_file_is_refused_with_its_line() {
         assert!(History::parse("h", "").unwrap_err().to_string().starts_with("h:1: not a history"));
         let text = format!("{}9,1x4,gone,0,5,1\n", head());
-        assert!(History::parse("h", &text).unwrap_err().to_string().starts_with("h:3: unknown outcome `gone`"));
+        assert!(
+            History::parse("h", &text).unwrap_err().to_string().starts_with("h:3: unknown outcome `gone`")
+        );
     }
 }

@@ -98,7 +98,12 @@ impl Engine {
     ///
     /// # Errors
     /// A connection cannot be opened, or a statement does not prepare.
-    pub async fn prepare(database: Database, settings: SessionSettings, parts: Parts, stop: Stop) -> Result<Self> {
+    pub async fn prepare(
+        database: Database,
+        settings: SessionSettings,
+        parts: Parts,
+        stop: Stop,
+    ) -> Result<Self> {
         let pool = SessionPool::open(database, settings, parts.load.connections, &parts.program).await?;
         Ok(Self {
             shared: Arc::new(Shared {

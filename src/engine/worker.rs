@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 /// Sends orders until there are no more.
 pub(super) async fn client(shared: Arc<Shared>, number: usize) {
-    let shard = shared.recorder.shard(number);
+    let recorder = shared.recorder.shard(number);
     while let Some(order_number) = shared.next_order() {
         let order = shared.stream.order(order_number);
         let intended = Instant::now();
@@ -22,7 +22,7 @@ pub(super) async fn client(shared: Arc<Shared>, number: usize) {
         let jitter = ChaCha8Rng::seed_from_u64(shared.stream.seed ^ order_number.rotate_left(32));
         let mut order_run = OrderRun {
             shared: &shared,
-            shard,
+            recorder,
             machine: Machine::new(&shared.program, &order, shared.stream.run_id),
             lease: None,
             jitter,
@@ -36,7 +36,7 @@ pub(super) async fn client(shared: Arc<Shared>, number: usize) {
         let Some(outcome) = order_run.finish().await else { return };
         let delivery = order_run.into_delivery(outcome, &order);
         shared.answers.note(order_number, outcome);
-        shard.delivered(order.id, &delivery);
+        recorder.delivered(order.id, &delivery);
         if let Some(history) = &shared.history {
             history.add(&order, &delivery, invoked);
         }
@@ -46,7 +46,7 @@ pub(super) async fn client(shared: Arc<Shared>, number: usize) {
 /// One order on its way.
 struct OrderRun<'s> {
     shared: &'s Shared,
-    shard: ShardHandle<'s>,
+    recorder: ShardHandle<'s>,
     machine: Machine<'s>,
     lease: Option<Lease<'s>>,
     jitter: ChaCha8Rng,
@@ -115,7 +115,7 @@ impl OrderRun<'_> {
     }
 
     fn failed(&mut self, error: &DbError) {
-        self.shard.failed(error);
+        self.recorder.failed(error);
         self.machine.failed(error);
         if error.class == ErrorClass::Lost
             && let Some(lease) = self.lease.take()
@@ -143,7 +143,7 @@ impl OrderRun<'_> {
     fn end_attempt(&mut self) {
         self.lease = None;
         if let Some(started) = self.attempt_started.take() {
-            self.shard.attempt(started.elapsed());
+            self.recorder.attempt(started.elapsed());
         }
     }
 

@@ -107,7 +107,10 @@ impl LabServer {
 impl Setup {
     fn new(kind: LabKind) -> Result<Self> {
         let programs = Programs::find(kind)?;
-        let folder = tempfile::Builder::new().prefix("stockbench-lab-").tempdir().context("cannot make a lab folder")?;
+        let folder = tempfile::Builder::new()
+            .prefix("stockbench-lab-")
+            .tempdir()
+            .context("cannot make a lab folder")?;
         let folder = folder.keep();
         programs.owner.take(&folder)?;
         let password = rand::rng().sample_iter(Alphanumeric).take(24).map(char::from).collect();
@@ -167,7 +170,8 @@ impl Setup {
     fn mariadb(&self) -> Result<(Vec<String>, Vec<String>)> {
         let mut initialise = vec![self.initialise_program("mariadb-install-db")];
         initialise.extend(self.mysql_common());
-        initialise.extend(["--auth-root-authentication-method=normal".to_owned(), "--skip-test-db".to_owned()]);
+        initialise
+            .extend(["--auth-root-authentication-method=normal".to_owned(), "--skip-test-db".to_owned()]);
         Ok((initialise, self.mysql_server()?))
     }
 
@@ -246,7 +250,11 @@ impl Setup {
             }
             if watchdog.server_has_ended() || Instant::now() > deadline {
                 let log = fs::read_to_string(watchdog.log()).unwrap_or_default();
-                bail!("the {} lab server did not start; its log ends:\n{}", self.kind.as_str(), last_lines(&log));
+                bail!(
+                    "the {} lab server did not start; its log ends:\n{}",
+                    self.kind.as_str(),
+                    last_lines(&log)
+                );
             }
             tokio::time::sleep(ASK_EVERY).await;
         }
@@ -300,7 +308,8 @@ fn start_script(initialise: &[String], server: &[String]) -> String {
     let quoted = |command: &[String]| {
         command.iter().map(|word| format!("'{}'", word.replace('\'', r"'\''"))).collect::<Vec<_>>().join(" ")
     };
-    let initialise = if initialise.is_empty() { String::new() } else { format!("{} || exit 1\n", quoted(initialise)) };
+    let initialise =
+        if initialise.is_empty() { String::new() } else { format!("{} || exit 1\n", quoted(initialise)) };
     format!("{initialise}exec {}\n", quoted(server))
 }
 

@@ -28,11 +28,7 @@ pub(super) enum Owner {
         root: bool,
     },
     /// An unprivileged user of this machine.
-    Other {
-        name: String,
-        uid: u32,
-        gid: u32,
-    },
+    Other { name: String, uid: u32, gid: u32 },
 }
 
 /// Where a kind's programs are looked for, and what they are called.
@@ -98,14 +94,16 @@ impl Programs {
                 };
                 found
             }
-            None => candidates(&search).find_map(|server| with_initialise(kind, &search, &server)).with_context(|| {
-                format!(
-                    "no {} server on this machine: install it ({}) or name its binary in {}",
-                    kind.as_str(),
-                    search.package,
-                    search.variable
-                )
-            })?,
+            None => candidates(&search)
+                .find_map(|server| with_initialise(kind, &search, &server))
+                .with_context(|| {
+                    format!(
+                        "no {} server on this machine: install it ({}) or name its binary in {}",
+                        kind.as_str(),
+                        search.package,
+                        search.variable
+                    )
+                })?,
         };
         let owner = Owner::for_program(&server, search.users)?;
         Ok(Self { server, initialise, owner })
@@ -170,7 +168,8 @@ impl Owner {
         }
         for name in users {
             let Some(user) = User::from_name(name).context("cannot look users up")? else { continue };
-            let owner = Self::Other { name: (*name).to_owned(), uid: user.uid.as_raw(), gid: user.gid.as_raw() };
+            let owner =
+                Self::Other { name: (*name).to_owned(), uid: user.uid.as_raw(), gid: user.gid.as_raw() };
             let mut version = Command::new(server);
             version.arg("--version").current_dir("/").stdout(Stdio::null()).stderr(Stdio::null());
             owner.run_as(&mut version);

@@ -43,7 +43,12 @@ impl Watchdog {
     pub(super) fn spawn(owner: &Owner, folder: &Path, signal: &str, script: &Path) -> Result<Self> {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", SCRIPT, "stockbench-lab", signal]).arg(folder).arg(script);
-        command.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+        command
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0);
         owner.run_as(&mut command);
         let mut shell = command.spawn().context("cannot start /bin/sh for the lab server")?;
         let pipe = shell.stdin.take();

@@ -2,7 +2,6 @@
 
 use crate::audit::AuditReport;
 use crate::db::DatabaseInfo;
-use crate::engine::Finished;
 use crate::engine::recorder::{Figures, LatencyUs};
 use crate::exit::Exit;
 use crate::outcome::Outcome;
@@ -193,7 +192,9 @@ impl Distribution {
             p99: at(0.99),
             p999: at(0.999),
             max: histogram.max(),
-            histogram: buckets.map(|step| (step.value_iterated_to(), step.count_since_last_iteration())).collect(),
+            histogram: buckets
+                .map(|step| (step.value_iterated_to(), step.count_since_last_iteration()))
+                .collect(),
         }
     }
 }
@@ -201,7 +202,11 @@ impl Distribution {
 impl Latencies {
     fn of(figures: &Figures) -> Self {
         Self {
-            order: figures.order.iter().map(|(outcome, latency)| (*outcome, Distribution::of(latency))).collect(),
+            order: figures
+                .order
+                .iter()
+                .map(|(outcome, latency)| (*outcome, Distribution::of(latency)))
+                .collect(),
             attempt: Distribution::of(&figures.attempt),
             connection_wait: Distribution::of(&figures.connection_wait),
             backoff: Distribution::of(&figures.backoff),
@@ -240,14 +245,17 @@ fn cpu_time() -> Duration {
         let micros = value.tv_sec().saturating_mul(1_000_000).saturating_add(value.tv_usec());
         Duration::from_micros(u64::try_from(micros).unwrap_or(0))
     };
-    getrusage(UsageWho::RUSAGE_SELF).map_or(Duration::ZERO, |usage| time(usage.user_time()) + time(usage.system_time()))
+    getrusage(UsageWho::RUSAGE_SELF)
+        .map_or(Duration::ZERO, |usage| time(usage.user_time()) + time(usage.system_time()))
 }
 
 fn peak_rss_bytes() -> u64 {
     // `ru_maxrss` survives exec: a small program started by a large one
     // inherits its peak. Linux keeps this process's own in its status.
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let own = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB")?.trim().parse().ok());
+    let own = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB")?.trim().parse().ok());
     let own_bytes: Option<u64> = own.map(|kib: u64| kib * 1024);
     own_bytes.unwrap_or_else(|| {
         let max = getrusage(UsageWho::RUSAGE_SELF).map_or(0, |usage| usage.max_rss());
@@ -396,9 +404,4 @@ impl Report {
     pub fn json_schema() -> Result<String> {
         Ok(serde_json::to_string_pretty(&schemars::schema_for!(Self))? + "\n")
     }
-}
-
-/// A finished run's orders were all the plan asked for.
-pub fn reached_its_end(finished: &Finished, orders: Option<u64>) -> bool {
-    orders.is_none_or(|orders| finished.figures.deliveries() >= orders)
 }

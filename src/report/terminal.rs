@@ -19,7 +19,8 @@ const BAR: u64 = 40;
 /// Which database this is: the first line of every command's output.
 pub fn database_line(info: &DatabaseInfo) -> String {
     let durable = if info.durable { "durable commits" } else { "commits NOT durable" };
-    let default = if info.embedded_default { " (the embedded default: no database URL was given)" } else { "" };
+    let default =
+        if info.embedded_default { " (the embedded default: no database URL was given)" } else { "" };
     format!(
         "{} {} at {}, isolation {}, {durable}{default}",
         info.kind.title(),
@@ -41,7 +42,9 @@ pub fn run(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     errors(out, report)?;
     match (&report.audit, &report.audit_error) {
         (Some(verdict), _) => audit(out, verdict)?,
-        (None, error) => writeln!(out, "\naudit: could not be made: {}", error.as_deref().unwrap_or("unknown"))?,
+        (None, error) => {
+            writeln!(out, "\naudit: could not be made: {}", error.as_deref().unwrap_or("unknown"))?;
+        }
     }
     client(out, report)?;
     writeln!(out)?;
@@ -101,7 +104,11 @@ fn throughput(out: &mut dyn Write, report: &Report) -> io::Result<()> {
 
 /// `1,234.5`
 fn tenths(number: f64) -> String {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate, not negative, shown to a tenth")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a rate, not negative, shown to a tenth"
+    )]
     let tenths = (number * 10.0).round() as u64;
     format!("{}.{}", text::thousands(tenths / 10), tenths % 10)
 }
@@ -163,7 +170,10 @@ pub fn audit(out: &mut dyn Write, audit: &AuditReport) -> io::Result<()> {
     match audit.client_witness {
         ClientWitness::Complete => {}
         ClientWitness::CutShort => {
-            writeln!(out, "  the history file ends before its run did: entries it does not know of are not judged")?;
+            writeln!(
+                out,
+                "  the history file ends before its run did: entries it does not know of are not judged"
+            )?;
         }
         ClientWitness::Missing => {
             writeln!(
@@ -230,12 +240,18 @@ fn verdict(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     let orders = text::count(report.deliveries, "order");
     let error = report.count(Outcome::Error);
     match report.exit() {
-        Exit::Held => writeln!(out, "no violation in {orders}: a stress run can refute a strategy, never prove it"),
+        Exit::Held => {
+            writeln!(out, "no violation in {orders}: a stress run can refute a strategy, never prove it")
+        }
         Exit::Violation => writeln!(out, "VIOLATION: {} does not keep its stock", report.strategy),
-        Exit::Interrupted => writeln!(out, "interrupted after {orders}: what was started was finished and audited"),
+        Exit::Interrupted => {
+            writeln!(out, "interrupted after {orders}: what was started was finished and audited")
+        }
         _ => match &report.lost_server {
             Some(reason) => writeln!(out, "could not finish: the server was lost ({reason})"),
-            None if error > 0 => writeln!(out, "could not judge: {} ended in an error", text::count(error, "order")),
+            None if error > 0 => {
+                writeln!(out, "could not judge: {} ended in an error", text::count(error, "order"))
+            }
             None => writeln!(out, "could not judge: nothing was decided"),
         },
     }

@@ -8,11 +8,12 @@ use crate::cli::{Delay, LoadArgs};
 use crate::db::Isolation;
 use crate::db::schema::{Seed, SkuIds};
 use crate::exit::usage;
+use crate::shipped;
 use crate::strategy::{Strategy, catalogue};
 use crate::text;
 use crate::workload::orders::{LineOrder, OrderSource, Span};
 use crate::workload::{Distribution, Generated, Replay};
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Result, ensure};
 use rand::RngExt;
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -46,17 +47,7 @@ impl Scenario {
     /// # Errors
     /// An unknown name (the nearest is named), or a bad file.
     pub fn load(name_or_path: &str) -> Result<Self> {
-        let is_path = name_or_path.contains('/') || name_or_path.ends_with(".toml");
-        let source = if is_path {
-            std::fs::read_to_string(name_or_path).with_context(|| format!("cannot read scenario {name_or_path}"))?
-        } else {
-            let shipped = SHIPPED.iter().find(|(name, _)| *name == name_or_path);
-            let (_, source) = shipped.ok_or_else(|| {
-                let suggestion = text::did_you_mean(name_or_path, SHIPPED.iter().map(|(name, _)| *name));
-                anyhow!("unknown scenario \"{name_or_path}\"{suggestion} (`stockbench scenarios` lists them)")
-            })?;
-            (*source).to_owned()
-        };
+        let source = shipped::find(shipped::Kind::Scenario, name_or_path)?.text;
         text::parse_toml(name_or_path, &source)
     }
 }
@@ -220,7 +211,10 @@ impl LoadArgs {
     }
 }
 
-/// Bad plans are the user's to mend.
+/// Resolves what the command line asks for.
+///
+/// # Errors
+/// As [`Plan::resolve`], as the user's to mend: exit code 2.
 pub fn resolve(strategy: Option<&str>, flags: &LoadArgs, scenario: Option<&str>) -> Result<Plan> {
     let resolve = || {
         let scenario = scenario.map(Scenario::load).transpose()?;
@@ -258,7 +252,8 @@ mod tests {
     #[test]
     fn what_does_not_go_together_is_refused() {
         let refused = |flags: LoadArgs| Plan::resolve(None, &flags, None).unwrap_err().to_string();
-        let both = LoadArgs { orders: Some(1), duration: Some(Duration::from_secs(1)), ..LoadArgs::default() };
+        let both =
+            LoadArgs { orders: Some(1), duration: Some(Duration::from_secs(1)), ..LoadArgs::default() };
         assert!(refused(both).contains("give one of them"));
         let lines = LoadArgs { lines: Some(Span { min: 1, max: 5 }), ..LoadArgs::default() };
         assert!(refused(lines).contains("more lines than there are SKUs"));

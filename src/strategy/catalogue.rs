@@ -1,9 +1,5 @@
 //! The built-in strategies: files compiled into the binary, one line each.
 
-use crate::text;
-use anyhow::{Context, Result, bail};
-use std::path::Path;
-
 macro_rules! built_in {
     ($($name:literal),* $(,)?) => {
         &[$(($name, include_str!(concat!("builtin/", $name, ".toml")))),*]
@@ -33,27 +29,6 @@ pub const DEFAULT: &str = "atomic";
 /// The names of all built-in strategies.
 pub fn names() -> impl Iterator<Item = &'static str> {
     BUILT_IN.iter().map(|(name, _)| *name)
-}
-
-/// Finds a strategy's text: the user's own file if the name looks like a path
-/// (then `true`), else a built-in one.
-pub(super) fn find_text(name_or_path: &str) -> Result<(bool, String)> {
-    let looks_like_path = name_or_path.contains('/') || name_or_path.ends_with(".toml");
-    if looks_like_path {
-        let text = std::fs::read_to_string(Path::new(name_or_path))
-            .with_context(|| format!("cannot read strategy file {name_or_path}"))?;
-        return Ok((true, text));
-    }
-    match BUILT_IN.iter().find(|(name, _)| *name == name_or_path) {
-        Some((_, text)) => Ok((false, (*text).to_owned())),
-        None => {
-            let suggestion = text::did_you_mean(name_or_path, names());
-            bail!(
-                "unknown strategy \"{name_or_path}\"{suggestion} \
-                 (`stockbench strategies` lists them; a file is named by its path, as in ./mine.toml)"
-            )
-        }
-    }
 }
 
 #[cfg(test)]

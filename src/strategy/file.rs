@@ -210,9 +210,7 @@ impl<T> PerDialect<T> {
     /// The value for a dialect. MariaDB takes MySQL's unless it has its own.
     pub fn get(&self, dialect: Dialect) -> Option<&T> {
         let own = |wanted| self.each.iter().find(|(d, _)| *d == wanted).map(|(_, value)| value);
-        own(dialect)
-            .or_else(|| dialect.falls_back_to().and_then(own))
-            .or(self.all.as_ref())
+        own(dialect).or_else(|| dialect.falls_back_to().and_then(own)).or(self.all.as_ref())
     }
 }
 
@@ -260,9 +258,7 @@ macro_rules! text_for {
                     Dialect::MariaDb => self.mariadb.as_deref(),
                     Dialect::Sqlite => self.sqlite.as_deref(),
                 };
-                own(dialect)
-                    .or_else(|| dialect.falls_back_to().and_then(own))
-                    .or(self.sql.as_deref())
+                own(dialect).or_else(|| dialect.falls_back_to().and_then(own)).or(self.sql.as_deref())
             }
         }
     };

@@ -4,7 +4,9 @@
 use super::Program;
 use crate::db::Dialect;
 use crate::db::schema::PREFIX;
-use sqlparser::ast::{FromTable, ObjectName, Statement, TableFactor, TableObject, TableWithJoins, Visit, Visitor};
+use sqlparser::ast::{
+    FromTable, ObjectName, Statement, TableFactor, TableObject, TableWithJoins, Visit, Visitor,
+};
 use sqlparser::dialect::{MySqlDialect, PostgreSqlDialect, SQLiteDialect};
 use sqlparser::parser::Parser;
 use std::ops::ControlFlow;
@@ -121,7 +123,11 @@ mod tests {
         for (dialect, sql, table) in [
             (Dialect::Postgres, "UPDATE products SET stock = $1", "products"),
             (Dialect::Postgres, "WITH s AS (DELETE FROM shop.cart RETURNING 1) SELECT 1", "shop.cart"),
-            (Dialect::MySql, "UPDATE stockbench_sku s JOIN products p ON s.id = p.id SET p.n = 1", "products"),
+            (
+                Dialect::MySql,
+                "UPDATE stockbench_sku s JOIN products p ON s.id = p.id SET p.n = 1",
+                "products",
+            ),
             (Dialect::MySql, "INSERT INTO `orders` (id) VALUES (?)", "`orders`"),
             (Dialect::Sqlite, "DELETE FROM cart", "cart"),
             (Dialect::Sqlite, "DROP TABLE cart", "cart"),

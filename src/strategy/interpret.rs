@@ -325,14 +325,16 @@ impl<'p> Machine<'p> {
     /// lock that is asked for again may well be free by then.
     fn note_refused(&mut self) {
         let statement = &self.current().statement;
-        let depends_on_a_read = statement.binds.iter().any(|slot| matches!(slot, Slot::Order(_) | Slot::PerLine(_)));
+        let depends_on_a_read =
+            statement.binds.iter().any(|slot| matches!(slot, Slot::Order(_) | Slot::PerLine(_)));
         if !depends_on_a_read {
             return self.forget_refused();
         }
         let binds = statement.binds.iter().map(|slot| self.value(*slot)).collect();
         let refused = Refused { transaction: self.transaction, step: self.step, binds, reads: self.reads };
         let last = self.last_refused.as_ref().filter(|last| {
-            (last.transaction, last.step) == (refused.transaction, refused.step) && last.binds == refused.binds
+            (last.transaction, last.step) == (refused.transaction, refused.step)
+                && last.binds == refused.binds
         });
         self.futile = last.is_some_and(|last| last.reads == refused.reads);
         self.same_values = if last.is_some() { self.same_values + 1 } else { 0 };
@@ -417,16 +419,11 @@ impl<'p> Machine<'p> {
     }
 
     fn end_transaction(&mut self) {
-        let then = match self.tx().then {
-            Some(outcome) => Then::Done(outcome),
-            None => {
-                let rest = self.program.transactions.iter().enumerate().skip(self.transaction + 1);
-                rest.filter(|(_, tx)| !tx.jump_only)
-                    .map(|(index, _)| Then::Transaction(index))
-                    .next()
-                    .unwrap_or(Then::Done(Outcome::Deducted))
-            }
+        let next = || {
+            let rest = self.program.transactions.iter().enumerate().skip(self.transaction + 1);
+            rest.filter(|(_, tx)| !tx.jump_only).map(|(index, _)| Then::Transaction(index)).next()
         };
+        let then = self.tx().then.map(Then::Done).or_else(next).unwrap_or(Then::Done(Outcome::Deducted));
         self.commit(then);
     }
 

@@ -21,6 +21,7 @@ pub use interpret::{Action, Machine};
 pub use program::Program;
 
 use crate::db::Dialect;
+use crate::shipped::{self, Found};
 use anyhow::Result;
 
 /// A strategy as chosen by the user: its name and the file behind it.
@@ -43,7 +44,7 @@ impl Strategy {
     /// An unknown name (the nearest is named), an unreadable file, or a file
     /// that breaks the format.
     pub fn load(name_or_path: &str) -> Result<Self> {
-        let (own, text) = catalogue::find_text(name_or_path)?;
+        let Found { own, text } = shipped::find(shipped::Kind::Strategy, name_or_path)?;
         let file = StrategyFile::parse(name_or_path, &text)?;
         let name = name_or_path.to_owned();
         Ok(Self { name, own, text, file })

@@ -166,11 +166,9 @@ impl Program {
             bail!("strategy {name} cannot run on {}: {reason}", dialect.title());
         }
         ensure!(!file.transaction.is_empty(), "{name}: no [[transaction]]: a program needs one");
-        let texts = file
-            .setup
-            .iter()
-            .enumerate()
-            .map(|(i, setup)| setup.text(dialect).with_context(|| no_text(name, dialect, &format!("setup {}", i + 1))));
+        let texts = file.setup.iter().enumerate().map(|(i, setup)| {
+            setup.text(dialect).with_context(|| no_text(name, dialect, &format!("setup {}", i + 1)))
+        });
         let setup: Result<Vec<&str>> = texts.collect();
         let setup = setup?.into_iter().filter(|sql| !sql.trim().is_empty()).map(str::to_owned).collect();
         let mut compiler = Compiler { name, dialect, file, yields: Vec::new(), slots: SlotCounts::default() };
@@ -241,7 +239,8 @@ impl<'f> Compiler<'f> {
                 Some(step_name) => format!("{place}, step {step_name}"),
                 None => format!("{place}, step {}", i + 1),
             };
-            let sql = step.text(self.dialect).with_context(|| no_text(self.name, self.dialect, &step_place))?;
+            let sql =
+                step.text(self.dialect).with_context(|| no_text(self.name, self.dialect, &step_place))?;
             if !sql.trim().is_empty() {
                 present.push((step, step_place, sql));
             }
@@ -253,7 +252,9 @@ impl<'f> Compiler<'f> {
         }
         number_line_loops(&mut steps);
         let restart = match &text.restart {
-            Some(target) => self.find_transaction(target).with_context(|| self.nowhere(&place, "restart", target))?,
+            Some(target) => {
+                self.find_transaction(target).with_context(|| self.nowhere(&place, "restart", target))?
+            }
             None => index,
         };
         let begin = text.begin.get(self.dialect).map_or_else(|| self.dialect.begin(), String::as_str);
@@ -336,7 +337,8 @@ impl<'f> Compiler<'f> {
                     slots.push(slot);
                     slots.len() - 1
                 });
-                write!(text, "{}{}", self.dialect.placeholder(), number + 1).expect("a String takes any text");
+                write!(text, "{}{}", self.dialect.placeholder(), number + 1)
+                    .expect("a String takes any text");
             } else {
                 slots.push(slot);
                 text.push_str(self.dialect.placeholder());
@@ -399,7 +401,8 @@ impl<'f> Compiler<'f> {
     }
 
     fn nowhere(&self, place: &str, what: &str, target: &str) -> anyhow::Error {
-        let steps = self.file.transaction.iter().flat_map(|tx| &tx.step).filter_map(|step| step.name.as_deref());
+        let steps =
+            self.file.transaction.iter().flat_map(|tx| &tx.step).filter_map(|step| step.name.as_deref());
         let transactions = self.file.transaction.iter().filter_map(|tx| tx.name.as_deref());
         let suggestion = text::did_you_mean(target, transactions.chain(steps));
         anyhow!(

@@ -39,14 +39,12 @@ fn transaction(program: &Program, index: usize, tx: &Transaction) -> String {
         }
     };
     let mut lines = vec![format!("-- {name}{jump_only}{restart}")];
-    let always_alone = tx.begin.is_none();
-    let alone_if_one_line = tx.steps.len() == 1;
+    let is_one_statement = matches!(tx.steps.as_slice(), [only] if only.line_loop.is_none());
+    let is_one_per_line = matches!(tx.steps.as_slice(), [only] if only.line_loop.is_some());
     match &tx.begin {
         None => lines.push("-- each statement on its own (autocommit)".to_owned()),
-        Some(begin) if alone_if_one_line && tx.steps[0].line_loop.is_none() => {
-            lines.push(format!("-- one statement: sent without {begin}"));
-        }
-        Some(begin) if alone_if_one_line => lines.push(format!("{begin}; -- not for an order of one line")),
+        Some(begin) if is_one_statement => lines.push(format!("-- one statement: sent without {begin}")),
+        Some(begin) if is_one_per_line => lines.push(format!("{begin}; -- not for an order of one line")),
         Some(begin) => lines.push(format!("{begin};")),
     }
     let mut in_loop = false;
@@ -59,7 +57,7 @@ fn transaction(program: &Program, index: usize, tx: &Transaction) -> String {
         in_loop = step.line_loop.is_some();
         lines.push(statement(program, tx, step));
     }
-    if !always_alone && !(alone_if_one_line && tx.steps[0].line_loop.is_none()) {
+    if tx.begin.is_some() && !is_one_statement {
         lines.push("COMMIT;".to_owned());
     }
     if let Some(outcome) = tx.then {
@@ -111,7 +109,8 @@ fn destination(program: &Program, tx: &Transaction, goto: Goto) -> String {
 }
 
 fn bind_name(program: &Program, slot: Slot) -> String {
-    let built_in = BUILT_IN_BINDS.iter().find(|(_, known)| *known == slot).map(|(name, _)| (*name).to_owned());
+    let built_in =
+        BUILT_IN_BINDS.iter().find(|(_, known)| *known == slot).map(|(name, _)| (*name).to_owned());
     let yielded = || {
         program.statements().find_map(|statement| {
             let at = statement.yields.iter().position(|known| *known == slot)?;

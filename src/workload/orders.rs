@@ -152,7 +152,7 @@ impl OrderStream {
     }
 
     /// How many orders there are, if they end by themselves.
-    pub fn len(&self) -> Option<u64> {
+    pub fn orders(&self) -> Option<u64> {
         match &self.source {
             OrderSource::Generated(_) => None,
             OrderSource::Replayed(replay) => Some(replay.len()),

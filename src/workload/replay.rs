@@ -35,7 +35,9 @@ impl Replay {
         let header = reader.headers().map_err(|error| anyhow!("{name}:1: {error}"))?;
         let wanted = ["order_id", "sku_id", "quantity"];
         ensure!(
-            header.len() <= 4 && header.iter().take(3).eq(wanted) && header.get(3).is_none_or(|last| last == "ordered_at"),
+            header.len() <= 4
+                && header.iter().take(3).eq(wanted)
+                && header.get(3).is_none_or(|last| last == "ordered_at"),
             "{name}:1: expected the header `order_id,sku_id,quantity[,ordered_at]`"
         );
         let columns = header.len();
@@ -83,7 +85,8 @@ impl Replay {
 
     /// Every SKU that an order names, ascending.
     pub fn sku_ids(&self) -> Arc<[i64]> {
-        let ids: BTreeSet<i64> = self.orders.iter().flat_map(|order| &order.lines).map(|line| line.sku_id).collect();
+        let ids: BTreeSet<i64> =
+            self.orders.iter().flat_map(|order| &order.lines).map(|line| line.sku_id).collect();
         ids.into_iter().collect()
     }
 
@@ -130,8 +133,12 @@ mod tests {
         assert!(error_of(&format!("{header}1,2,3\n1,x,3\n")).starts_with("f.csv:3: sku_id `x`"));
         assert!(error_of(&format!("{header}1,2,0\n")).starts_with("f.csv:2: quantity 0"));
         assert!(error_of(&format!("{header}1,2\n")).starts_with("f.csv:2: 2 fields"));
-        assert!(error_of(&format!("{header}1,2,1\n2,2,1\n1,3,1\n")).starts_with("f.csv:4: order 1 comes back"));
-        assert!(error_of(&format!("{header}1,2,1\n1,2,1\n")).starts_with("f.csv:3: order 1 names SKU 2 twice"));
+        assert!(
+            error_of(&format!("{header}1,2,1\n2,2,1\n1,3,1\n")).starts_with("f.csv:4: order 1 comes back")
+        );
+        assert!(
+            error_of(&format!("{header}1,2,1\n1,2,1\n")).starts_with("f.csv:3: order 1 names SKU 2 twice")
+        );
         assert!(error_of(header).contains("no orders"));
     }
 }

@@ -47,7 +47,8 @@ impl FromStr for Distribution {
                 }
             }
             ("hotspot", Some(parameters)) => {
-                let (data, operations) = parameters.split_once(',').ok_or("hotspot needs DATA,OPS, as in hotspot:0.1,0.9")?;
+                let (data, operations) =
+                    parameters.split_once(',').ok_or("hotspot needs DATA,OPS, as in hotspot:0.1,0.9")?;
                 let (data, operations) = (number(data)?, number(operations)?);
                 if data > 0.0 && data <= 1.0 && (0.0..=1.0).contains(&operations) {
                     Ok(Self::Hotspot { data, operations })
@@ -100,19 +101,20 @@ impl SkuPicker {
                 Rule::Zipfian(Zipf::new(count_f64, s).expect("the exponent was checked when it was parsed"))
             }
             Distribution::Hotspot { data, operations } => {
-                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of the count")]
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "a share of the count"
+                )]
                 let hot = ((count_f64 * data).round() as usize).clamp(1, count);
                 Rule::Hotspot { hot, operations }
             }
         };
-        let by_rank = match rule {
-            Rule::Uniform => Vec::new(),
-            _ => {
-                let mut ranks: Vec<u32> = (0..u32::try_from(count).unwrap_or(u32::MAX)).collect();
-                ranks.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
-                ranks
-            }
-        };
+        let mut by_rank = Vec::new();
+        if !matches!(rule, Rule::Uniform) {
+            by_rank.extend(0..u32::try_from(count).unwrap_or(u32::MAX));
+            by_rank.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+        }
         Self { count, rule, by_rank }
     }
 
@@ -120,7 +122,11 @@ impl SkuPicker {
     pub fn pick(&self, rng: &mut impl Rng) -> usize {
         let rank = match &self.rule {
             Rule::Uniform => return rng.random_range(0..self.count),
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rank between 1 and count")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a rank between 1 and count"
+            )]
             Rule::Zipfian(zipf) => zipf.sample(rng) as usize - 1,
             Rule::Hotspot { hot, operations } => {
                 if *hot == self.count || rng.random_bool(*operations) {

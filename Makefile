@@ -1,0 +1,33 @@
+# What there is to do, and what each thing needs. `make` lists it.
+
+SHELL := /bin/sh
+CARGO ?= cargo
+DEPS := $(CURDIR)/.deps
+export STOCKBENCH_MYSQLD ?= $(DEPS)/mysql/mysqld
+
+.PHONY: help build check test bench ci deps schema
+
+help: ## List these targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  \1\t\2/' | expand -t 12
+
+build: ## Build the release binary, target/release/stockbench
+	$(CARGO) build --release
+
+check: ## Formatting and lints
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets -- -D warnings
+
+test: deps ## Install what the tests need, then run every test on real servers
+	STOCKBENCH_REQUIRE_SERVERS=1 $(CARGO) test
+
+bench: deps ## Goodput of the strategies and bulk seeding, side by side
+	$(CARGO) build --release
+	sh scripts/bench.sh
+
+ci: deps check test ## What CI runs: formatting, lints, every test
+
+deps: ## Install the servers that the tests start (Debian and root), MySQL into .deps
+	@sh scripts/deps.sh $(DEPS)
+
+schema: ## Write schema/report.schema.json anew from the code
+	STOCKBENCH_WRITE_SCHEMA=1 $(CARGO) test --test it the_schema

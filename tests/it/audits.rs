@@ -1,0 +1,155 @@
+//! `stockbench audit` on its own: with the clients' answers, without them, and
+//! on tables that were damaged by hand.
+
+use crate::support::{Backend, Place, kinds, on_every_database, signal, spawn, until};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+on_every_database!(
+    damage_is_named_and_its_absence_too,
+    a_history_gives_the_later_audit_the_same_verdict,
+    a_killed_client_leaves_what_the_audit_names,
+    an_audit_that_matched_nothing_is_not_a_pass,
+);
+
+fn audit(place: &Place, arguments: &[&str]) -> (i32, Value) {
+    let said = place.stockbench(&[&["audit", "-o", "json"], arguments].concat());
+    let output: Value =
+        serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {said:?}"));
+    (said.code, output["audit"].clone())
+}
+
+fn damage_is_named_and_its_absence_too(place: &Place) {
+    let run = |strategy| {
+        let (code, report) =
+            place.run(&["-s", strategy, "--skus", "2", "--stock", "1000", "--orders", "200"]);
+        assert_eq!(code, 0, "{report:#}");
+    };
+    let sale = "kind = 'sale' AND sku_id = 1 AND balance = 990";
+    let one_sku = |kind: &str, audit: &Value| {
+        assert_eq!(audit["findings"][0]["kind"], kind, "{audit:#}");
+        assert_eq!(audit["findings"][0]["sku_id"], 1, "{audit:#}");
+    };
+
+    run("atomic");
+    let (code, sound) = audit(place, &[]);
+    assert_eq!((code, kinds(&sound)), (0, vec![]), "{sound:#}");
+    assert_eq!(sound["client_witness"], "missing");
+
+    place.execute(&format!("DELETE FROM stockbench_ledger WHERE {sale}"));
+    let (code, deleted) = audit(place, &[]);
+    assert_eq!((code, &deleted["missing_entry_units"]), (3, &1.into()));
+    one_sku("missing_entry", &deleted);
+
+    run("atomic");
+    place.execute("UPDATE stockbench_sku SET stock = stock + 7 WHERE id = 1");
+    let (code, changed) = audit(place, &[]);
+    assert_eq!((code, kinds(&changed)), (3, vec!["lost_update"]), "{changed:#}");
+    assert_eq!(changed["lost_update_units"], 7);
+    one_sku("lost_update", &changed);
+    place.execute("UPDATE stockbench_sku SET stock = -1 WHERE id = 1");
+    assert!(kinds(&audit(place, &[]).1).contains(&"negative_stock"));
+
+    run("atomic");
+    place.execute(&format!("UPDATE stockbench_ledger SET balance = 5 WHERE {sale}"));
+    let (code, balance) = audit(place, &[]);
+    assert_eq!((code, kinds(&balance)), (3, vec!["balance_chain"]), "{balance:#}");
+    one_sku("balance_chain", &balance);
+
+    run("unkeyed");
+    place.execute(&format!(
+        "INSERT INTO stockbench_unkeyed_ledger (order_id, sku_id, kind, status, delta, balance, run_id) \
+         SELECT order_id, sku_id, kind, status, delta, balance, run_id FROM stockbench_unkeyed_ledger WHERE {sale}"
+    ));
+    let (code, doubled) = audit(place, &[]);
+    assert_eq!(code, 3);
+    assert!(kinds(&doubled).contains(&"duplicate_entry"), "{doubled:#}");
+}
+
+fn a_history_gives_the_later_audit_the_same_verdict(place: &Place) {
+    let history = place.path("answers.csv").display().to_string();
+    for (strategy, expected) in [("naive", 3), ("atomic", 0)] {
+        let (code, report) = place.run(&[
+            "-s",
+            strategy,
+            "--concurrency",
+            "100",
+            "--skus",
+            "1",
+            "--orders",
+            "500",
+            "--history",
+            &history,
+        ]);
+        assert_eq!(code, expected, "{report:#}");
+        let (code, later) = audit(place, &["--history", &history]);
+        assert_eq!((code, &later), (expected, &report["audit"]));
+    }
+    // A sale that the ledger forgot shows only against the answers.
+    place.execute("DELETE FROM stockbench_ledger WHERE kind = 'sale' AND balance = 50");
+    place.execute("UPDATE stockbench_sku SET stock = stock + 1");
+    let (_, without) = audit(place, &[]);
+    assert!(!kinds(&without).contains(&"lost_sale"), "{without:#}");
+    let (code, with) = audit(place, &["--history", &history]);
+    assert_eq!(code, 3);
+    assert!(kinds(&with).contains(&"lost_sale"), "{with:#}");
+    // The answers of another run are not compared.
+    let stale = place.path("stale.csv").display().to_string();
+    std::fs::rename(&history, &stale).unwrap();
+    place.run(&["-s", "atomic", "--orders", "10"]);
+    let said = place.stockbench(&["audit", "--history", &stale]);
+    crate::support::assert_one_line(&said, 1, &["which is not the latest run"]);
+}
+
+fn a_killed_client_leaves_what_the_audit_names(place: &Place) {
+    let history = place.path("answers.csv").display().to_string();
+    let arguments = [
+        "run",
+        "-s",
+        "unlogged",
+        "--concurrency",
+        "8",
+        "--skus",
+        "8",
+        "--stock",
+        "100000",
+        "--duration",
+        "60s",
+        "--think",
+        "100ms",
+        "--history",
+        &history,
+    ];
+    let mut child = spawn(place.folder.path(), &place.arguments(&arguments));
+    let entries = "SELECT count(*) FROM stockbench_ledger WHERE kind = 'sale'";
+    until("the first entries are written", || {
+        let started = history_exists(&history);
+        started && crate::support::query(&place.url, entries) != "0"
+    });
+    signal(&child, Signal::SIGKILL);
+    child.wait().unwrap();
+    let (code, found) = audit(place, &["--history", &history]);
+    assert_eq!((code, &found["client_witness"]), (3, &"cut_short".into()), "{found:#}");
+    assert!(kinds(&found).contains(&"missing_entry"), "{found:#}");
+}
+
+fn history_exists(path: &str) -> bool {
+    std::path::Path::new(path).exists()
+}
+
+fn an_audit_that_matched_nothing_is_not_a_pass(place: &Place) {
+    if place.backend == Backend::Sqlite {
+        let said = place.stockbench(&["audit"]);
+        crate::support::assert_one_line(&said, 1, &["there is no SQLite database at"]);
+    } else {
+        let said = place.stockbench(&["audit"]);
+        crate::support::assert_one_line(&said, 1, &["no stockbench tables to audit"]);
+    }
+    assert_eq!(place.stockbench(&["seed", "--skus", "2500", "--stock", "3"]).code, 0);
+    let (code, report) = audit(place, &[]);
+    assert_eq!((code, &report["judged"]), (1, &false.into()), "{report:#}");
+    assert_eq!((&report["skus"], &report["entries"]), (&2_500.into(), &2_500.into()));
+    let said = place.stockbench(&["clean"]);
+    assert!(said.code == 0 && said.stdout.contains("stockbench_ledger"), "{said:?}");
+    assert!(place.stockbench(&["clean"]).stdout.contains("nothing was there"));
+}

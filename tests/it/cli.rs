@@ -1,0 +1,176 @@
+//! What the binary says: exact words, exit codes, and one line for an error.
+
+use crate::support::{Backend, assert_one_line, outcome, place, stockbench};
+use serde_json::Value;
+use std::fs;
+
+#[test]
+fn a_bare_run_sells_and_refuses_on_the_embedded_default() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = stockbench(folder.path(), &["run"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    let first = said.stdout.lines().next().unwrap();
+    assert!(first.starts_with("SQLite 3.") && first.contains("the embedded default"), "{first}");
+    for part in ["deducted", "sold_out", "goodput", "conflicts", "audit: passed", "client", "--random-seed"] {
+        assert!(said.stdout.contains(part), "{part} is missing from {}", said.stdout);
+    }
+    assert_eq!(said.stderr, "");
+    let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(left, ["stockbench.db"]);
+}
+
+#[test]
+fn a_report_fits_the_schema_in_the_repository() {
+    let place = place(Backend::Sqlite).unwrap();
+    let (_, report) = place.run(&["-s", "naive", "--concurrency", "100", "--skus", "1"]);
+    let schema =
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/schema/report.schema.json")).unwrap();
+    let validator = jsonschema::validator_for(&serde_json::from_str(&schema).unwrap()).unwrap();
+    let errors: Vec<String> = validator.iter_errors(&report).map(|error| error.to_string()).collect();
+    assert_eq!(errors, [""; 0]);
+    let mut damaged = report.clone();
+    damaged["outcomes"]["deducted"] = Value::from("many");
+    assert!(!validator.is_valid(&damaged));
+    // The identities, from outside.
+    let deliveries: u64 =
+        report["outcomes"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();
+    assert_eq!(report["deliveries"], deliveries);
+    assert_eq!(report["attempts"].as_u64().unwrap(), deliveries + report["retries"].as_u64().unwrap());
+}
+
+#[test]
+fn the_json_file_is_what_json_output_prints() {
+    let place = place(Backend::Sqlite).unwrap();
+    let file = place.path("report.json").display().to_string();
+    let (code, printed) = place.run(&["--json", &file, "--random-seed", "5"]);
+    let written: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+    assert_eq!((code, &printed), (0, &written));
+    assert_eq!(printed["random_seed"], 5);
+}
+
+#[test]
+fn strategies_are_listed_shown_and_copyable() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = stockbench(folder.path(), &["strategies"]);
+    assert!(list.code == 0 && list.stdout.lines().count() >= 13, "{list:?}");
+    let file = stockbench(folder.path(), &["strategies", "show", "pessimistic"]).stdout;
+    fs::write(folder.path().join("mine.toml"), &file).unwrap();
+    let said = stockbench(folder.path(), &["run", "-s", "./mine.toml", "-o", "json"]);
+    let report: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!((said.code, outcome(&report, "deducted")), (0, 300));
+    let sql = stockbench(folder.path(), &["strategies", "show", "pessimistic", "--dialect", "mysql"]).stdout;
+    let expected = "\
+-- pessimistic on MySQL, tried until decided, within 2m
+
+-- transaction 1
+START TRANSACTION;
+-- for each line of the order:
+SELECT stock - ? AS remaining
+FROM stockbench_sku WHERE id = ? AND stock >= ? FOR UPDATE;
+    -- binds quantity, sku_id, quantity; yields remaining; no row: sold_out
+-- (think time)
+UPDATE stockbench_sku SET stock = ? WHERE id = ?;
+    -- binds remaining, sku_id
+INSERT INTO stockbench_ledger (order_id, sku_id, kind, status, delta, balance, run_id)
+VALUES (?, ?, 'sale', 'accepted', -?, ?, ?);
+    -- binds order_id, sku_id, quantity, remaining, run_id; duplicate key: duplicate
+COMMIT;
+";
+    assert_eq!(sql, expected);
+}
+
+#[test]
+fn scenarios_are_listed_and_run_by_name_or_path() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = stockbench(folder.path(), &["scenarios"]);
+    assert!(list.stdout.contains("ci-smoke") && list.code == 0, "{list:?}");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios/ci-smoke.toml");
+    for scenario in ["ci-smoke", path] {
+        let said =
+            stockbench(folder.path(), &["run", "--scenario", scenario, "--orders", "300", "-o", "json"]);
+        let report: Value = serde_json::from_str(&said.stdout).unwrap();
+        assert_eq!((said.code, outcome(&report, "deducted")), (0, 200), "{said:?}");
+        assert_eq!(report["deliveries"], 300, "a flag overrides the scenario");
+    }
+    let typo = folder.path().join("mine.toml");
+    fs::write(&typo, "summary = \"x\"\n[load]\nstok = 3\n").unwrap();
+    let said = stockbench(folder.path(), &["run", "--scenario", "./mine.toml"]);
+    assert_one_line(&said, 2, &["./mine.toml:3: unknown key `stok`; did you mean \"stock\"?"]);
+}
+
+#[test]
+fn bad_input_gets_one_line_and_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = tempfile::tempdir().unwrap();
+    let file = |name: &str, content: &str| {
+        let path = files.path().join(name);
+        fs::write(&path, content).unwrap();
+        path.display().to_string()
+    };
+    let step = "summary = \"x\"\n[[transaction]]\n[[transaction.step]]\n";
+    let unknown_key = file("key.toml", &format!("{step}sql = \"SELECT 1\"\nnonee = \"sold_out\"\n"));
+    let no_yield =
+        file("bind.toml", &format!("{step}sql = \"UPDATE stockbench_sku SET stock = :remaning\"\n"));
+    let no_dialect = file("dialect.toml", &format!("{step}postgres = \"SELECT 1\"\n"));
+    let no_meaning = file("meaning.toml", &format!("{step}sql = \"SELECT 1\"\nnone = \"soldout\"\n"));
+    let no_target = file("jump.toml", &format!("{step}sql = \"SELECT 1\"\nnone = \"@gone\"\n"));
+    let not_toml = file("half.toml", "summary = \"x\n[[transac");
+    let bad_line = file("orders.csv", "order_id,sku_id,quantity\n1,2,3\n2,2,many\n");
+    let cases: &[(&[&str], &[&str])] = &[
+        (&["-s", "optimstic"], &["unknown strategy \"optimstic\"; did you mean \"optimistic\"?"]),
+        (&["-s", "./nowhere.toml"], &["cannot read strategy file ./nowhere.toml"]),
+        (&["-s", &unknown_key], &["key.toml:5: unknown key `nonee`; did you mean \"none\"?"]),
+        (&["-s", &no_yield], &["transaction 1, step 1: no step before it yields `:remaning`"]),
+        (&["-s", &no_dialect], &["has no SQL for sqlite"]),
+        (&["-s", &no_meaning], &["meaning.toml:5: unknown meaning `soldout`; did you mean \"sold_out\"?"]),
+        (&["-s", &no_target], &["jump to `gone`"]),
+        (&["-s", &not_toml], &["half.toml:1:"]),
+        (&["--replay", &bad_line], &["orders.csv:3: quantity `many` is not a whole number"]),
+        (&["--replay", "nowhere.csv"], &["cannot read nowhere.csv"]),
+        (&["--scenario", "flash-sail"], &["did you mean \"flash-sale\"?"]),
+        (&["--lines", "1..9"], &["more lines than there are SKUs"]),
+        (&["--orders", "5", "--duration", "5s"], &["give one of them"]),
+        (&["--isolation", "read-committed"], &["SQLite has one isolation level"]),
+        (&["--lab", "redis"], &["holds no stock"]),
+        (&["--database-url", "postgress://a/b"], &["did you mean \"postgres\"?"]),
+        (&["--database-url", "sqlite::memory:"], &["cannot be shared"]),
+    ];
+    for (arguments, fragments) in cases {
+        let said = stockbench(folder.path(), &[&["run"], *arguments].concat());
+        assert_one_line(&said, 2, fragments);
+        assert_eq!(said.stdout, "", "{said:?}");
+    }
+    let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert!(left.is_empty() || left == ["stockbench.db"], "left behind: {left:?}");
+}
+
+#[test]
+fn numbers_out_of_range_are_usage_errors() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in [
+        ["--concurrency", "0"],
+        ["--concurrency", "-5"],
+        ["--orders", "0"],
+        ["--skus", "many"],
+        ["--stock", "-1"],
+        ["--quantity", "5..1"],
+        ["--quantity", "0"],
+        ["--duration", "soon"],
+        ["--dist", "zipf"],
+        ["--retry-delay", "5ms"],
+        ["--no-such-flag", "1"],
+    ] {
+        let said = stockbench(folder.path(), &["run", arguments[0], arguments[1]]);
+        assert_one_line(&said, 2, &[arguments[0]]);
+    }
+    assert!(fs::read_dir(folder.path()).unwrap().next().is_none());
+}
+
+#[test]
+fn every_command_explains_itself_with_an_example() {
+    let folder = tempfile::tempdir().unwrap();
+    for command in ["run", "seed", "audit", "strategies", "scenarios", "lab", "clean"] {
+        let said = stockbench(folder.path(), &[command, "--help"]);
+        assert!(said.code == 0 && said.stdout.contains("Example:"), "{command}: {said:?}");
+    }
+}

@@ -1,0 +1,10 @@
+//! Tests against the binary and against real servers, in one program, so that
+//! every test of a kind of server shares one lab server.
+
+mod audits;
+mod backends;
+mod cli;
+mod guards;
+mod labs;
+mod support;
+mod tidy;

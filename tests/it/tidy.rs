@@ -1,0 +1,139 @@
+//! What the code must keep to, checked on the code itself.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use stockbench::report::Report;
+use stockbench::strategy::catalogue;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// Every source file: its path below `src`, and its text without its tests.
+fn sources() -> Vec<(String, String)> {
+    let src = root().join("src");
+    let read = |path: PathBuf| {
+        let text = fs::read_to_string(&path).unwrap();
+        let text = text.split("#[cfg(test)]\nmod tests").next().unwrap().to_owned();
+        (path.strip_prefix(&src).unwrap().display().to_string(), text)
+    };
+    rust_files(&src).into_iter().map(read).collect()
+}
+
+#[track_caller]
+fn only_in(needles: &[&str], allowed: &[&str]) {
+    for (path, text) in sources() {
+        let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        for needle in needles {
+            let is_allowed = allowed.iter().any(|prefix| path.starts_with(prefix));
+            assert!(is_allowed || !code.contains(needle), "{needle} in src/{path}");
+        }
+    }
+}
+
+#[test]
+fn the_driver_is_named_only_where_databases_are() {
+    only_in(&["sqlx::"], &["db/"]);
+}
+
+#[test]
+fn only_reports_and_commands_print() {
+    only_in(&["println!", "io::stdout", "eprintln!"], &["report/", "commands/", "main.rs"]);
+}
+
+#[test]
+fn the_pure_parts_do_no_input_or_output() {
+    for pure in
+        ["audit/orders.rs", "audit/skus.rs", "audit/findings.rs", "strategy/", "workload/", "engine/retry.rs"]
+    {
+        for (path, text) in sources().into_iter().filter(|(path, _)| path.starts_with(pure)) {
+            let reads_files = ["strategy/catalogue.rs", "workload/replay.rs"].contains(&path.as_str());
+            for needle in ["tokio::", "std::net", "Instant::now", "std::fs"] {
+                assert!(
+                    reads_files && needle == "std::fs" || !text.contains(needle),
+                    "{needle} in src/{path}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn no_strategy_is_named_in_code() {
+    for (path, text) in sources().into_iter().filter(|(path, _)| path != "strategy/catalogue.rs") {
+        let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        for name in catalogue::names() {
+            // A worked example in a help text is prose.
+            let named = code.contains(&format!("\"{name}\""));
+            let is_level = name == "serializable";
+            assert!(!named || is_level, "strategy {name} is named in src/{path}");
+        }
+    }
+}
+
+#[test]
+fn every_file_says_why_it_exists() {
+    for folder in ["src", "tests"] {
+        for path in rust_files(&root().join(folder)) {
+            let text = fs::read_to_string(&path).unwrap();
+            assert!(text.starts_with("//!"), "{} does not open with //!", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_schema_in_the_repository_is_the_one_of_the_code() {
+    let path = root().join("schema/report.schema.json");
+    let current = Report::json_schema().unwrap();
+    if std::env::var_os("STOCKBENCH_WRITE_SCHEMA").is_some() {
+        fs::write(&path, &current).unwrap();
+    }
+    let kept = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        kept == current,
+        "schema/report.schema.json is out of date: STOCKBENCH_WRITE_SCHEMA=1 cargo test the_schema"
+    );
+}
+
+#[test]
+fn the_readme_names_every_strategy_and_scenario() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    for name in catalogue::names() {
+        assert!(readme.contains(&format!("`{name}`")), "README.md does not name {name}");
+    }
+    for (name, _) in stockbench::scenario::SHIPPED {
+        assert!(readme.contains(&format!("`{name}`")), "README.md does not name {name}");
+    }
+    for file in fs::read_dir(root().join("scenarios")).unwrap() {
+        let path = file.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let shipped = stockbench::scenario::SHIPPED.iter().any(|(known, _)| *known == name);
+        assert!(shipped, "scenarios/{name}.toml is not listed");
+    }
+}
+
+#[test]
+fn the_commands_of_the_readme_are_understood() {
+    use clap::Parser;
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let mut commands = 0;
+    for line in readme.lines().map(str::trim).filter(|line| line.starts_with("stockbench ")) {
+        let words = line.split(" #").next().unwrap().split(" > ").next().unwrap().split_whitespace();
+        stockbench::cli::Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
+        commands += 1;
+    }
+    assert!(commands >= 10, "README.md shows {commands} commands");
+}
