@@ -124,7 +124,7 @@ fn bad_input_gets_one_line_and_leaves_nothing_behind() {
         (&["-s", &no_dialect], &["has no SQL for sqlite"]),
         (&["-s", &no_meaning], &["meaning.toml:5: unknown meaning `soldout`; did you mean \"sold_out\"?"]),
         (&["-s", &no_target], &["jump to `gone`"]),
-        (&["-s", &not_toml], &["half.toml:1:"]),
+        (&["-s", &not_toml], &["half.toml:2: unclosed array table"]),
         (&["--replay", &bad_line], &["orders.csv:3: quantity `many` is not a whole number"]),
         (&["--replay", "nowhere.csv"], &["cannot read nowhere.csv"]),
         (&["--scenario", "flash-sail"], &["did you mean \"flash-sale\"?"]),
