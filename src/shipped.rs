@@ -12,16 +12,12 @@ pub struct Found {
 }
 
 /// Finds `name_or_path` among the shipped files, or on disk when it looks like
-/// a path. `what` is the word for it, in errors and in the command that lists
+/// a path. `word` is what such a file is called, `list` the command that lists
 /// the shipped ones.
 ///
 /// # Errors
 /// An unknown name (the nearest is named), or a file that cannot be read.
-pub fn find(what: Kind, name_or_path: &str) -> Result<Found> {
-    let (word, list, shipped) = match what {
-        Kind::Strategy => ("strategy", "strategies", crate::strategy::catalogue::BUILT_IN),
-        Kind::Scenario => ("scenario", "scenarios", crate::scenario::SHIPPED),
-    };
+pub fn find(shipped: &[(&str, &str)], word: &str, list: &str, name_or_path: &str) -> Result<Found> {
     let is_toml = std::path::Path::new(name_or_path).extension().is_some_and(|extension| extension == "toml");
     if is_toml || name_or_path.contains('/') {
         let text = std::fs::read_to_string(name_or_path)
@@ -37,13 +33,4 @@ pub fn find(what: Kind, name_or_path: &str) -> Result<Found> {
         )
     })?;
     Ok(Found { own: false, text })
-}
-
-/// What is looked for.
-#[derive(Debug, Clone, Copy)]
-pub enum Kind {
-    /// A strategy.
-    Strategy,
-    /// A scenario.
-    Scenario,
 }

@@ -240,19 +240,20 @@ async fn seed(plan: &Plan, program: &Program, database: &Database, control: &mut
 async fn verify(program: &mut Program, control: &mut dyn Session) -> Result<()> {
     let name = program.name.clone();
     let mut text_slots = Vec::new();
-    for statement in program.statements_mut() {
+    for step in program.steps_mut() {
         let is_text = |(position, slot): (usize, &Slot)| text_slots.contains(slot).then_some(position);
-        statement.text_binds = statement.binds.iter().enumerate().filter_map(is_text).collect();
-        let place = format!("{name}: {}", statement.place);
-        let shape = control.prepare(statement).await.map_err(|error| usage(format!("{place}: {error}")))?;
-        for (column, slot) in statement.columns.iter().zip(&statement.yields) {
+        step.statement.text_binds = step.binds.iter().enumerate().filter_map(is_text).collect();
+        let place = format!("{name}: {}", step.place);
+        let shape =
+            control.prepare(&step.statement).await.map_err(|error| usage(format!("{place}: {error}")))?;
+        for (column, slot) in step.statement.columns.iter().zip(&step.yields) {
             match shape.columns.iter().find(|shape| shape.name == *column) {
                 Some(shape) if shape.is_text => text_slots.push(*slot),
                 Some(_) => {}
                 None => return Err(usage(format!("{place}: {}", not_returned(column, &shape)))),
             }
         }
-        statement.returns_rows = Some(!shape.columns.is_empty());
+        step.statement.returns_rows = Some(!shape.columns.is_empty());
     }
     Ok(())
 }

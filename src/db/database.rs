@@ -1,11 +1,11 @@
 //! A database as a whole: connecting, what it is, and who may use it now.
 
-use super::{DatabaseUrl, DbError, Dialect, ErrorClass, Isolation, Session, mysql, postgres, sqlite, url};
+use super::{
+    DatabaseInfo, DatabaseUrl, DbError, Dialect, ErrorClass, Session, SessionSettings, mysql, postgres,
+    sqlite, url,
+};
 use crate::text;
 use anyhow::{Context, Result, anyhow, bail};
-use schemars::JsonSchema;
-use serde::Serialize;
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -23,41 +23,6 @@ pub struct Database {
     url: DatabaseUrl,
     /// What it said of itself.
     pub info: DatabaseInfo,
-}
-
-/// What a database is, read back from the database itself.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
-pub struct DatabaseInfo {
-    /// Which database.
-    pub kind: Dialect,
-    /// Its version, in its own words.
-    pub version: String,
-    /// The isolation level that transactions really get.
-    pub isolation: String,
-    /// The URL, without its password.
-    pub url_redacted: String,
-    /// Nodes of the cluster that the run uses.
-    pub nodes: u32,
-    /// Whether a commit survives a crash of the machine, as configured.
-    pub durable: bool,
-    /// Whether this is the embedded default, chosen because no URL was given.
-    pub embedded_default: bool,
-    /// The settings that change results, by the database's own names.
-    pub settings: BTreeMap<String, String>,
-    /// How many connections it has left for us.
-    #[serde(skip)]
-    pub free_connections: u32,
-}
-
-/// What a session is opened with.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct SessionSettings {
-    /// The isolation level; `None` leaves the server's default.
-    pub isolation: Option<Isolation>,
-    /// How long a lock may be waited for; `None` leaves the server's default.
-    pub lock_timeout: Option<Duration>,
-    /// Refuses every write.
-    pub read_only: bool,
 }
 
 impl Database {

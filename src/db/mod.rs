@@ -15,14 +15,16 @@ mod sqlite;
 pub mod url;
 
 pub use classify::ErrorClass;
-pub use database::{Database, DatabaseInfo, RunLock, SessionSettings};
+pub use database::{Database, RunLock};
 pub use url::DatabaseUrl;
 
-use crate::strategy::program::Statement;
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// The SQL that a database speaks.
 #[derive(
@@ -197,6 +199,22 @@ impl From<&str> for Value {
     }
 }
 
+/// A statement with the dialect's own placeholders.
+#[derive(Debug, Clone, Default)]
+pub struct Statement {
+    /// The text that is sent.
+    pub sql: Arc<str>,
+    /// How many placeholders it has.
+    pub bind_count: usize,
+    /// Which of its binds are text, by position; the others are numbers.
+    /// Yielded text is known once a database has named its columns' types.
+    pub text_binds: Vec<usize>,
+    /// The columns to read of its first row, in order.
+    pub columns: Vec<String>,
+    /// Whether it answers with rows; `None` until a database has said so.
+    pub returns_rows: Option<bool>,
+}
+
 /// What a program needs of a statement's reply.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reply {
@@ -217,6 +235,41 @@ pub struct DbError {
     pub code: String,
     /// The database's own words, on one line.
     pub message: String,
+}
+
+/// What a database is, read back from the database itself.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct DatabaseInfo {
+    /// Which database.
+    pub kind: Dialect,
+    /// Its version, in its own words.
+    pub version: String,
+    /// The isolation level that transactions really get.
+    pub isolation: String,
+    /// The URL, without its password.
+    pub url_redacted: String,
+    /// Nodes of the cluster that the run uses.
+    pub nodes: u32,
+    /// Whether a commit survives a crash of the machine, as configured.
+    pub durable: bool,
+    /// Whether this is the embedded default, chosen because no URL was given.
+    pub embedded_default: bool,
+    /// The settings that change results, by the database's own names.
+    pub settings: BTreeMap<String, String>,
+    /// How many connections it has left for us.
+    #[serde(skip)]
+    pub free_connections: u32,
+}
+
+/// What a session is opened with.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SessionSettings {
+    /// The isolation level; `None` leaves the server's default.
+    pub isolation: Option<Isolation>,
+    /// How long a lock may be waited for; `None` leaves the server's default.
+    pub lock_timeout: Option<Duration>,
+    /// Refuses every write.
+    pub read_only: bool,
 }
 
 /// What a prepared statement looks like to the database.

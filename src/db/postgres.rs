@@ -1,9 +1,9 @@
 //! PostgreSQL sessions.
 
-use super::database::{DatabaseInfo, SessionSettings};
 use super::url::DatabaseUrl;
-use super::{DbError, Dialect, Session, Value, classify::classify, first_row};
-use crate::strategy::program::Statement;
+use super::{
+    DatabaseInfo, DbError, Dialect, Session, SessionSettings, Statement, Value, classify::classify, first_row,
+};
 use anyhow::{Context, Result};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow, PgTypeInfo};
 use sqlx::{Column, ConnectOptions, Connection, Row, TypeInfo, ValueRef};
@@ -115,5 +115,5 @@ fn bind_types(statement: &Statement) -> Vec<PgTypeInfo> {
             <i64 as sqlx::Type<sqlx::Postgres>>::type_info()
         }
     };
-    (0..statement.binds.len()).map(type_of).collect()
+    (0..statement.bind_count).map(type_of).collect()
 }

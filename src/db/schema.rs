@@ -4,8 +4,9 @@
 //! Architecture invariant: every table named here carries the prefix
 //! `stockbench_`, and nothing else is ever dropped.
 
-use super::{Database, Dialect, Session, SessionSettings, Value, first_row, mysql, postgres, sqlite};
-use crate::strategy::program::Statement;
+use super::{
+    Database, Dialect, Session, SessionSettings, Statement, Value, first_row, mysql, postgres, sqlite,
+};
 use anyhow::{Context, Result, bail};
 use sqlx::migrate::{Migrate, Migrator};
 use std::fmt::Write as _;
@@ -234,13 +235,10 @@ fn admin_statement(dialect: Dialect, head: &str, binds: usize, tail: &str) -> St
         })
         .collect();
     Statement {
-        place: "stockbench's own bookkeeping".to_owned(),
         sql: format!("{head}{}{tail}", placeholders.join(", ")).into(),
-        binds: Vec::new(),
-        yields: Vec::new(),
-        columns: Vec::new(),
+        bind_count: binds,
         returns_rows: Some(false),
-        text_binds: Vec::new(),
+        ..Statement::default()
     }
 }
 

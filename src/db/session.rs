@@ -16,7 +16,7 @@ macro_rules! implement_session {
         impl $crate::db::Session for $session {
             async fn prepare(
                 &mut self,
-                statement: &$crate::strategy::program::Statement,
+                statement: &$crate::db::Statement,
             ) -> Result<$crate::db::Shape, $crate::db::DbError> {
                 use sqlx::{Executor, SqlSafeStr, Statement as _};
                 let sql = sqlx::AssertSqlSafe(std::sync::Arc::clone(&statement.sql)).into_sql_str();
@@ -31,7 +31,7 @@ macro_rules! implement_session {
                     Err(error) => match $crate::db::classify::classify(&error) {
                         // MySQL cannot prepare SAVEPOINT and its like; without
                         // binds they are sent as text anyway.
-                        error if error.code == "1295" && statement.binds.is_empty() => {
+                        error if error.code == "1295" && statement.bind_count == 0 => {
                             Ok($crate::db::Shape { columns: Vec::new() })
                         }
                         error => Err(error),
@@ -41,7 +41,7 @@ macro_rules! implement_session {
 
             async fn execute(
                 &mut self,
-                statement: &$crate::strategy::program::Statement,
+                statement: &$crate::db::Statement,
                 binds: &[$crate::db::Value],
             ) -> Result<$crate::db::Reply, $crate::db::DbError> {
                 use $crate::db::{Reply, Value, classify::classify};

@@ -1,9 +1,9 @@
 //! SQLite sessions: write-ahead log, durable commits, one thread each.
 
-use super::database::{DatabaseInfo, SessionSettings};
 use super::url::DatabaseUrl;
-use super::{DbError, Dialect, Session, Value, classify::classify, first_row};
-use crate::strategy::program::Statement;
+use super::{
+    DatabaseInfo, DbError, Dialect, Session, SessionSettings, Statement, Value, classify::classify, first_row,
+};
 use anyhow::{Context, Result};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous};
 use sqlx::{Column, ConnectOptions, Connection, Row, TypeInfo, ValueRef};

@@ -105,8 +105,8 @@ async fn open_prepared(
     program: &Program,
 ) -> Result<Box<dyn Session>, DbError> {
     let mut session = database.open(settings).await?;
-    for statement in program.statements() {
-        session.prepare(statement).await?;
+    for step in program.steps() {
+        session.prepare(&step.statement).await?;
     }
     Ok(session)
 }

@@ -14,7 +14,7 @@ use std::ops::ControlFlow;
 /// Everything a program may write outside our own tables, in words: a table's
 /// name, or the place of a statement that could not be judged.
 pub fn foreign_writes(program: &Program) -> Vec<String> {
-    let steps = program.statements().map(|statement| (statement.place.as_str(), statement.sql.as_ref()));
+    let steps = program.steps().map(|step| (step.place.as_str(), step.statement.sql.as_ref()));
     let setup = program.setup.iter().map(|sql| ("setup", sql.as_str()));
     let mut found: Vec<String> =
         setup.chain(steps).flat_map(|(place, sql)| foreign_writes_of(place, sql, program.dialect)).collect();

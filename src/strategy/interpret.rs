@@ -5,8 +5,8 @@
 //! back, so a stress run, an exploration of schedules and a test all execute
 //! exactly the same program.
 
-use super::program::{Goto, Program, Slot, Statement, Step, Transaction};
-use crate::db::{DbError, ErrorClass, Reply, Value};
+use super::program::{Goto, Program, Slot, Step, Transaction};
+use crate::db::{DbError, ErrorClass, Reply, Statement, Value};
 use crate::outcome::Outcome;
 use crate::workload::Order;
 
@@ -140,7 +140,7 @@ impl<'p> Machine<'p> {
     pub fn binds(&mut self) -> &[Value] {
         let mut bound = std::mem::take(&mut self.bound);
         bound.clear();
-        bound.extend(self.current().statement.binds.iter().map(|slot| self.value(*slot)));
+        bound.extend(self.current().binds.iter().map(|slot| self.value(*slot)));
         self.bound = bound;
         &self.bound
     }
@@ -269,8 +269,8 @@ impl<'p> Machine<'p> {
 
     fn matched(&mut self, reply: Reply) {
         let step = self.current();
-        self.reads += u32::from(!step.statement.yields.is_empty());
-        for (slot, value) in step.statement.yields.iter().zip(reply.values) {
+        self.reads += u32::from(!step.yields.is_empty());
+        for (slot, value) in step.yields.iter().zip(reply.values) {
             self.keep(*slot, value);
         }
         match step.then {
@@ -324,13 +324,12 @@ impl<'p> Machine<'p> {
     /// attempt could not have succeeded. Only values that were read count: a
     /// lock that is asked for again may well be free by then.
     fn note_refused(&mut self) {
-        let statement = &self.current().statement;
-        let depends_on_a_read =
-            statement.binds.iter().any(|slot| matches!(slot, Slot::Order(_) | Slot::PerLine(_)));
+        let binds = &self.current().binds;
+        let depends_on_a_read = binds.iter().any(|slot| matches!(slot, Slot::Order(_) | Slot::PerLine(_)));
         if !depends_on_a_read {
             return self.forget_refused();
         }
-        let binds = statement.binds.iter().map(|slot| self.value(*slot)).collect();
+        let binds = binds.iter().map(|slot| self.value(*slot)).collect();
         let refused = Refused { transaction: self.transaction, step: self.step, binds, reads: self.reads };
         let last = self.last_refused.as_ref().filter(|last| {
             (last.transaction, last.step) == (refused.transaction, refused.step)

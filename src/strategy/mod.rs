@@ -44,7 +44,7 @@ impl Strategy {
     /// An unknown name (the nearest is named), an unreadable file, or a file
     /// that breaks the format.
     pub fn load(name_or_path: &str) -> Result<Self> {
-        let Found { own, text } = shipped::find(shipped::Kind::Strategy, name_or_path)?;
+        let Found { own, text } = shipped::find(catalogue::BUILT_IN, "strategy", "strategies", name_or_path)?;
         let file = StrategyFile::parse(name_or_path, &text)?;
         let name = name_or_path.to_owned();
         Ok(Self { name, own, text, file })

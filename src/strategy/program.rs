@@ -3,7 +3,7 @@
 
 use super::file::{StepText, StrategyFile, Target, TransactionText};
 use super::sql::{Piece, pieces};
-use crate::db::{Dialect, Isolation};
+use crate::db::{Dialect, Isolation, Statement};
 use crate::outcome::Outcome;
 use crate::text;
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -67,8 +67,14 @@ pub struct Transaction {
 /// A step of a transaction: one statement, and what its results mean.
 #[derive(Debug, Clone)]
 pub struct Step {
+    /// Where it stands in the strategy, for errors.
+    pub place: String,
     /// The statement that is sent.
     pub statement: Statement,
+    /// Where each placeholder's value comes from, in order.
+    pub binds: Vec<Slot>,
+    /// Where the columns it yields are kept, in order.
+    pub yields: Vec<Slot>,
     /// For a step that runs once per line: the first step of its loop and the
     /// step after it.
     pub line_loop: Option<(usize, usize)>,
@@ -99,26 +105,6 @@ pub enum Goto {
     Step(usize),
     /// Roll back, then run this transaction.
     Transaction(usize),
-}
-
-/// A statement with the dialect's own placeholders.
-#[derive(Debug, Clone)]
-pub struct Statement {
-    /// Where it stands in the strategy, for errors.
-    pub place: String,
-    /// The text that is sent.
-    pub sql: Arc<str>,
-    /// Where each placeholder's value comes from, in order.
-    pub binds: Vec<Slot>,
-    /// Where the columns it yields are kept, in order.
-    pub yields: Vec<Slot>,
-    /// The names of those columns.
-    pub columns: Vec<String>,
-    /// Whether it answers with rows; `None` until a database has said so.
-    pub returns_rows: Option<bool>,
-    /// Which of the binds are text, by position; the others are numbers.
-    /// Yielded text is known once a database has named its columns' types.
-    pub text_binds: Vec<usize>,
 }
 
 /// Where a value comes from or goes to.
@@ -189,14 +175,14 @@ impl Program {
         })
     }
 
-    /// Every statement of the program, in order.
-    pub fn statements(&self) -> impl Iterator<Item = &Statement> {
-        self.transactions.iter().flat_map(|tx| &tx.steps).map(|step| &step.statement)
+    /// Every step of the program, in order.
+    pub fn steps(&self) -> impl Iterator<Item = &Step> {
+        self.transactions.iter().flat_map(|tx| &tx.steps)
     }
 
-    /// Every statement of the program, to be completed by a database.
-    pub fn statements_mut(&mut self) -> impl Iterator<Item = &mut Statement> {
-        self.transactions.iter_mut().flat_map(|tx| &mut tx.steps).map(|step| &mut step.statement)
+    /// Every step of the program, to be completed by a database.
+    pub fn steps_mut(&mut self) -> impl Iterator<Item = &mut Step> {
+        self.transactions.iter_mut().flat_map(|tx| &mut tx.steps)
     }
 }
 
@@ -308,14 +294,14 @@ impl<'f> Compiler<'f> {
             think: text.think,
             line_loop: per_line.then_some((0, 0)),
             statement: Statement {
-                place,
                 sql: sql.into(),
-                binds,
-                yields: yields?,
+                bind_count: binds.len(),
                 columns: text.yields.clone(),
-                returns_rows: None,
-                text_binds: Vec::new(),
+                ..Statement::default()
             },
+            place,
+            binds,
+            yields: yields?,
         })
     }
 

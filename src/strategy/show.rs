@@ -68,7 +68,7 @@ fn transaction(program: &Program, index: usize, tx: &Transaction) -> String {
 
 fn statement(program: &Program, tx: &Transaction, step: &Step) -> String {
     let mut notes = Vec::new();
-    let binds: Vec<String> = step.statement.binds.iter().map(|slot| bind_name(program, *slot)).collect();
+    let binds: Vec<String> = step.binds.iter().map(|slot| bind_name(program, *slot)).collect();
     if !binds.is_empty() {
         notes.push(format!("binds {}", binds.join(", ")));
     }
@@ -100,7 +100,7 @@ fn destination(program: &Program, tx: &Transaction, goto: Goto) -> String {
         Goto::Next => "go on".to_owned(),
         Goto::Conflict => "conflict".to_owned(),
         Goto::Answer(outcome) => outcome.as_str().to_owned(),
-        Goto::Step(index) => format!("back to {}", tx.steps[index].statement.place),
+        Goto::Step(index) => format!("back to {}", tx.steps[index].place),
         Goto::Transaction(index) => {
             let name = program.transactions[index].name.clone();
             format!("roll back, then {}", name.unwrap_or_else(|| format!("transaction {}", index + 1)))
@@ -112,9 +112,9 @@ fn bind_name(program: &Program, slot: Slot) -> String {
     let built_in =
         BUILT_IN_BINDS.iter().find(|(_, known)| *known == slot).map(|(name, _)| (*name).to_owned());
     let yielded = || {
-        program.statements().find_map(|statement| {
-            let at = statement.yields.iter().position(|known| *known == slot)?;
-            Some(statement.columns[at].clone())
+        program.steps().find_map(|step| {
+            let at = step.yields.iter().position(|known| *known == slot)?;
+            Some(step.statement.columns[at].clone())
         })
     };
     built_in.or_else(yielded).unwrap_or_default()
