@@ -19,7 +19,10 @@ use crate::strategy::{Program, guard};
 use crate::text;
 use crate::workload::orders::OrderStream;
 use anyhow::{Context, Result, anyhow, ensure};
+use std::fs::Permissions;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 /// Connections by default: more than this rarely helps one hot row, and most
@@ -31,6 +34,14 @@ const CONNECTIONS_SPARE: u32 = 3;
 
 pub(super) async fn run(args: RunArgs) -> Result<Exit> {
     let mut plan = scenario::resolve(args.strategy.as_deref(), &args.load, args.scenario.as_deref())?;
+    for file in [&args.json, &args.history].into_iter().flatten() {
+        if !folder_of(file).is_dir() || file.is_dir() {
+            return Err(usage(format!(
+                "cannot write {}: no such folder, or a folder itself",
+                file.display()
+            )));
+        }
+    }
     // A file that cannot run anywhere near this database is found before one
     // is looked for.
     let expected = expected_dialect(&args);
@@ -43,8 +54,8 @@ pub(super) async fn run(args: RunArgs) -> Result<Exit> {
     let Opened { mut database, lab: _server } = open(&args.database, &settings, true).await?;
     let program = compile(&plan, &database)?;
     let settings = SessionSettings { isolation: program.isolation.or(plan.isolation), ..settings };
-    if let Some(level) = settings.isolation {
-        level.as_str().clone_into(&mut database.info.isolation);
+    if program.isolation.is_some() {
+        database.reread(&settings).await?;
     }
     guard_writes(&program, &database, args.allow_writes.as_deref())?;
     announce(&database, args.output)?;
@@ -54,16 +65,40 @@ pub(super) async fn run(args: RunArgs) -> Result<Exit> {
     lock.release().await;
     let report = ran?;
 
+    print(&report, args.output)?;
     if let Some(path) = &args.json {
-        std::fs::write(path, report.to_json()?)
-            .with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    let mut out = std::io::stdout().lock();
-    match args.output {
-        Output::Json => out.write_all(report.to_json()?.as_bytes())?,
-        Output::Table => terminal::run(&mut out, &report)?,
+        write_whole(path, &report.to_json()?)?;
     }
     Ok(report.exit())
+}
+
+fn print(report: &Report, output: Output) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match output {
+        Output::Json => out.write_all(report.to_json()?.as_bytes())?,
+        Output::Table => terminal::run(&mut out, report)?,
+    }
+    Ok(())
+}
+
+/// Writes a file whole or not at all: under another name first.
+fn write_whole(path: &Path, content: &str) -> Result<()> {
+    let write = || -> Result<()> {
+        let mut file =
+            tempfile::Builder::new().permissions(readable_by_all()).tempfile_in(folder_of(path))?;
+        file.write_all(content.as_bytes())?;
+        file.persist(path)?;
+        Ok(())
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn readable_by_all() -> Permissions {
+    Permissions::from_mode(0o644)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// The dialect that a lab kind or a URL promises, before anything answers.

@@ -51,6 +51,17 @@ impl Database {
         }
     }
 
+    /// Reads back what a session with these settings really gets.
+    ///
+    /// # Errors
+    /// The connection is refused, or the database cannot be asked.
+    pub async fn reread(&mut self, settings: &SessionSettings) -> Result<()> {
+        let embedded_default = self.info.embedded_default;
+        self.info = Self::connect(&self.url, settings, Duration::ZERO).await?.info;
+        self.info.embedded_default = embedded_default;
+        Ok(())
+    }
+
     /// Opens one more session.
     ///
     /// # Errors
@@ -178,7 +189,9 @@ struct LockFile {
 
 impl LockFile {
     fn take(database: &Path) -> Result<Self> {
-        let path = database.with_extension("db.lock");
+        let mut path = database.as_os_str().to_owned();
+        path.push(".lock");
+        let path = PathBuf::from(path);
         loop {
             let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
             if file.try_lock().is_err() {

@@ -38,6 +38,9 @@ pub fn run(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     writeln!(out)?;
     outcomes(out, report)?;
     throughput(out, report)?;
+    let settings: Vec<String> =
+        report.database.settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    writeln!(out, "settings   {}", settings.join(" "))?;
     latencies(out, report)?;
     errors(out, report)?;
     match (&report.audit, &report.audit_error) {

@@ -131,6 +131,7 @@ fn bad_input_gets_one_line_and_leaves_nothing_behind() {
         (&["--lines", "1..9"], &["more lines than there are SKUs"]),
         (&["--orders", "5", "--duration", "5s"], &["give one of them"]),
         (&["--isolation", "read-committed"], &["SQLite has one isolation level"]),
+        (&["--json", "nowhere/report.json"], &["cannot write nowhere/report.json"]),
         (&["--lab", "redis"], &["holds no stock"]),
         (&["--database-url", "postgress://a/b"], &["did you mean \"postgres\"?"]),
         (&["--database-url", "sqlite::memory:"], &["cannot be shared"]),
