@@ -2,6 +2,7 @@
 
 use crate::db::{Dialect, Isolation};
 use crate::lab::LabKind;
+use crate::text::duration;
 use crate::workload::orders::{LineOrder, Span};
 use crate::workload::skew::Distribution;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -272,10 +273,6 @@ pub struct Delay {
     pub max: Duration,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|_| "expected a duration such as 500ms, 10s or 2min".to_owned())
-}
-
 fn delay(text: &str) -> Result<Delay, String> {
     let (min, max) = text.split_once(',').ok_or("expected MIN,MAX, as in 1ms,20ms")?;
     let delay = Delay { min: duration(min)?, max: duration(max)? };
@@ -330,7 +327,7 @@ mod as_text {
         deserializer: D,
     ) -> Result<Option<T>, D::Error> {
         let text = String::deserialize(deserializer)?;
-        T::from_text(&text).map(Some).map_err(|error| D::Error::custom(format!("`{text}`: {error}")))
+        T::from_text(&text).map(Some).map_err(D::Error::custom)
     }
 }
 

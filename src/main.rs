@@ -5,7 +5,7 @@
 
 use anyhow::Error;
 use clap::Parser;
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::process::ExitCode;
 use stockbench::cli::Cli;
 use stockbench::commands;
@@ -22,7 +22,13 @@ fn main() -> ExitCode {
     if let Err(error) = dotenv
         && !error.not_found()
     {
-        return fail(&usage(format!(".env: {error}"))).into();
+        // Its own words would quote the line, and the line may hold a password.
+        let what = if matches!(error, dotenvy::Error::Io(_)) {
+            "cannot be read"
+        } else {
+            "has a line that does not parse"
+        };
+        return fail(&usage(format!(".env {what}"))).into();
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -38,18 +44,21 @@ fn one_line(error: &clap::Error) -> String {
     let lines = rendered.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
     let said: Vec<&str> =
         lines.filter(|line| !line.is_empty() && !line.starts_with("For more information")).collect();
-    said.join("; ").trim_start_matches("error: ").to_owned()
+    without_passwords(said.join("; ").trim_start_matches("error: "))
+}
+
+/// A URL given without its flag is quoted back: not with what stands before
+/// its host.
+fn without_passwords(text: &str) -> String {
+    let masked = |word: &str| match (word.split_once("://"), word.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://***@{host}"),
+        _ => word.to_owned(),
+    };
+    text.split(' ').map(masked).collect::<Vec<_>>().join(" ")
 }
 
 /// One line on standard error, and the exit code that goes with it.
 fn fail(error: &Error) -> Exit {
-    let is_broken_pipe = |cause: &(dyn std::error::Error + 'static)| {
-        cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == ErrorKind::BrokenPipe)
-    };
-    if error.chain().any(is_broken_pipe) {
-        // Whoever read our output has read enough.
-        return Exit::Held;
-    }
     // Nobody to tell if standard error is gone.
     drop(writeln!(std::io::stderr(), "stockbench: {error:#}"));
     if error.downcast_ref::<UsageError>().is_some() { Exit::Usage } else { Exit::CouldNot }

@@ -2,6 +2,7 @@
 
 use anyhow::{Result, anyhow};
 use serde::de::DeserializeOwned;
+use std::time::Duration;
 
 /// The known name nearest to a mistyped one, if any is near enough to suggest.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
@@ -53,6 +54,18 @@ fn with_suggestion(message: &str) -> String {
         }
         _ => message,
     }
+}
+
+/// The longest duration that a flag or a file may ask for.
+const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Reads a duration such as `500ms`, `10s` or `2min`, up to a day.
+///
+/// # Errors
+/// The text is something else.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let parsed = humantime::parse_duration(text).ok().filter(|duration| *duration <= DURATION_MAX);
+    parsed.ok_or_else(|| format!("`{text}` is not a duration up to a day, such as 500ms, 10s or 2min"))
 }
 
 /// Any text on one line.

@@ -54,12 +54,23 @@ impl OrderAudit {
     /// entries.
     pub fn judge(&mut self, told: Option<&ToldOrder>, entries: &[Entry], findings: &mut Collector) {
         self.orders += 1;
-        self.decided += u64::from(!entries.is_empty());
         entries_alone(entries, findings);
+        // Ids of a replayed file come back in every run: what an earlier run
+        // sold says nothing of what this one answered.
+        let ours: Vec<&Entry> = entries.iter().filter(|entry| entry.run_id == self.run_id).collect();
+        let is_known = self.witness != ClientWitness::Missing;
+        self.decided += u64::from(if is_known { !ours.is_empty() } else { !entries.is_empty() });
         match told {
-            Some(told) => self.judge_told(told, entries, findings),
+            Some(told) => {
+                self.judge_told(told, &ours, findings);
+                let is_duplicate = told.answers == Answers::of(Outcome::Duplicate);
+                if is_duplicate && entries.is_empty() {
+                    let (order_id, line) = (told.order.id, told.order.lines[0]);
+                    findings.order(FindingKind::DuplicateWithoutEntry, line.sku_id, order_id, line.quantity);
+                }
+            }
             None if self.witness == ClientWitness::Complete => {
-                for entry in entries.iter().filter(|entry| entry.run_id == self.run_id) {
+                for entry in ours {
                     findings.order(FindingKind::UnexpectedOrder, entry.sku_id, entry.order_id, entry.delta);
                 }
             }
@@ -67,8 +78,12 @@ impl OrderAudit {
         }
     }
 
-    fn judge_told(&mut self, told: &ToldOrder, entries: &[Entry], findings: &mut Collector) {
+    fn judge_told(&mut self, told: &ToldOrder, entries: &[&Entry], findings: &mut Collector) {
         let (order, answers) = (&told.order, told.answers);
+        let is_ordered = |entry: &&&Entry| order.lines.iter().any(|line| line.sku_id == entry.sku_id);
+        for entry in entries.iter().filter(|entry| !is_ordered(entry)) {
+            findings.order(FindingKind::UnexpectedOrder, entry.sku_id, order.id, entry.delta);
+        }
         let sold = |line: &Line| sold_units(entries, line.sku_id);
         let sold_lines = order.lines.iter().filter(|line| sold(line) != 0).count();
         if sold_lines > 0 && sold_lines < order.lines.len() {
@@ -78,9 +93,10 @@ impl OrderAudit {
         }
         for line in order.lines.iter().filter(|line| sold(line) != 0) {
             // A second entry is reported as what it is, not as a quantity.
-            let once = entries.iter().filter(|entry| is_sale(entry, line.sku_id)).count() == 1;
+            let once = entries.iter().filter(|entry| moves(entry, line.sku_id)).count() == 1;
             if once && sold(line) != line.quantity {
-                findings.order(FindingKind::WrongQuantity, line.sku_id, order.id, sold(line) - line.quantity);
+                let difference = sold(line).saturating_sub(line.quantity);
+                findings.order(FindingKind::WrongQuantity, line.sku_id, order.id, difference);
             }
         }
         self.decided += u64::from(has_decision(answers) && entries.is_empty());
@@ -96,12 +112,7 @@ impl OrderAudit {
             let applied = sold_lines > 0;
             self.unknown_recovered += u64::from(applied);
             self.unknown_not_applied += u64::from(!applied);
-        } else if answers.has(Outcome::Duplicate) {
-            if entries.is_empty() {
-                let line = order.lines[0];
-                findings.order(FindingKind::DuplicateWithoutEntry, line.sku_id, order.id, line.quantity);
-            }
-        } else if sold_lines > 0 {
+        } else if !answers.has(Outcome::Duplicate) {
             for line in order.lines.iter().filter(|line| sold(line) != 0) {
                 findings.order(FindingKind::RefusedButSold, line.sku_id, order.id, sold(line));
             }
@@ -129,12 +140,14 @@ fn has_decision(answers: Answers) -> bool {
     Outcome::answers().any(|outcome| answers.has(outcome))
 }
 
-fn is_sale(entry: &Entry, sku_id: i64) -> bool {
-    entry.sku_id == sku_id && entry.kind == "sale" && !entry.rejected
+fn moves(entry: &Entry, sku_id: i64) -> bool {
+    entry.sku_id == sku_id && !entry.rejected && entry.delta != 0
 }
 
-fn sold_units(entries: &[Entry], sku_id: i64) -> i64 {
-    -entries.iter().filter(|entry| is_sale(entry, sku_id)).map(|entry| entry.delta).sum::<i64>()
+/// Units of a SKU that an order took and did not give back.
+fn sold_units(entries: &[&Entry], sku_id: i64) -> i64 {
+    let deltas = entries.iter().filter(|entry| moves(entry, sku_id)).map(|entry| entry.delta);
+    deltas.fold(0, i64::saturating_sub)
 }
 
 /// What an order's entries break by themselves.
@@ -285,6 +298,36 @@ mod tests {
         assert_eq!(kinds, [(FindingKind::UnexpectedOrder, 1)]);
         let earlier = Entry { run_id: RUN - 1, ..entry(9, 1, -1) };
         assert_eq!(judge(vec![], vec![earlier]).0, []);
+    }
+
+    #[test]
+    fn what_was_taken_and_given_back_is_not_sold() {
+        let back = Entry { kind: "release".to_owned(), ..entry(1, 1, 2) };
+        for outcome in [Outcome::Compensated, Outcome::Released] {
+            let (kinds, _) = judge(vec![told(1, &[(1, 2)], outcome)], vec![entry(1, 1, -2), back.clone()]);
+            assert_eq!(kinds, [], "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn an_entry_for_a_sku_that_was_not_ordered_is_found() {
+        for outcome in [Outcome::Deducted, Outcome::SoldOut] {
+            let sold = if outcome == Outcome::Deducted { vec![entry(1, 1, -2)] } else { vec![] };
+            let entries = [sold, vec![entry(1, 2, -5)]].concat();
+            let (kinds, _) = judge(vec![told(1, &[(1, 2)], outcome)], entries);
+            assert_eq!(kinds, [(FindingKind::UnexpectedOrder, 5)], "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn what_an_earlier_run_sold_is_no_answer_of_this_one() {
+        let earlier = |order_id| Entry { run_id: RUN - 1, ..entry(order_id, 1, -2) };
+        let (kinds, audit) = judge(vec![told(1, &[(1, 2)], Outcome::Conflict)], vec![earlier(1)]);
+        assert_eq!((kinds, audit.decided), (vec![], 0));
+        let (kinds, _) = judge(vec![told(1, &[(1, 2)], Outcome::Duplicate)], vec![earlier(1)]);
+        assert_eq!(kinds, []);
+        let (kinds, _) = judge(vec![told(1, &[(1, 2)], Outcome::Deducted)], vec![earlier(1)]);
+        assert_eq!(kinds, [(FindingKind::LostSale, 2)]);
     }
 
     #[test]

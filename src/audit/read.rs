@@ -74,7 +74,7 @@ pub async fn audit(
     orders.undersold(|sku_id| lowest.get(&sku_id).copied(), &mut findings);
     let undersold_orders = findings.orders_of(FindingKind::Undersold);
     let (findings_total, findings) = findings.finish();
-    let judged = orders.decided > 0;
+    let judged = orders.decided > 0 && totals.skus > 0;
     Ok(AuditReport {
         passed: judged && findings_total == 0,
         judged,
@@ -86,7 +86,7 @@ pub async fn audit(
             existed: totals.sum.existed,
             told: orders.units_told,
             ledger: totals.sum.sold,
-            left_stock: totals.sum.existed - totals.sum.stock,
+            left_stock: totals.sum.existed.saturating_sub(totals.sum.stock),
             in_stock: totals.sum.stock,
         },
         oversold_units: totals.sum.oversold.unsigned_abs(),
@@ -152,12 +152,12 @@ struct Totals {
 impl Totals {
     fn add(&mut self, sku: SkuTotals) {
         self.skus += 1;
-        self.sum.existed += sku.existed;
-        self.sum.sold += sku.sold;
-        self.sum.stock += sku.stock;
-        self.sum.oversold += sku.oversold;
-        self.sum.lost_update += sku.lost_update;
-        self.sum.missing_entry += sku.missing_entry;
+        self.sum.existed = self.sum.existed.saturating_add(sku.existed);
+        self.sum.sold = self.sum.sold.saturating_add(sku.sold);
+        self.sum.stock = self.sum.stock.saturating_add(sku.stock);
+        self.sum.oversold = self.sum.oversold.saturating_add(sku.oversold);
+        self.sum.lost_update = self.sum.lost_update.saturating_add(sku.lost_update);
+        self.sum.missing_entry = self.sum.missing_entry.saturating_add(sku.missing_entry);
     }
 }
 

@@ -11,9 +11,10 @@ use std::collections::HashMap;
 pub struct SkuAudit {
     sku_id: i64,
     stock: Option<i64>,
-    sum: i64,
-    existed: i64,
-    sold: i64,
+    // Wide, so that no ledger can make the sums wrap round to something sound.
+    sum: i128,
+    existed: i128,
+    sold: i128,
     chain: Option<Chain>,
     /// Whether stock only fell, opening balance aside.
     only_sales: bool,
@@ -54,20 +55,25 @@ impl SkuAudit {
         if entry.rejected && entry.delta == 0 {
             return;
         }
-        self.sum += entry.delta;
+        let delta = i128::from(entry.delta);
+        self.sum += delta;
         match entry.kind.as_str() {
-            "sale" => self.sold -= entry.delta,
-            "opening" => self.existed += entry.delta,
+            "sale" => self.sold -= delta,
+            "opening" => self.existed += delta,
             _ => {
                 self.only_sales = false;
-                if entry.delta > 0 { self.existed += entry.delta } else { self.sold -= entry.delta }
+                if delta > 0 {
+                    self.existed += delta;
+                } else {
+                    self.sold -= delta;
+                }
             }
         }
         match (entry.delta, entry.balance) {
             (0, _) => {}
             (delta, Some(balance)) => {
                 if let Some(chain) = &mut self.chain {
-                    chain.add(balance - delta, balance, self.stock, entry.order_id);
+                    chain.add(balance.saturating_sub(delta), balance, self.stock, entry.order_id);
                 }
             }
             // One unknown balance, and nothing can be said of the others.
@@ -79,6 +85,7 @@ impl SkuAudit {
     /// they had bought and that no entry knows of.
     pub fn finish(self, told_not_in_ledger: i64, findings: &mut Collector) -> SkuTotals {
         let sku_id = self.sku_id;
+        let (sum, existed, sold) = (narrow(self.sum), narrow(self.existed), narrow(self.sold));
         let mut report = |kind, units: i64, order_ids: Vec<i64>, message: String| {
             findings.sku(Finding {
                 kind,
@@ -93,27 +100,27 @@ impl SkuAudit {
         let Some(stock) = self.stock else {
             report(
                 FindingKind::UnknownSku,
-                self.sum,
+                sum,
                 Vec::new(),
                 format!("SKU {sku_id} is in the ledger and has no stock row"),
             );
-            return SkuTotals { existed: self.existed, sold: self.sold, ..SkuTotals::default() };
+            return SkuTotals { existed, sold, ..SkuTotals::default() };
         };
-        let taken = self.sold + told_not_in_ledger;
+        let taken = sold.saturating_add(told_not_in_ledger);
         let totals = SkuTotals {
-            existed: self.existed,
-            sold: self.sold,
+            existed,
+            sold,
             stock,
-            oversold: (taken - self.existed).max(0),
-            lost_update: (stock - self.sum).max(0),
-            missing_entry: (self.sum - stock).max(0),
-            lowest: (self.only_sales && stock == self.sum && stock >= 0).then_some(stock),
+            oversold: taken.saturating_sub(existed).max(0),
+            lost_update: stock.saturating_sub(sum).max(0),
+            missing_entry: sum.saturating_sub(stock).max(0),
+            lowest: (self.only_sales && stock == sum && stock >= 0).then_some(stock),
         };
         if totals.oversold > 0 {
             let message = format!(
                 "SKU {sku_id}: {} sold, {} existed: {} oversold",
                 text::thousands(taken.unsigned_abs()),
-                text::thousands(self.existed.unsigned_abs()),
+                text::thousands(existed.unsigned_abs()),
                 text::thousands(totals.oversold.unsigned_abs())
             );
             report(FindingKind::Oversold, totals.oversold, Vec::new(), message);
@@ -121,7 +128,7 @@ impl SkuAudit {
         if stock < 0 {
             report(FindingKind::NegativeStock, stock, Vec::new(), format!("SKU {sku_id}: stock is {stock}"));
         }
-        let breaks = self.chain.map(|chain| chain.breaks_between(self.sum, stock)).unwrap_or_default();
+        let breaks = self.chain.map(|chain| chain.breaks_between(sum, stock)).unwrap_or_default();
         if totals.lost_update > 0 {
             let difference = units(totals.lost_update);
             let (kind, why) = if breaks.all_at_final_balance {
@@ -137,15 +144,14 @@ impl SkuAudit {
                 )
             };
             let message = format!(
-                "SKU {sku_id}: stock is {stock}, its ledger adds up to {}: {difference} recorded and not taken: {why}",
-                self.sum
+                "SKU {sku_id}: stock is {stock}, its ledger adds up to {sum}: {difference} recorded and not taken: {why}"
             );
             report(kind, totals.lost_update, breaks.orders.clone(), message);
         }
         if totals.missing_entry > 0 {
             let message = format!(
                 "SKU {sku_id}: stock is {stock}, its ledger adds up to {}: {} left the stock without an entry",
-                self.sum,
+                sum,
                 units(totals.missing_entry)
             );
             report(FindingKind::MissingEntry, totals.missing_entry, Vec::new(), message);
@@ -160,6 +166,10 @@ impl SkuAudit {
         }
         totals
     }
+}
+
+fn narrow(sum: i128) -> i64 {
+    i64::try_from(sum).unwrap_or(if sum < 0 { i64::MIN } else { i64::MAX })
 }
 
 /// The balances of a SKU's entries as a graph: each entry leads from the

@@ -2,6 +2,7 @@
 //! clients' answers.
 
 use super::open::open;
+use super::to_stdout;
 use crate::audit::{self, AuditReport, ClientWitness, Source};
 use crate::cli::{AuditArgs, Output};
 use crate::db::schema;
@@ -12,7 +13,6 @@ use crate::report::progress::Progress;
 use crate::report::terminal;
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
-use std::io::Write;
 
 /// What `audit -o json` prints.
 #[derive(Debug, Serialize)]
@@ -58,24 +58,17 @@ pub(super) async fn audit(args: AuditArgs) -> Result<Exit> {
     checking.finish();
     let verdict = verdict?;
 
-    let mut out = std::io::stdout().lock();
-    match args.output {
+    let schema_version = crate::report::model::SCHEMA_VERSION;
+    let output =
+        AuditOutput { schema_version, database: &database.info, audit: &verdict, passed: verdict.passed };
+    let json = serde_json::to_string_pretty(&output)?;
+    to_stdout(|out| match args.output {
         Output::Table => {
             writeln!(out, "{}", terminal::database_line(&database.info))?;
-            terminal::audit(&mut out, &verdict)?;
+            terminal::audit(out, &verdict)
         }
-        Output::Json => {
-            let passed = verdict.passed;
-            let output = AuditOutput {
-                schema_version: crate::report::model::SCHEMA_VERSION,
-                database: &database.info,
-                audit: &verdict,
-                passed,
-            };
-            serde_json::to_writer_pretty(&mut out, &output)?;
-            writeln!(out)?;
-        }
-    }
+        Output::Json => writeln!(out, "{json}"),
+    })?;
     Ok(match (verdict.findings.is_empty(), verdict.judged) {
         (false, _) => Exit::Violation,
         (true, true) => Exit::Held,

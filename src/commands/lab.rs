@@ -1,5 +1,6 @@
 //! `stockbench lab`: a throwaway server, until Ctrl-C.
 
+use super::to_stdout;
 use crate::cli::LabArgs;
 use crate::exit::Exit;
 use crate::lab::LabServer;
@@ -13,12 +14,13 @@ pub(super) async fn lab(args: LabArgs) -> Result<Exit> {
     let server = LabServer::start(args.kind).await;
     progress.finish();
     let server = server?;
-    // The password opens nothing but this server, which ends with us.
-    writeln!(std::io::stdout(), "{}", server.url)?;
-    writeln!(std::io::stderr(), "in {} until Ctrl-C", server.folder.display())?;
+    // Before the URL is out: whoever reads it may want us gone at once.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
+    // The password opens nothing but this server, which ends with us.
+    to_stdout(|out| writeln!(out, "{}", server.url))?;
+    writeln!(std::io::stderr(), "in {} until Ctrl-C", server.folder.display())?;
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}

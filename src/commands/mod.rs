@@ -12,6 +12,7 @@ mod strategies;
 use crate::cli::{Cli, Command};
 use crate::exit::Exit;
 use anyhow::Result;
+use std::io::{self, ErrorKind, Write};
 
 /// Does what the command line asks for.
 ///
@@ -27,5 +28,15 @@ pub async fn dispatch(cli: Cli) -> Result<Exit> {
         Command::Scenarios => scenarios::scenarios(),
         Command::Lab(args) => lab::lab(args).await,
         Command::Clean(args) => clean::clean(args).await,
+    }
+}
+
+/// Writes to standard output. A reader who has read enough and closed the pipe
+/// changes nothing of what the command found.
+fn to_stdout(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+    let mut out = io::stdout().lock();
+    match write(&mut out).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
     }
 }

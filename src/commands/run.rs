@@ -1,6 +1,7 @@
 //! `stockbench run`: seed, fire, drain, audit, report.
 
 use super::open::{Opened, open};
+use super::to_stdout;
 use crate::audit::{self, AuditReport, ClientWitness, Source};
 use crate::cli::{Output, RunArgs};
 use crate::db::schema::{self, RunRow};
@@ -63,22 +64,24 @@ pub(super) async fn run(args: RunArgs) -> Result<Exit> {
     let lock = database.lock().await?;
     let ran = run_locked(&args, &mut plan, program, &database, settings).await;
     lock.release().await;
-    let report = ran?;
+    let (report, history) = ran?;
 
-    print(&report, args.output)?;
-    if let Some(path) = &args.json {
-        write_whole(path, &report.to_json()?)?;
+    let json = match &args.json {
+        Some(path) => write_whole(path, &report.to_json()?),
+        None => Ok(()),
+    };
+    let rendered = report.to_json()?;
+    to_stdout(|out| match args.output {
+        Output::Json => out.write_all(rendered.as_bytes()),
+        Output::Table => terminal::run(out, &report),
+    })?;
+    // What was found is said first; a file that is missing comes after it.
+    let mut exit = report.exit();
+    for error in [json, history].into_iter().filter_map(Result::err) {
+        writeln!(std::io::stderr(), "stockbench: {error:#}")?;
+        exit = exit.worst(Exit::CouldNot);
     }
-    Ok(report.exit())
-}
-
-fn print(report: &Report, output: Output) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    match output {
-        Output::Json => out.write_all(report.to_json()?.as_bytes())?,
-        Output::Table => terminal::run(&mut out, report)?,
-    }
-    Ok(())
+    Ok(exit)
 }
 
 /// Writes a file whole or not at all: under another name first.
@@ -157,10 +160,9 @@ fn guard_writes(program: &Program, database: &Database, allowed: Option<&str>) -
 fn announce(database: &Database, output: Output) -> Result<()> {
     let line = terminal::database_line(&database.info);
     match output {
-        Output::Table => writeln!(std::io::stdout(), "{line}")?,
-        Output::Json => writeln!(std::io::stderr(), "{line}")?,
+        Output::Table => to_stdout(|out| writeln!(out, "{line}")),
+        Output::Json => Ok(writeln!(std::io::stderr(), "{line}")?),
     }
-    Ok(())
 }
 
 async fn run_locked(
@@ -169,7 +171,7 @@ async fn run_locked(
     mut program: Program,
     database: &Database,
     settings: SessionSettings,
-) -> Result<Report> {
+) -> Result<(Report, Result<()>)> {
     schema::migrate(database).await?;
     let mut control = database.open(&settings).await?;
     if args.no_seed {
@@ -209,13 +211,12 @@ async fn run_locked(
     let cost = CostMeter::start();
     let finished = engine.run().await;
     progress.finish();
-    let finished = finished?;
     let in_process = database.dialect() == Dialect::Sqlite;
     let client = cost.stop(finished.elapsed, finished.figures.deliveries(), in_process);
     let interrupted = stop.is_asked() && !reached_its_end(plan, &finished);
 
     let checking = Progress::preparing("auditing");
-    let Finished { figures, answers, stream, elapsed, lost_server } = finished;
+    let Finished { figures, answers, stream, elapsed, lost_server, history } = finished;
     let source = Source::of_run(Some(&run));
     let verdict =
         audit::audit(database, &source, ClientWitness::Complete, answers.told(&stream), args.full).await;
@@ -225,7 +226,7 @@ async fn run_locked(
         verdict.add_futile_retries(&figures);
         verdict
     });
-    Report::new(ReportParts {
+    let report = Report::new(ReportParts {
         run_id: run.id,
         strategy: run.strategy,
         database: database.info.clone(),
@@ -238,7 +239,8 @@ async fn run_locked(
         lost_server,
         client,
         audit: verdict,
-    })
+    })?;
+    Ok((report, history))
 }
 
 fn reached_its_end(plan: &Plan, finished: &Finished) -> bool {

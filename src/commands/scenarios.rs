@@ -1,5 +1,6 @@
 //! `stockbench scenarios`: what comes with the binary.
 
+use super::to_stdout;
 use crate::exit::Exit;
 use crate::report::terminal;
 use crate::scenario::{SHIPPED, Scenario};
@@ -11,6 +12,7 @@ pub(super) fn scenarios() -> Result<Exit> {
         Ok([(*name).to_owned(), scenario.strategy.unwrap_or_default(), scenario.summary])
     };
     let rows: Result<Vec<[String; 3]>> = SHIPPED.iter().map(row).collect();
-    terminal::catalogue(&mut std::io::stdout().lock(), &rows?)?;
+    let rows = rows?;
+    to_stdout(|out| terminal::catalogue(out, &rows))?;
     Ok(Exit::Held)
 }

@@ -1,6 +1,7 @@
 //! `stockbench seed`: replace the stock and its ledger.
 
 use super::open::open;
+use super::to_stdout;
 use crate::cli::SeedArgs;
 use crate::db::SessionSettings;
 use crate::db::schema::{self, Seed, SkuIds};
@@ -10,7 +11,6 @@ use crate::report::terminal;
 use crate::text;
 use crate::workload::Replay;
 use anyhow::Result;
-use std::io::Write;
 use std::time::Instant;
 
 pub(super) async fn seed(args: SeedArgs) -> Result<Exit> {
@@ -22,8 +22,7 @@ pub(super) async fn seed(args: SeedArgs) -> Result<Exit> {
     };
     let seed = Seed { sku_ids, stock: i64::from(args.stock) };
     let opened = open(&args.database, &SessionSettings::default(), true).await?;
-    let mut out = std::io::stdout();
-    writeln!(out, "{}", terminal::database_line(&opened.database.info))?;
+    to_stdout(|out| writeln!(out, "{}", terminal::database_line(&opened.database.info)))?;
     let lock = opened.database.lock().await?;
     let started = Instant::now();
     let seeding =
@@ -37,11 +36,7 @@ pub(super) async fn seed(args: SeedArgs) -> Result<Exit> {
     lock.release().await;
     seeded?;
     let skus = text::count(seed.sku_ids.len() as u64, "SKU");
-    writeln!(
-        out,
-        "seeded {skus} with {} units each in {:.2} s",
-        seed.stock,
-        started.elapsed().as_secs_f64()
-    )?;
+    let took = started.elapsed().as_secs_f64();
+    to_stdout(|out| writeln!(out, "seeded {skus} with {} units each in {took:.2} s", seed.stock))?;
     Ok(Exit::Held)
 }

@@ -1,28 +1,26 @@
 //! `stockbench strategies`: the catalogue, a file, or the SQL that is sent.
 
+use super::to_stdout;
 use crate::cli::{StrategiesArgs, StrategiesCommand};
 use crate::exit::{Exit, usage};
 use crate::report::terminal;
 use crate::strategy::{Safety, Strategy, catalogue, show};
 use anyhow::Result;
-use std::io::Write;
 
 pub(super) fn strategies(args: StrategiesArgs) -> Result<Exit> {
-    let mut out = std::io::stdout().lock();
     match args.command.unwrap_or(StrategiesCommand::List) {
         StrategiesCommand::List => {
             let rows: Result<Vec<[String; 3]>> = catalogue::names().map(row).collect();
-            terminal::catalogue(&mut out, &rows?)?;
+            let rows = rows?;
+            to_stdout(|out| terminal::catalogue(out, &rows))?;
         }
         StrategiesCommand::Show { name, dialect } => {
             let strategy = Strategy::load(&name).map_err(|error| usage(format!("{error:#}")))?;
-            match dialect {
-                None => out.write_all(strategy.text.as_bytes())?,
-                Some(dialect) => {
-                    let program = strategy.compile(dialect).map_err(usage)?;
-                    out.write_all(show::program(&program).as_bytes())?;
-                }
-            }
+            let text = match dialect {
+                None => strategy.text,
+                Some(dialect) => show::program(&strategy.compile(dialect).map_err(usage)?),
+            };
+            to_stdout(|out| out.write_all(text.as_bytes()))?;
         }
     }
     Ok(Exit::Held)

@@ -88,14 +88,17 @@ pub fn mysql(number: u16) -> ErrorClass {
 /// The class of an SQLite extended result code.
 pub fn sqlite(code: i32) -> ErrorClass {
     match code {
-        517 => ErrorClass::Retry,
-        // The low byte is the primary code: BUSY and LOCKED in every form.
-        _ if matches!(code & 0xff, 5 | 6) => ErrorClass::Locked,
+        517 => return ErrorClass::Retry,
+        275 => return ErrorClass::Check,
+        2067 | 1555 => return ErrorClass::Duplicate,
+        _ => {}
+    }
+    // The low byte is the primary code, whatever the detail above it.
+    match code & 0xff {
+        5 | 6 => ErrorClass::Locked,
         9 => ErrorClass::Cancelled,
         10 => ErrorClass::Lost,
         14 => ErrorClass::NeverStarted,
-        275 => ErrorClass::Check,
-        2067 | 1555 => ErrorClass::Duplicate,
         8 | 13 => ErrorClass::Fatal,
         _ => ErrorClass::Statement,
     }
@@ -148,6 +151,7 @@ mod tests {
         assert_eq!(sqlite(5), ErrorClass::Locked);
         assert_eq!(sqlite(261), ErrorClass::Locked);
         assert_eq!(sqlite(2067), ErrorClass::Duplicate);
+        assert_eq!(sqlite(1034), ErrorClass::Lost, "a failed fsync at COMMIT");
         assert_eq!(sqlite(1), ErrorClass::Statement);
     }
 }

@@ -85,6 +85,10 @@ impl DatabaseUrl {
     fn server(family: Family, text: &str) -> Result<Self> {
         // The parse error could quote the password: say where, not what.
         let url = Url::parse(text).map_err(|error| anyhow!("database URL does not parse: {error}"))?;
+        ensure!(
+            !url.path().contains('@'),
+            "database URL has an @ after its host: write special characters of the password as %-escapes"
+        );
         let database = url.path().trim_matches('/').to_owned();
         ensure!(
             !database.is_empty(),

@@ -8,7 +8,7 @@ use super::answers::{Answers, ToldOrder};
 use super::recorder::Delivery;
 use crate::db::schema::RunRow;
 use crate::outcome::Outcome;
-use crate::workload::{Line, Order};
+use crate::workload::{Line, Order, QUANTITY_MAX};
 use anyhow::{Context, Result, anyhow, ensure};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -149,7 +149,12 @@ fn parse_line(text: &str) -> Result<(Order, Outcome)> {
     let line = |text: &str| -> Result<Line> {
         let (quantity, sku_id) =
             text.split_once('x').ok_or_else(|| anyhow!("`{text}` is not QUANTITYxSKU"))?;
-        Ok(Line { quantity: whole(quantity)?, sku_id: whole(sku_id)? })
+        let line = Line { quantity: whole(quantity)?, sku_id: whole(sku_id)? };
+        ensure!(
+            (1..=QUANTITY_MAX).contains(&line.quantity),
+            "quantity {quantity} is not from 1 to {QUANTITY_MAX}"
+        );
+        Ok(line)
     };
     let lines: Result<Vec<Line>> = fields[1].split('+').map(line).collect();
     let outcome = fields[2].parse().map_err(|error: String| anyhow!(error))?;

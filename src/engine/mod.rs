@@ -91,6 +91,8 @@ pub struct Finished {
     pub elapsed: Duration,
     /// Why the run ended before its orders did, if the server was lost.
     pub lost_server: Option<String>,
+    /// Whether the history file was completed.
+    pub history: Result<()>,
 }
 
 impl Engine {
@@ -129,10 +131,7 @@ impl Engine {
 
     /// Runs to the end: starts the clock, waits for every client, closes the
     /// connections.
-    ///
-    /// # Errors
-    /// The history file cannot be completed.
-    pub async fn run(self) -> Result<Finished> {
+    pub async fn run(self) -> Finished {
         let shared = self.shared;
         let started = Instant::now();
         shared.started.get_or_init(|| started);
@@ -147,16 +146,14 @@ impl Engine {
         let shared = Arc::into_inner(shared).expect("every client has ended");
         let lost_server = shared.pool.lost_server();
         shared.pool.close().await;
-        if let Some(history) = shared.history {
-            history.finish()?;
-        }
-        Ok(Finished {
+        Finished {
+            history: shared.history.map_or(Ok(()), HistoryWriter::finish),
             figures: shared.recorder.into_figures(),
             answers: shared.answers,
             stream: shared.stream,
             elapsed,
             lost_server,
-        })
+        }
     }
 }
 

@@ -3,8 +3,10 @@
 use super::Shared;
 use super::pool::Lease;
 use super::recorder::{Delivery, ShardHandle};
+use super::stop::Stop;
 use crate::db::{DbError, ErrorClass, Reply};
 use crate::outcome::Outcome;
+use crate::strategy::interpret::Stuck;
 use crate::strategy::{Action, Machine};
 use crate::workload::Order;
 use rand::SeedableRng;
@@ -71,7 +73,7 @@ impl OrderRun<'_> {
                 Action::Refused => self.refused().await,
                 Action::Think if self.shared.load.think.is_zero() => self.machine.succeeded(Reply::default()),
                 Action::Think => {
-                    tokio::time::sleep(self.shared.load.think).await;
+                    pause(self.shared.load.think, &self.shared.stop).await;
                     self.machine.succeeded(Reply::default());
                 }
                 Action::Begin(_) | Action::Execute(_) | Action::Commit | Action::Rollback => {
@@ -134,8 +136,12 @@ impl OrderRun<'_> {
             return;
         };
         let waiting = Instant::now();
-        tokio::time::sleep(delay).await;
+        pause(delay, &self.shared.stop).await;
         self.backoff += waiting.elapsed();
+        if self.shared.stop.is_asked() {
+            self.machine.give_up();
+            return;
+        }
         self.attempts += 1;
         self.machine.retry();
     }
@@ -157,7 +163,15 @@ impl OrderRun<'_> {
             connection_wait: self.connection_wait,
             backoff: self.backoff,
             futile_retries: self.machine.futile_retries(),
-            stuck: self.machine.stuck().is_some(),
+            stuck: self.machine.stuck() == Some(Stuck::SameValues),
         }
+    }
+}
+
+/// Waits, unless the run is being stopped.
+async fn pause(duration: Duration, stop: &Stop) {
+    tokio::select! {
+        () = tokio::time::sleep(duration) => {}
+        () = stop.asked() => {}
     }
 }

@@ -125,7 +125,7 @@ impl Setup {
             LabKind::Redis => (Vec::new(), self.redis()?),
         };
         let signal = if self.kind == LabKind::Postgres { "QUIT" } else { "KILL" };
-        let script = self.write("start.sh", &start_script(&initialise, &server))?;
+        let script = self.write("start.sh", &start_script(&self.folder, &initialise, &server))?;
         let watchdog = Watchdog::spawn(&self.programs.owner, &self.folder, signal, &script)?;
         let url = self.await_ready(&watchdog).await?;
         Ok(LabServer { kind: self.kind, url, folder: self.folder.clone(), watchdog })
@@ -304,13 +304,17 @@ impl LabServer {
 }
 
 /// What the watchdog runs: the data folder is made under its eyes too.
-fn start_script(initialise: &[String], server: &[String]) -> String {
+fn start_script(folder: &Path, initialise: &[String], server: &[String]) -> String {
     let quoted = |command: &[String]| {
         command.iter().map(|word| format!("'{}'", word.replace('\'', r"'\''"))).collect::<Vec<_>>().join(" ")
     };
     let initialise =
         if initialise.is_empty() { String::new() } else { format!("{} || exit 1\n", quoted(initialise)) };
-    format!("{initialise}exec {}\n", quoted(server))
+    let folder = quoted(&[text(folder)]);
+    format!(
+        "cd {folder} || exit 1\n{initialise}[ ! -e ending ] || exit 1\n: >serving\nexec {}\n",
+        quoted(server)
+    )
 }
 
 fn free_port() -> Result<u16> {

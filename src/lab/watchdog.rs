@@ -12,6 +12,9 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
+/// While the data folder is still being made there is no server to signal: the
+/// start script looks for the file `ending` before it becomes one.
+///
 /// `$1` the signal that ends the server, `$2` its folder, `$3` the script that
 /// starts it.
 const SCRIPT: &str = r#"
@@ -21,7 +24,14 @@ exec 3<&0
 /bin/sh "$3" >>"$folder/server.log" 2>&1 </dev/null 3<&- &
 server=$!
 echo $server >"$folder/server.pid"
-{ cat <&3 >/dev/null; kill -"$signal" $server 2>/dev/null; } &
+{
+    cat <&3 >/dev/null
+    : >"$folder/ending"
+    until [ -e "$folder/server.ended" ]; do
+        [ -e "$folder/serving" ] && kill -"$signal" $server 2>/dev/null
+        sleep 0.1
+    done
+} &
 keeper=$!
 exec 3<&- </dev/null
 wait $server

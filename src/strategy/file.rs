@@ -277,8 +277,7 @@ impl StrategyFile {
 }
 
 fn parse_duration<E: de::Error>(word: &str) -> Result<Duration, E> {
-    humantime::parse_duration(word)
-        .map_err(|_| E::custom(format!("`{word}` is not a duration such as `10ms` or `2s`")))
+    text::duration(word).map_err(E::custom)
 }
 
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {

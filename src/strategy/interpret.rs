@@ -14,7 +14,8 @@ use crate::workload::Order;
 /// a row will not converge: its snapshot cannot change.
 pub const SAME_VALUES_MAX: u32 = 10;
 
-/// Backward jumps in one attempt, however much the values change.
+/// Backward jumps and jumps to other transactions in one attempt, however much
+/// the values change.
 pub const JUMPS_MAX: u32 = 1_000;
 
 /// What the caller must do next.
@@ -302,6 +303,10 @@ impl<'p> Machine<'p> {
             self.note_refused();
         }
         if !backward {
+            // Nothing was read: what an earlier turn read must not be used.
+            for slot in &self.current().yields {
+                self.keep(*slot, Value::Null);
+            }
             self.go(goto, None);
             return;
         }
@@ -382,7 +387,15 @@ impl<'p> Machine<'p> {
             }
             Goto::Conflict => Then::Refused,
             Goto::Answer(outcome) => Then::Done(outcome),
-            Goto::Transaction(transaction) => Then::Transaction(transaction),
+            Goto::Transaction(transaction) => {
+                self.jumps += 1;
+                if self.jumps >= JUMPS_MAX {
+                    self.stuck = Some(Stuck::TooManyJumps);
+                    Then::Done(Outcome::Conflict)
+                } else {
+                    Then::Transaction(transaction)
+                }
+            }
         };
         match error {
             Some(error) => self.end_with(then, error),
@@ -650,6 +663,37 @@ mod tests {
         let moving: Vec<i64> = (0..i64::from(JUMPS_MAX)).collect();
         drive(&mut machine, spin(&moving));
         assert_eq!(machine.stuck(), Some(Stuck::TooManyJumps));
+    }
+
+    #[test]
+    fn transactions_that_send_an_order_to_and_fro_are_broken_off() {
+        let text = "[[transaction]]\nname = \"a\"\n[[transaction.step]]\nsql = \"one\"\nnone = \"@b\"\n\
+             [[transaction]]\nname = \"b\"\n[[transaction.step]]\nsql = \"two\"\nnone = \"@a\"\n";
+        let (program, order) = (program(text), order(&[5]));
+        let mut machine = Machine::new(&program, &order, 1);
+        let nothing: Vec<Answer> = (0..JUMPS_MAX).map(|_| NoRow).collect();
+        assert_eq!(drive(&mut machine, nothing).last().map(String::as_str), Some("conflict"));
+        assert_eq!(machine.stuck(), Some(Stuck::TooManyJumps));
+    }
+
+    #[test]
+    fn a_read_that_finds_nothing_leaves_no_old_value_behind() {
+        let text = "[[transaction]]\n[[transaction.step]]\nsql = \"read :sku_id\"\nyields = [\"seen\"]\nnone = \"ok\"\n\
+             [[transaction.step]]\nsql = \"write :seen :sku_id\"\nnone = \"conflict\"\n";
+        let answers = vec![Row(vec![Value::Int(7)]), NoRow, NoRow, row()];
+        let expected = [
+            "BEGIN",
+            "read $1 5",
+            "write $1 $2 7 5",
+            "ROLLBACK",
+            "again",
+            "BEGIN",
+            "read $1 5",
+            "write $1 $2  5",
+            "COMMIT",
+            "deducted",
+        ];
+        assert_sent(text, &[5], answers, &expected);
     }
 
     #[test]

@@ -190,6 +190,12 @@ fn no_text(name: &str, dialect: Dialect, place: &str) -> String {
     format!("{name}: {place} has no SQL for {dialect}: add `{dialect} = \"…\"` or `sql = \"…\"`")
 }
 
+fn opens_a_transaction(begin: &str) -> bool {
+    let upper = begin.to_uppercase();
+    (upper.starts_with("BEGIN") || upper.starts_with("START TRANSACTION"))
+        && upper.chars().all(|c| c.is_ascii_alphanumeric() || " ,_".contains(c))
+}
+
 /// A transaction that another one jumps to is not part of the sequence.
 fn mark_jump_only(mut transactions: Vec<Transaction>) -> Vec<Transaction> {
     let jumps: Vec<usize> = transactions
@@ -243,7 +249,13 @@ impl<'f> Compiler<'f> {
             }
             None => index,
         };
-        let begin = text.begin.get(self.dialect).map_or_else(|| self.dialect.begin(), String::as_str);
+        let begin = text.begin.get(self.dialect).map_or_else(|| self.dialect.begin(), String::as_str).trim();
+        ensure!(
+            begin == "none" || opens_a_transaction(begin),
+            "{}: {place}: `begin` is \"none\" or one BEGIN or START TRANSACTION, not `{}`",
+            self.name,
+            text::one_line(begin)
+        );
         Ok(Transaction {
             name: text.name.clone(),
             begin: (begin != "none").then(|| begin.into()),

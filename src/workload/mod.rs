@@ -12,6 +12,9 @@ pub use orders::{Generated, OrderSource, Span};
 pub use replay::Replay;
 pub use skew::Distribution;
 
+/// Units in one line, at most: sums over any order stay far from overflow.
+pub const QUANTITY_MAX: i64 = 1_000_000_000;
+
 /// One purchase: all of its lines or none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {

@@ -2,7 +2,7 @@
 //! asks for it and whenever.
 
 use super::skew::{Distribution, SkuPicker};
-use super::{Line, Order, Replay};
+use super::{Line, Order, QUANTITY_MAX, Replay};
 use crate::db::schema::SkuIds;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
@@ -30,8 +30,8 @@ impl FromStr for Span {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let number = |text: &str| {
-            let parsed = text.trim().parse::<i64>().ok().filter(|number| *number >= 1);
-            parsed.ok_or_else(|| format!("`{text}` is not a whole number from 1"))
+            let parsed = text.trim().parse::<i64>().ok().filter(|number| (1..=QUANTITY_MAX).contains(number));
+            parsed.ok_or_else(|| format!("`{text}` is not a whole number from 1 to {QUANTITY_MAX}"))
         };
         let (min, max) = match text.split_once("..") {
             Some((min, max)) => (number(min)?, number(max.trim_start_matches('='))?),

@@ -1,7 +1,7 @@
 //! Orders from a file: `order_id,sku_id,quantity[,ordered_at]`, one line per
 //! order line, the lines of one order together.
 
-use super::{Line, Order};
+use super::{Line, Order, QUANTITY_MAX};
 use anyhow::{Context, Result, anyhow, ensure};
 use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
@@ -54,10 +54,17 @@ impl Replay {
             let number = |index: usize| {
                 let text = &record[index];
                 let column = wanted[index];
-                text.parse::<i64>().map_err(|_| anyhow!("{}: {column} `{text}` is not a whole number", at()))
+                text.parse::<i64>().map_err(|_| {
+                    anyhow!("{}: {column} `{}` is not a whole number", at(), crate::text::one_line(text))
+                })
             };
             let (order_id, line) = (number(0)?, Line { sku_id: number(1)?, quantity: number(2)? });
-            ensure!(line.quantity >= 1, "{}: quantity {} is below 1", at(), line.quantity);
+            ensure!(
+                (1..=QUANTITY_MAX).contains(&line.quantity),
+                "{}: quantity {} is not from 1 to {QUANTITY_MAX}",
+                at(),
+                line.quantity
+            );
             ensure!(order_id != 0, "{}: order_id 0 is kept for opening entries", at());
             match orders.last_mut() {
                 Some(order) if order.id == order_id => {

@@ -175,3 +175,37 @@ fn every_command_explains_itself_with_an_example() {
         assert!(said.code == 0 && said.stdout.contains("Example:"), "{command}: {said:?}");
     }
 }
+
+#[test]
+fn a_reader_that_stops_reading_changes_neither_the_files_nor_the_exit_code() {
+    let place = place(Backend::Sqlite).unwrap();
+    let report = place.path("report.json");
+    let report_file = report.display().to_string();
+    let run = ["run", "-s", "naive", "--concurrency", "100", "--skus", "1", "--json", &report_file];
+    let mut child = crate::support::spawn(place.folder.path(), &place.arguments(&run));
+    drop(child.stdout.take());
+    let said = crate::support::wait(child);
+    assert_eq!((said.code, said.stderr.as_str()), (3, ""), "{said:?}");
+    assert!(fs::read_to_string(report).unwrap().contains("\"oversold\""));
+}
+
+#[test]
+fn a_password_is_not_quoted_back_from_a_mistake() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = stockbench(folder.path(), &["run", "postgres://me:hunter2@h/db"]);
+    assert_one_line(&said, 2, &["postgres://***@h/db"]);
+    fs::write(folder.path().join(".env"), "DATABASE_URL=postgres://me:hunter2 x@h/db\n").unwrap();
+    assert_one_line(&stockbench(folder.path(), &["run"]), 2, &[".env has a line that does not parse"]);
+    fs::write(folder.path().join(".env"), "DATABASE_URL=postgres://me:1/hunter2@h/db\n").unwrap();
+    let said = stockbench(folder.path(), &["run"]);
+    assert_one_line(&said, 2, &["an @ after its host"]);
+    assert!(!said.stderr.contains("hunter2"), "{said:?}");
+}
+
+#[test]
+fn a_run_without_stock_is_not_a_pass() {
+    let place = place(Backend::Sqlite).unwrap();
+    let (code, report) = place.run(&["-s", "atomic", "--no-seed", "--orders", "20"]);
+    assert_eq!((code, outcome(&report, "sold_out")), (1, 20), "{report:#}");
+    assert_eq!(report["audit"]["judged"], false);
+}

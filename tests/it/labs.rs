@@ -129,3 +129,30 @@ fn a_server_that_dies_under_load_is_said_to_be_lost() {
     assert!(said.stdout.contains("the server was lost"), "{said:?}");
     assert!(said.stdout.contains("unknown"), "answers lost at COMMIT are unknown: {said:?}");
 }
+
+#[test]
+fn a_lab_server_that_is_still_being_made_is_gone_too() {
+    if place(Backend::Postgres).is_none() {
+        return;
+    }
+    // Its folder is told apart by a temporary directory of its own.
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o1777)).unwrap();
+    let is_empty = || std::fs::read_dir(folder.path()).unwrap().next().is_none();
+    for how in [Signal::SIGTERM, Signal::SIGKILL] {
+        let child = command(folder.path(), &["lab", "postgres"])
+            .env("TMPDIR", folder.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let is_being_made = || {
+            let mut found = std::fs::read_dir(folder.path()).unwrap();
+            found.any(|entry| entry.unwrap().path().join("server.pid").exists())
+        };
+        until("the data folder is being made", is_being_made);
+        signal(&child, how);
+        wait(child);
+        until(&format!("its folder is gone after {how}"), is_empty);
+    }
+}
