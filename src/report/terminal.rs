@@ -80,9 +80,11 @@ fn percentiles(latency: &Distribution) -> [String; 5] {
 }
 
 fn throughput(out: &mut dyn Write, report: &Report) -> io::Result<()> {
+    let is_void = report.audit.as_ref().is_some_and(|audit| !audit.findings.is_empty());
+    let void = if is_void { ", of no worth: the audit failed" } else { "" };
     writeln!(
         out,
-        "goodput    {} orders/s, {} units/s over {:.2} s (closed loop: {}, {})",
+        "goodput    {} orders/s, {} units/s over {:.2} s (closed loop: {}, {}){void}",
         tenths(report.goodput.orders_per_s),
         tenths(report.goodput.units_per_s),
         report.elapsed_s,
