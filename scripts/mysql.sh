@@ -28,8 +28,15 @@ mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$apt/etc" "$dest/ro
 : >"$apt/status"
 
 # The mirror is whichever this system already uses for Debian itself.
-mirror=$(apt-get indextargets --format '$(REPO_URI) $(ORIGIN) $(COMPONENT)' 'Created-By: Packages' |
-    awk '$2 == "Debian" && $3 == "main" && $1 !~ /security/ { print $1; exit }')
+debian_mirror() {
+    apt-get indextargets --format '$(REPO_URI) $(ORIGIN) $(COMPONENT)' 'Created-By: Packages' |
+        awk '$2 == "Debian" && $3 == "main" && $1 !~ /security/ { print $1; exit }'
+}
+mirror=$(debian_mirror)
+if [ -z "$mirror" ] && [ "$(id -u)" -eq 0 ]; then
+    apt-get -qq update
+    mirror=$(debian_mirror)
+fi
 if [ -z "$mirror" ]; then
     echo "scripts/mysql.sh: no Debian mirror in this system's apt sources (run apt-get update first?)" >&2
     exit 1
@@ -37,6 +44,7 @@ fi
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 echo "deb [signed-by=$keyring] $mirror unstable main" >"$apt/sources.list"
 
+# A mirror may be a copy of some date: its age is no error, its signature is.
 private_apt() {
     apt-get -qq \
         -o Dir::Etc::SourceList="$apt/sources.list" \
@@ -52,6 +60,7 @@ private_apt() {
         -o APT::Install-Recommends=false \
         -o Acquire::Languages=none \
         -o Acquire::Retries=3 \
+        -o Acquire::Check-Valid-Until=false \
         "$@"
 }
 echo "downloading MySQL and its libraries into $dest" >&2
