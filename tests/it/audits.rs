@@ -116,15 +116,15 @@ fn a_killed_client_leaves_what_the_audit_names(place: &Place) {
         "--duration",
         "60s",
         "--think",
-        "100ms",
+        "10s",
         "--history",
         &history,
     ];
     let mut child = spawn(place.folder.path(), &place.arguments(&arguments));
-    let entries = "SELECT count(*) FROM stockbench_ledger WHERE kind = 'sale'";
-    until("the first entries are written", || {
-        let started = history_exists(&history);
-        started && crate::support::query(&place.url, entries) != "0"
+    // Every client that has deducted now pauses before it writes the entry.
+    let deducted = "SELECT count(*) FROM stockbench_sku WHERE stock < 100000";
+    until("stock was deducted", || {
+        history_exists(&history) && crate::support::query(&place.url, deducted) != "0"
     });
     signal(&child, Signal::SIGKILL);
     child.wait().unwrap();

@@ -57,7 +57,8 @@ fn a_stale_version_is_retried_in_vain_and_said_so(place: &Place) {
     let (code, report) = run_hot(place, "optimistic-stale", &["--think", "2ms"]);
     assert_eq!((code, kinds(&report)), (3, vec!["futile_retry"]), "{report:#}");
     assert_eq!(report["audit"]["oversold_units"], 0);
-    assert_eq!(report["audit"]["findings"][0]["orders"], outcome(&report, "conflict"));
+    let futile = report["audit"]["findings"][0]["orders"].as_u64().unwrap();
+    assert!((1..=outcome(&report, "conflict")).contains(&futile), "{report:#}");
 }
 
 fn naive_is_caught(place: &Place) {
