@@ -86,10 +86,14 @@ pub fn thousands(number: u64) -> String {
     grouped
 }
 
-/// `1 unit`, `2,000 units`
+/// `1 unit`, `2,000 units`, `3 entries`
 pub fn count(number: u64, noun: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{} {noun}{plural}", thousands(number))
+    let number_text = thousands(number);
+    match noun.strip_suffix('y') {
+        _ if number == 1 => format!("{number_text} {noun}"),
+        Some(stem) => format!("{number_text} {stem}ies"),
+        None => format!("{number_text} {noun}s"),
+    }
 }
 
 /// Microseconds at a readable precision: `870 µs`, `12.3 ms`, `4.56 s`.
@@ -114,6 +118,13 @@ mod tests {
         assert_eq!(thousands(999), "999");
         assert_eq!(thousands(1_000), "1,000");
         assert_eq!(thousands(1_234_567), "1,234,567");
+    }
+
+    #[test]
+    fn nouns_follow_their_number() {
+        assert_eq!(count(1, "retry"), "1 retry");
+        assert_eq!(count(0, "unit"), "0 units");
+        assert_eq!(count(2_000, "entry"), "2,000 entries");
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub use findings::{Finding, FindingKind};
 pub use read::{Source, audit};
 
 use crate::engine::recorder::Figures;
+use crate::exit::Exit;
 use crate::text;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -118,7 +119,7 @@ impl AuditReport {
             format!(
                 "{orders} ended as conflict without a chance: each of their {} repeated the very values that \
                  had just been refused, because the retry does not read again",
-                text::count(figures.futile_retries, "retry").replace("retrys", "retries")
+                text::count(figures.futile_retries, "retry")
             )
         };
         self.findings.insert(
@@ -134,6 +135,15 @@ impl AuditReport {
         );
         self.findings_total += 1;
         self.passed = false;
+    }
+
+    /// How a command ends that found this.
+    pub fn exit(&self) -> Exit {
+        match (self.findings.is_empty(), self.judged) {
+            (false, _) => Exit::Violation,
+            (true, true) => Exit::Held,
+            (true, false) => Exit::CouldNot,
+        }
     }
 
     /// The three witnesses in one sentence.

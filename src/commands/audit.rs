@@ -69,9 +69,5 @@ pub(super) async fn audit(args: AuditArgs) -> Result<Exit> {
         }
         Output::Json => writeln!(out, "{json}"),
     })?;
-    Ok(match (verdict.findings.is_empty(), verdict.judged) {
-        (false, _) => Exit::Violation,
-        (true, true) => Exit::Held,
-        (true, false) => Exit::CouldNot,
-    })
+    Ok(verdict.exit())
 }

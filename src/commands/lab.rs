@@ -1,19 +1,15 @@
 //! `stockbench lab`: a throwaway server, until Ctrl-C.
 
+use super::open::start_lab;
 use super::to_stdout;
 use crate::cli::LabArgs;
 use crate::exit::Exit;
-use crate::lab::LabServer;
-use crate::report::progress::Progress;
 use anyhow::Result;
 use std::io::Write;
 use tokio::signal::unix::{SignalKind, signal};
 
 pub(super) async fn lab(args: LabArgs) -> Result<Exit> {
-    let progress = Progress::preparing(&format!("starting a private {} server", args.kind.as_str()));
-    let server = LabServer::start(args.kind).await;
-    progress.finish();
-    let server = server?;
+    let server = start_lab(args.kind).await?;
     // Before the URL is out: whoever reads it may want us gone at once.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;

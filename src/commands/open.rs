@@ -14,6 +14,14 @@ pub(super) struct Opened {
     pub(super) lab: Option<LabServer>,
 }
 
+/// Starts a lab server, saying so while it takes its time.
+pub(super) async fn start_lab(kind: LabKind) -> Result<LabServer> {
+    let progress = Progress::preparing(&format!("starting a private {} server", kind.as_str()));
+    let server = LabServer::start(kind).await;
+    progress.finish();
+    server
+}
+
 /// Connects to the database that the flags, the environment or the embedded
 /// default name. `may_create` is false where a missing SQLite file is an error
 /// rather than a new database.
@@ -26,12 +34,7 @@ pub(super) async fn open(
         Some(LabKind::Redis) => {
             return Err(usage("--lab redis holds no stock: use postgres, mysql or mariadb"));
         }
-        Some(kind) => {
-            let progress = Progress::preparing(&format!("starting a private {} server", kind.as_str()));
-            let server = LabServer::start(kind).await;
-            progress.finish();
-            Some(server?)
-        }
+        Some(kind) => Some(start_lab(kind).await?),
         None => None,
     };
     let given = lab.as_ref().map(|server| server.url.clone()).or_else(|| args.database_url.clone());

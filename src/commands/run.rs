@@ -45,10 +45,8 @@ pub(super) async fn run(args: RunArgs) -> Result<Exit> {
     }
     // A file that cannot run anywhere near this database is found before one
     // is looked for.
-    let expected = expected_dialect(&args);
-    let program = plan.strategy.compile(expected.unwrap_or(Dialect::Postgres)).map_err(usage);
-    if expected.is_some() {
-        program?;
+    if let Some(expected) = expected_dialect(&args) {
+        plan.strategy.compile(expected).map_err(usage)?;
     }
     let settings =
         SessionSettings { isolation: plan.isolation, lock_timeout: plan.lock_timeout, read_only: false };
@@ -66,11 +64,8 @@ pub(super) async fn run(args: RunArgs) -> Result<Exit> {
     lock.release().await;
     let (report, history) = ran?;
 
-    let json = match &args.json {
-        Some(path) => write_whole(path, &report.to_json()?),
-        None => Ok(()),
-    };
     let rendered = report.to_json()?;
+    let json = args.json.as_deref().map_or(Ok(()), |path| write_whole(path, &rendered));
     to_stdout(|out| match args.output {
         Output::Json => out.write_all(rendered.as_bytes()),
         Output::Table => terminal::run(out, &report),
@@ -184,13 +179,14 @@ async fn run_locked(
     control.close().await;
 
     let load = load(plan, database)?;
-    let config = config(args, plan, &program, &load);
+    let delay = plan.retry_delay.map_or(program.delay, |delay| (delay.min, delay.max));
     let retry = RetryPolicy {
-        tries: config.tries,
-        delay_min: plan.retry_delay.map_or(program.delay.0, |delay| delay.min),
-        delay_max: plan.retry_delay.map_or(program.delay.1, |delay| delay.max),
+        tries: plan.max_tries.unwrap_or(program.tries),
+        delay_min: delay.0,
+        delay_max: delay.1,
         within: program.within,
     };
+    let config = config(args, plan, &retry, &load);
     let history = args.history.as_deref().map(|path| HistoryWriter::create(path, &run)).transpose()?;
     let stream = OrderStream {
         source: plan.take_order_source(),
@@ -329,12 +325,11 @@ fn load(plan: &Plan, database: &Database) -> Result<Load> {
     })
 }
 
-fn config(args: &RunArgs, plan: &Plan, program: &Program, load: &Load) -> Config {
+fn config(args: &RunArgs, plan: &Plan, retry: &RetryPolicy, load: &Load) -> Config {
     let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     let replayed = plan.replay.as_ref().map(|(path, _)| path.display().to_string());
     let of_file = |value: String| if replayed.is_some() { "as in the file".to_owned() } else { value };
     let line_order = clap::ValueEnum::to_possible_value(&plan.line_order);
-    let delay = plan.retry_delay.map_or(program.delay, |delay| (delay.min, delay.max));
     Config {
         concurrency: plan.concurrency,
         connections: load.connections as u64,
@@ -349,8 +344,8 @@ fn config(args: &RunArgs, plan: &Plan, program: &Program, load: &Load) -> Config
         replay: replayed.clone(),
         seeded: !args.no_seed,
         think_us: micros(plan.think),
-        tries: plan.max_tries.unwrap_or(program.tries),
-        retry_delay_us: [micros(delay.0), micros(delay.1)],
+        tries: retry.tries,
+        retry_delay_us: [micros(retry.delay_min), micros(retry.delay_max)],
         lock_timeout_ms: plan.lock_timeout.map(|timeout| micros(timeout) / 1_000),
         loop_kind: "closed",
     }

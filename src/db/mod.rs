@@ -100,11 +100,12 @@ impl Dialect {
         matches!(self, Self::Postgres | Self::Sqlite)
     }
 
-    /// What a placeholder opens with.
-    pub const fn placeholder(self) -> &'static str {
+    /// The placeholder of the bind with this number, from 1.
+    pub fn placeholder(self, number: usize) -> String {
         match self {
-            Self::Postgres => "$",
-            Self::MySql | Self::MariaDb | Self::Sqlite => "?",
+            Self::Postgres => format!("${number}"),
+            Self::MySql | Self::MariaDb => "?".to_owned(),
+            Self::Sqlite => format!("?{number}"),
         }
     }
 

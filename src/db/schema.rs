@@ -133,19 +133,14 @@ async fn seed_rows(database: &Database, seed: &Seed) -> Result<()> {
         return copy_rows(database, seed).await;
     }
     let mut session = database.open(&SessionSettings::default()).await?;
-    let empty = match database.dialect() {
-        Dialect::Sqlite => "DELETE FROM",
-        _ => "TRUNCATE TABLE",
-    };
     let begin = database.dialect().begin();
-    if database.dialect() == Dialect::Sqlite {
-        session.control(begin).await?;
-    }
-    for table in ["stockbench_sku", LEDGER] {
-        session.control(&format!("{empty} {table}")).await?;
-    }
-    if database.dialect() != Dialect::Sqlite {
-        session.control(begin).await?;
+    // TRUNCATE commits by itself, so it comes before the transaction.
+    let emptying = match database.dialect() {
+        Dialect::Sqlite => [begin, "DELETE FROM stockbench_sku", "DELETE FROM stockbench_ledger"],
+        _ => ["TRUNCATE TABLE stockbench_sku", "TRUNCATE TABLE stockbench_ledger", begin],
+    };
+    for statement in emptying {
+        session.control(statement).await?;
     }
     let mut sql = String::new();
     for (index, sku_id) in seed.sku_ids.iter().enumerate() {
@@ -228,12 +223,7 @@ pub async fn register_run(
 
 /// `head`, a placeholder for each bind, `tail`.
 fn admin_statement(dialect: Dialect, head: &str, binds: usize, tail: &str) -> Statement {
-    let placeholders: Vec<String> = (1..=binds)
-        .map(|number| match dialect {
-            Dialect::MySql | Dialect::MariaDb => "?".to_owned(),
-            _ => format!("{}{number}", dialect.placeholder()),
-        })
-        .collect();
+    let placeholders: Vec<String> = (1..=binds).map(|number| dialect.placeholder(number)).collect();
     Statement {
         sql: format!("{head}{}{tail}", placeholders.join(", ")).into(),
         bind_count: binds,

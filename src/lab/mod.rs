@@ -11,7 +11,7 @@ mod watchdog;
 
 use crate::db::{Database, DatabaseUrl, SessionSettings};
 use anyhow::{Context, Result, bail};
-use programs::{Owner, Programs};
+use programs::Programs;
 use rand::RngExt;
 use rand::distr::Alphanumeric;
 use std::fs;
@@ -330,15 +330,4 @@ fn last_lines(log: &str) -> String {
     let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
     let shown = &lines[lines.len().saturating_sub(LOG_LINES)..];
     if shown.is_empty() { "  (it said nothing)".to_owned() } else { format!("  {}", shown.join("\n  ")) }
-}
-
-/// Who a lab server runs as; kept here for its two users.
-impl Owner {
-    fn mysql_user(&self) -> Option<&str> {
-        match self {
-            Self::Caller { root: true } => Some("root"),
-            Self::Caller { root: false } => None,
-            Self::Other { name, .. } => Some(name),
-        }
-    }
 }

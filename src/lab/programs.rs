@@ -180,6 +180,15 @@ impl Owner {
         Ok(Self::Caller { root: true })
     }
 
+    /// What MySQL and MariaDB must be told of the user they run as.
+    pub(super) fn mysql_user(&self) -> Option<&str> {
+        match self {
+            Self::Caller { root: true } => Some("root"),
+            Self::Caller { root: false } => None,
+            Self::Other { name, .. } => Some(name),
+        }
+    }
+
     /// Makes a command run as this user.
     pub(super) fn run_as(&self, command: &mut Command) {
         if let Self::Other { uid, gid, .. } = self {

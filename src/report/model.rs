@@ -368,13 +368,7 @@ impl Report {
 
     /// How the command ends.
     pub fn exit(&self) -> Exit {
-        let mut exit = Exit::Held;
-        match &self.audit {
-            None => exit = exit.worst(Exit::CouldNot),
-            Some(audit) if !audit.findings.is_empty() => exit = exit.worst(Exit::Violation),
-            Some(audit) if !audit.judged => exit = exit.worst(Exit::CouldNot),
-            Some(_) => {}
-        }
+        let mut exit = self.audit.as_ref().map_or(Exit::CouldNot, AuditReport::exit);
         if self.lost_server.is_some() || self.count(Outcome::Error) > 0 {
             exit = exit.worst(Exit::CouldNot);
         }

@@ -1,7 +1,7 @@
 //! The report for people.
 
 use super::model::{Distribution, Report};
-use crate::audit::{AuditReport, ClientWitness, Finding};
+use crate::audit::{AuditReport, ClientWitness, Finding, FindingKind};
 use crate::db::DatabaseInfo;
 use crate::exit::Exit;
 use crate::outcome::Outcome;
@@ -96,7 +96,7 @@ fn throughput(out: &mut dyn Write, report: &Report) -> io::Result<()> {
         "attempts   {}: {} and {} (at most {} for one order)",
         text::thousands(report.attempts),
         text::count(report.deliveries, "order"),
-        text::count(report.retries, "retry").replace("retrys", "retries"),
+        text::count(report.retries, "retry"),
         report.attempts_max,
     )?;
     writeln!(
@@ -168,7 +168,7 @@ pub fn audit(out: &mut dyn Write, audit: &AuditReport) -> io::Result<()> {
         out,
         "\naudit: {word} ({}, {}, {})",
         text::count(audit.skus, "SKU"),
-        text::count(audit.entries, "entry").replace("entrys", "entries"),
+        text::count(audit.entries, "entry"),
         text::count(audit.orders, "order"),
     )?;
     writeln!(out, "  {}", audit.explain())?;
@@ -220,7 +220,7 @@ fn findings(out: &mut dyn Write, audit: &AuditReport) -> io::Result<()> {
 }
 
 fn sample(finding: &Finding) -> String {
-    if finding.order_ids.is_empty() || finding.message.contains("continue") {
+    if finding.order_ids.is_empty() || finding.kind == FindingKind::BalanceChain {
         return String::new();
     }
     let shown: Vec<String> = finding.order_ids.iter().map(i64::to_string).collect();

@@ -47,7 +47,7 @@ impl Scenario {
     /// # Errors
     /// An unknown name (the nearest is named), or a bad file.
     pub fn load(name_or_path: &str) -> Result<Self> {
-        let source = shipped::find(SHIPPED, "scenario", "scenarios", name_or_path)?.text;
+        let source = shipped::find(SHIPPED, "scenario", "scenarios", name_or_path)?;
         text::parse_toml(name_or_path, &source)
     }
 }

@@ -21,7 +21,7 @@ pub use interpret::{Action, Machine};
 pub use program::Program;
 
 use crate::db::Dialect;
-use crate::shipped::{self, Found};
+use crate::shipped;
 use anyhow::Result;
 
 /// A strategy as chosen by the user: its name and the file behind it.
@@ -29,8 +29,6 @@ use anyhow::Result;
 pub struct Strategy {
     /// A catalogue name, or the path of the user's own file.
     pub name: String,
-    /// Whether the text is the user's own rather than one of ours.
-    pub own: bool,
     /// The file's text, as `strategies show` prints it.
     pub text: String,
     /// The parsed text.
@@ -44,10 +42,10 @@ impl Strategy {
     /// An unknown name (the nearest is named), an unreadable file, or a file
     /// that breaks the format.
     pub fn load(name_or_path: &str) -> Result<Self> {
-        let Found { own, text } = shipped::find(catalogue::BUILT_IN, "strategy", "strategies", name_or_path)?;
+        let text = shipped::find(catalogue::BUILT_IN, "strategy", "strategies", name_or_path)?;
         let file = StrategyFile::parse(name_or_path, &text)?;
         let name = name_or_path.to_owned();
-        Ok(Self { name, own, text, file })
+        Ok(Self { name, text, file })
     }
 
     /// The program this strategy sends to a database of the given dialect.

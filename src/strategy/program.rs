@@ -7,7 +7,6 @@ use crate::db::{Dialect, Isolation, Statement};
 use crate::outcome::Outcome;
 use crate::text;
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -330,17 +329,14 @@ impl<'f> Compiler<'f> {
                 Piece::Bind(name) => name,
             };
             let slot = self.find_bind(name, place)?;
-            if self.dialect.numbers_placeholders() {
-                let number = slots.iter().position(|known| *known == slot).unwrap_or_else(|| {
-                    slots.push(slot);
-                    slots.len() - 1
-                });
-                write!(text, "{}{}", self.dialect.placeholder(), number + 1)
-                    .expect("a String takes any text");
+            let known = slots.iter().position(|known| *known == slot);
+            let number = if let Some(position) = known.filter(|_| self.dialect.numbers_placeholders()) {
+                position + 1
             } else {
                 slots.push(slot);
-                text.push_str(self.dialect.placeholder());
-            }
+                slots.len()
+            };
+            text.push_str(&self.dialect.placeholder(number));
         }
         Ok((text, slots))
     }
