@@ -5,7 +5,7 @@ CARGO ?= cargo
 DEPS := $(CURDIR)/.deps
 export STOCKBENCH_MYSQLD ?= $(DEPS)/mysql/mysqld
 
-.PHONY: help build check test bench ci deps schema
+.PHONY: help build check test bench catalogue ci deps schema
 
 help: ## List these targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  \1\t\2/' | expand -t 12
@@ -23,6 +23,9 @@ test: deps ## Install what the tests need, then run every test on real servers
 bench: deps ## Goodput of the strategies and bulk seeding, side by side
 	$(CARGO) build --release
 	sh scripts/bench.sh
+
+catalogue: deps ## Run every strategy and scenario on every database, keep the table in docs/catalogue.md
+	sh scripts/catalogue.sh
 
 ci: deps check test ## What CI runs: formatting, lints, every test
 

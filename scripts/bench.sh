@@ -27,8 +27,8 @@ echo "sqlite:$work/shop.db" >"$work/sqlite.url"
 echo "goodput in orders/s: 1 SKU, 1,000 units, 3,000 orders, 64 clients; $rounds rounds in turns"
 for round in $(seq "$rounds"); do
     for kind in sqlite postgres mysql mariadb; do
-        for strategy in pessimistic optimistic cas atomic atomic-returning serializable; do
-            "$bin" run -s "$strategy" --database-url "$(cat "$work/$kind.url")" \
+        for strategy in pessimistic optimistic cas atomic atomic-returning constraint serializable idempotent buckets units group-commit; do
+            "$bin" run -s "$strategy" --duplicates 0 --database-url "$(cat "$work/$kind.url")" \
                 --skus 1 --stock 1000 --orders 3000 --concurrency 64 -o json \
                 >"$work/report.json" 2>/dev/null || :
             sed -n 's/^    "orders_per_s": \([0-9.]*\),.*/\1/p; s/^  "passed": \(.*\),/\1/p' "$work/report.json" |

@@ -1,12 +1,11 @@
 //! The command line: what can be said, and nothing done about it.
 
-use crate::db::{Dialect, Isolation};
+use crate::db::Dialect;
 use crate::lab::LabKind;
+use crate::load::{LoadArgs, positive};
+use crate::report::Threshold;
 use crate::text::duration;
-use crate::workload::orders::{LineOrder, Span};
-use crate::workload::skew::Distribution;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use serde::Deserialize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use std::time::Duration;
 #[derive(Debug, Parser)]
 #[command(name = "stockbench", version, about, max_term_width = 100)]
 #[command(after_help = "Exit codes: 0 held · 1 could not run or judge · 2 bad usage or file · \
-    3 the audit found a violation · 130 interrupted")]
+    3 the audit found a violation · 4 a threshold was missed · 130 interrupted")]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -79,7 +78,8 @@ pub struct DatabaseArgs {
 /// What `run` takes. Every value that is given overrides the scenario's.
 #[derive(Debug, Clone, Default, Args)]
 pub struct RunArgs {
-    /// Strategy: a name from `stockbench strategies`, or the path of your own file
+    /// Strategy: a name from `stockbench strategies`, the path of your own file, or a mix of
+    /// several by weight, as in optimistic@4,restock@1
     #[arg(short, long, value_name = "NAME|FILE")]
     pub strategy: Option<String>,
     /// Scenario: a name from `stockbench scenarios`, or a path
@@ -90,16 +90,30 @@ pub struct RunArgs {
     #[command(flatten)]
     pub database: DatabaseArgs,
 
+    /// Redis, for the strategies that need one [default: a private one, started for the run]
+    #[arg(long, value_name = "URL", env = "REDIS_URL", hide_env_values = true, help_heading = "Database")]
+    pub redis_url: Option<String>,
+    /// A database of its own for a service of the strategy, as in orders=postgres://…
+    #[arg(long, value_name = "NAME=URL", value_parser = service, help_heading = "Database")]
+    pub service: Vec<(String, String)>,
+
     /// How much.
     #[command(flatten)]
     pub load: LoadArgs,
+    /// Set a param of the strategy, as in lock_ms=5
+    #[arg(long, value_name = "NAME=VALUE", value_parser = param, help_heading = "Load")]
+    pub param: Vec<(String, i64)>,
 
     /// Leave stock and ledger as they are
     #[arg(long, help_heading = "Stock")]
     pub no_seed: bool,
     /// Let the strategy write tables outside the prefix stockbench_ in the database of this name
     #[arg(long, value_name = "DATABASE", help_heading = "Stock")]
-    pub allow_writes: Option<String>,
+    pub allow_writes: Vec<String>,
+
+    /// A figure of the report that must hold, as in 'p99 < 50ms'; exit code 4 if it doesn't
+    #[arg(long, value_name = "EXPR", help_heading = "Output")]
+    pub threshold: Vec<Threshold>,
 
     /// What to print on stdout
     #[arg(short, long, value_name = "FORMAT", default_value = "table", help_heading = "Output")]
@@ -113,72 +127,6 @@ pub struct RunArgs {
     /// List every order of every finding
     #[arg(long, help_heading = "Output")]
     pub full: bool,
-}
-
-/// The load of a run: given as flags, or by a scenario file under the same names.
-#[derive(Debug, Clone, Default, Args, Deserialize)]
-#[command(next_help_heading = "Load")]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct LoadArgs {
-    /// Concurrent clients [default: 50]
-    #[arg(short, long, value_name = "N", value_parser = positive)]
-    pub concurrency: Option<u64>,
-    /// Orders to send [default: 2000, or the whole file with --replay]
-    #[arg(short = 'n', long, value_name = "N", value_parser = positive)]
-    pub orders: Option<u64>,
-    /// Send orders for this long instead
-    #[arg(short, long, value_name = "DURATION", value_parser = duration)]
-    #[serde(with = "as_text")]
-    pub duration: Option<Duration>,
-    /// Connections that the clients share [default: what the database can use]
-    #[arg(long, value_name = "N", value_parser = positive)]
-    pub connections: Option<u64>,
-    /// A pause between a program's read and its write
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    #[serde(with = "as_text")]
-    pub think: Option<Duration>,
-    /// Isolation level [default: the server's own]
-    #[arg(long, value_name = "LEVEL")]
-    pub isolation: Option<Isolation>,
-    /// How long a lock is waited for [default: the server's own]
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    #[serde(with = "as_text")]
-    pub lock_timeout: Option<Duration>,
-    /// Attempts per order; 0 goes on until it is decided [default: the strategy's own]
-    #[arg(long, value_name = "N")]
-    pub max_tries: Option<u32>,
-    /// Shortest and longest wait before the next attempt [default: the strategy's own]
-    #[arg(long, value_name = "MIN,MAX", value_parser = delay)]
-    #[serde(with = "as_text")]
-    pub retry_delay: Option<Delay>,
-
-    /// SKUs to seed [default: 3]
-    #[arg(long, value_name = "N", value_parser = positive, help_heading = "Stock")]
-    pub skus: Option<u64>,
-    /// Units of each SKU [default: 100]
-    #[arg(long, value_name = "N", help_heading = "Stock")]
-    pub stock: Option<u32>,
-    /// Units per line, as in 1..5 [default: 1]
-    #[arg(long, value_name = "A..B", help_heading = "Orders")]
-    #[serde(with = "as_text")]
-    pub quantity: Option<Span>,
-    /// Lines per order, as in 1..4 [default: 1]
-    #[arg(long, value_name = "A..B", help_heading = "Orders")]
-    #[serde(with = "as_text")]
-    pub lines: Option<Span>,
-    /// The order in which an order's lines are worked on [default: sorted]
-    #[arg(long, value_name = "ORDER", help_heading = "Orders")]
-    pub line_order: Option<LineOrder>,
-    /// Demand: uniform, zipfian[:S] or hotspot:DATA,OPS [default: uniform]
-    #[arg(long, value_name = "DIST", help_heading = "Orders")]
-    #[serde(with = "as_text")]
-    pub dist: Option<Distribution>,
-    /// Send the orders of a CSV file: order_id,sku_id,quantity[,ordered_at]
-    #[arg(long, value_name = "FILE", help_heading = "Orders")]
-    pub replay: Option<PathBuf>,
-    /// Seed of all chance; printed, so that a run can be repeated [default: drawn]
-    #[arg(long, value_name = "N", help_heading = "Orders")]
-    pub random_seed: Option<u64>,
 }
 
 /// What `seed` takes.
@@ -204,6 +152,9 @@ pub struct AuditArgs {
     /// Where.
     #[command(flatten)]
     pub database: DatabaseArgs,
+    /// The database of a service of the strategy, as in orders=postgres://…
+    #[arg(long, value_name = "NAME=URL", value_parser = service, help_heading = "Database")]
+    pub service: Vec<(String, String)>,
     /// The clients' answers, kept by `run --history`
     #[arg(long, value_name = "FILE")]
     pub history: Option<PathBuf>,
@@ -264,71 +215,15 @@ pub enum Output {
     Json,
 }
 
-/// The shortest and the longest wait before the next attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Delay {
-    /// Shortest.
-    pub min: Duration,
-    /// Longest.
-    pub max: Duration,
+fn service(text: &str) -> Result<(String, String), String> {
+    let (name, url) = text.split_once('=').ok_or("expected NAME=URL, as in orders=sqlite:orders.db")?;
+    Ok((name.to_owned(), url.to_owned()))
 }
 
-fn delay(text: &str) -> Result<Delay, String> {
-    let (min, max) = text.split_once(',').ok_or("expected MIN,MAX, as in 1ms,20ms")?;
-    let delay = Delay { min: duration(min)?, max: duration(max)? };
-    if delay.min > delay.max {
-        return Err("the shortest wait is longer than the longest".to_owned());
-    }
-    Ok(delay)
-}
-
-fn positive(text: &str) -> Result<u64, String> {
-    match text.parse::<u64>() {
-        Ok(0) => Err("must be at least 1".to_owned()),
-        Ok(number) => Ok(number),
-        Err(_) => Err("expected a whole number from 1".to_owned()),
-    }
-}
-
-/// In a scenario these values are written as on the command line.
-mod as_text {
-    use super::{Delay, Distribution, Duration, Span};
-    use serde::{Deserialize, Deserializer, de::Error};
-
-    pub(super) trait FromText: Sized {
-        fn from_text(text: &str) -> Result<Self, String>;
-    }
-
-    impl FromText for Duration {
-        fn from_text(text: &str) -> Result<Self, String> {
-            super::duration(text)
-        }
-    }
-
-    impl FromText for Delay {
-        fn from_text(text: &str) -> Result<Self, String> {
-            super::delay(text)
-        }
-    }
-
-    impl FromText for Span {
-        fn from_text(text: &str) -> Result<Self, String> {
-            text.parse()
-        }
-    }
-
-    impl FromText for Distribution {
-        fn from_text(text: &str) -> Result<Self, String> {
-            text.parse()
-        }
-    }
-
-    pub(super) fn deserialize<'de, T: FromText, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<T>, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        T::from_text(&text).map(Some).map_err(D::Error::custom)
-    }
+fn param(text: &str) -> Result<(String, i64), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE, as in lock_ms=5")?;
+    let value = value.parse().map_err(|_| format!("`{value}` is not a whole number"))?;
+    Ok((name.to_owned(), value))
 }
 
 #[cfg(test)]

@@ -19,6 +19,8 @@ pub enum Outcome {
     Released,
     /// A saga that was undone.
     Compensated,
+    /// Done, and nothing was sold: a restock, a stock-take, a like.
+    Done,
     /// Refused by concurrency control until the tries ran out.
     Conflict,
     /// The database refused for another reason; surely not applied.
@@ -31,12 +33,13 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome, in the order reports show them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Deducted,
         Self::SoldOut,
         Self::Duplicate,
         Self::Released,
         Self::Compensated,
+        Self::Done,
         Self::Conflict,
         Self::Error,
         Self::Unknown,
@@ -51,6 +54,7 @@ impl Outcome {
             Self::Duplicate => "duplicate",
             Self::Released => "released",
             Self::Compensated => "compensated",
+            Self::Done => "done",
             Self::Conflict => "conflict",
             Self::Error => "error",
             Self::Unknown => "unknown",
@@ -60,7 +64,15 @@ impl Outcome {
 
     /// Whether a program can state it as the shop's answer.
     pub const fn is_answer(self) -> bool {
-        matches!(self, Self::Deducted | Self::SoldOut | Self::Duplicate | Self::Released | Self::Compensated)
+        matches!(
+            self,
+            Self::Deducted
+                | Self::SoldOut
+                | Self::Duplicate
+                | Self::Released
+                | Self::Compensated
+                | Self::Done
+        )
     }
 
     /// The outcomes that a program can state.

@@ -1,75 +1,11 @@
 //! Findings: one per invariant and SKU, with its units, its orders and a
 //! sentence that claims no more than was seen.
 
+use crate::finding::FindingKind;
 use crate::text;
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::BTreeMap;
-
-/// Which invariant is broken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum FindingKind {
-    /// More units were sold than existed.
-    Oversold,
-    /// The stock is higher than its ledger.
-    LostUpdate,
-    /// Entries were written at a balance that did not move.
-    EntryWithoutMovement,
-    /// The stock is lower than its ledger.
-    MissingEntry,
-    /// The stock is below zero.
-    NegativeStock,
-    /// The balances of a SKU's entries do not follow from each other.
-    BalanceChain,
-    /// One order, one SKU, one kind, several entries.
-    DuplicateEntry,
-    /// Some of an order's lines were sold and others not.
-    HalfOrder,
-    /// The entry's units are not the order's.
-    WrongQuantity,
-    /// A client was told it bought what the ledger does not know of.
-    LostSale,
-    /// A client was refused, and the ledger sold to it.
-    RefusedButSold,
-    /// An entry of an order that nobody placed.
-    UnexpectedOrder,
-    /// A refusal in the ledger that moved stock.
-    RejectedMoved,
-    /// A client was told its order had been decided, and the ledger has none.
-    DuplicateWithoutEntry,
-    /// An order was refused while enough was there all the time.
-    Undersold,
-    /// A SKU in the ledger that has no stock row.
-    UnknownSku,
-    /// Every retry repeated what had just been refused.
-    FutileRetry,
-}
-
-impl FindingKind {
-    /// The word in JSON and on the terminal.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Oversold => "oversold",
-            Self::LostUpdate => "lost_update",
-            Self::EntryWithoutMovement => "entry_without_movement",
-            Self::MissingEntry => "missing_entry",
-            Self::NegativeStock => "negative_stock",
-            Self::BalanceChain => "balance_chain",
-            Self::DuplicateEntry => "duplicate_entry",
-            Self::HalfOrder => "half_order",
-            Self::WrongQuantity => "wrong_quantity",
-            Self::LostSale => "lost_sale",
-            Self::RefusedButSold => "refused_but_sold",
-            Self::UnexpectedOrder => "unexpected_order",
-            Self::RejectedMoved => "rejected_moved",
-            Self::DuplicateWithoutEntry => "duplicate_without_entry",
-            Self::Undersold => "undersold",
-            Self::UnknownSku => "unknown_sku",
-            Self::FutileRetry => "futile_retry",
-        }
-    }
-}
 
 /// One broken invariant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -95,7 +31,7 @@ pub struct Collector {
     findings_max: usize,
     by_order: BTreeMap<(FindingKind, i64), OrderFinding>,
     by_sku: Vec<Finding>,
-    total_by_sku: u64,
+    total_by_sku: BTreeMap<FindingKind, u64>,
 }
 
 #[derive(Debug, Default)]
@@ -120,7 +56,7 @@ impl Collector {
             findings_max: bounded(FINDINGS_MAX),
             by_order: BTreeMap::new(),
             by_sku: Vec::new(),
-            total_by_sku: 0,
+            total_by_sku: BTreeMap::new(),
         }
     }
 
@@ -136,10 +72,22 @@ impl Collector {
 
     /// A SKU breaks an invariant.
     pub fn sku(&mut self, finding: Finding) {
-        self.total_by_sku += 1;
+        *self.total_by_sku.entry(finding.kind).or_default() += 1;
         if self.by_sku.len() < self.findings_max {
             self.by_sku.push(finding);
         }
+    }
+
+    /// A strategy's own invariant is broken.
+    pub fn invariant(&mut self, order_id: Option<i64>, message: String) {
+        self.sku(Finding {
+            kind: FindingKind::Invariant,
+            sku_id: None,
+            orders: order_id.into_iter().len() as u64,
+            order_ids: order_id.into_iter().collect(),
+            units: 0,
+            message,
+        });
     }
 
     /// Orders concerned by findings of a kind.
@@ -147,9 +95,13 @@ impl Collector {
         self.by_order.iter().filter(|((kind, _), _)| *kind == wanted).map(|(_, finding)| finding.orders).sum()
     }
 
-    /// How many findings there are, and the list of them: the most units first.
-    pub fn finish(self) -> (u64, Vec<Finding>) {
-        let total = self.total_by_sku + self.by_order.len() as u64;
+    /// How many findings there are by kind, and the list of them: the most
+    /// units first.
+    pub fn finish(self) -> (BTreeMap<FindingKind, u64>, Vec<Finding>) {
+        let mut totals = self.total_by_sku;
+        for (kind, _) in self.by_order.keys() {
+            *totals.entry(*kind).or_default() += 1;
+        }
         let by_order = self.by_order.into_iter().map(|((kind, sku_id), finding)| Finding {
             kind,
             sku_id: Some(sku_id),
@@ -161,7 +113,7 @@ impl Collector {
         let mut findings: Vec<Finding> = self.by_sku.into_iter().chain(by_order).collect();
         findings.sort_by_key(|finding| (finding.kind, std::cmp::Reverse(finding.units), finding.sku_id));
         findings.truncate(self.findings_max);
-        (total, findings)
+        (totals, findings)
     }
 }
 
@@ -199,6 +151,20 @@ fn order_message(kind: FindingKind, sku_id: i64, finding: &OrderFinding) -> Stri
         FindingKind::DuplicateWithoutEntry => {
             format!(
                 "SKU {sku_id}: {orders} answered as decided before, and the ledger has no decision ({units})"
+            )
+        }
+        FindingKind::TwoAnswers => {
+            format!("SKU {sku_id}: {orders} told both that it was sold and that it was not: {units}")
+        }
+        FindingKind::DoubleRelease => {
+            format!("SKU {sku_id}: {orders} that gave back more than was taken: {units}")
+        }
+        FindingKind::ConfirmedAndReleased => {
+            format!("SKU {sku_id}: {orders} whose reservation was confirmed and released as well: {units}")
+        }
+        FindingKind::UnsettledReservation => {
+            format!(
+                "SKU {sku_id}: {orders} whose reservation was neither confirmed nor released: {units} held"
             )
         }
         FindingKind::Undersold => {

@@ -10,7 +10,8 @@ pub mod orders;
 pub mod read;
 pub mod skus;
 
-pub use findings::{Finding, FindingKind};
+pub use crate::finding::FindingKind;
+pub use findings::Finding;
 pub use read::{Source, audit};
 
 use crate::engine::recorder::Figures;
@@ -18,6 +19,7 @@ use crate::exit::Exit;
 use crate::text;
 use schemars::JsonSchema;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// One entry of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,12 +92,16 @@ pub struct AuditReport {
     pub lost_update_units: u64,
     /// Units that the stock lacks against the ledger.
     pub missing_entry_units: u64,
+    /// The strategy's own invariants that were checked as well.
+    pub invariants: u64,
     /// Lost answers that the ledger shows as applied.
     pub unknown_recovered: u64,
     /// Lost answers that the ledger shows as not applied.
     pub unknown_not_applied: u64,
     /// How many findings there are; the list may be a bounded part of them.
     pub findings_total: u64,
+    /// The same by kind.
+    pub findings_by_kind: BTreeMap<FindingKind, u64>,
     /// Broken invariants, the most units first.
     pub findings: Vec<Finding>,
 }
@@ -134,7 +140,13 @@ impl AuditReport {
             },
         );
         self.findings_total += 1;
+        self.findings_by_kind.insert(FindingKind::FutileRetry, 1);
         self.passed = false;
+    }
+
+    /// Whether there is a finding of this kind.
+    pub fn found(&self, kind: FindingKind) -> bool {
+        self.findings_by_kind.contains_key(&kind)
     }
 
     /// How a command ends that found this.
@@ -148,6 +160,9 @@ impl AuditReport {
 
     /// The three witnesses in one sentence.
     pub fn explain(&self) -> String {
+        if self.entries == 0 && self.invariants > 0 {
+            return format!("no ledger: judged by {} alone", text::count(self.invariants, "invariant"));
+        }
         let Units { existed, told, ledger, left_stock, in_stock } = self.units;
         let told = match self.client_witness {
             ClientWitness::Missing => String::new(),

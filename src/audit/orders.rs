@@ -1,9 +1,10 @@
 //! The invariants that hold order by order: what a client was told against
 //! what the ledger says. Pure; fed with orders by ascending id.
 
-use super::findings::{Collector, FindingKind};
+use super::findings::Collector;
 use super::{ClientWitness, Entry};
 use crate::engine::answers::{Answers, ToldOrder};
+use crate::finding::FindingKind;
 use crate::outcome::Outcome;
 use crate::workload::Line;
 use std::cmp::Ordering;
@@ -50,6 +51,12 @@ impl OrderAudit {
         }
     }
 
+    /// Counts an order where there is no ledger to compare it with.
+    pub fn count_only(&mut self, told: &ToldOrder) {
+        self.orders += 1;
+        self.decided += u64::from(has_decision(told.answers));
+    }
+
     /// Judges one order: what its clients were told, if known, and all its
     /// entries.
     pub fn judge(&mut self, told: Option<&ToldOrder>, entries: &[Entry], findings: &mut Collector) {
@@ -70,7 +77,8 @@ impl OrderAudit {
                 }
             }
             None if self.witness == ClientWitness::Complete => {
-                for entry in ours {
+                // A restock or a stock-take is nobody's order.
+                for entry in ours.into_iter().filter(|entry| is_of_sale(entry, entry.sku_id)) {
                     findings.order(FindingKind::UnexpectedOrder, entry.sku_id, entry.order_id, entry.delta);
                 }
             }
@@ -91,15 +99,19 @@ impl OrderAudit {
                 findings.order(FindingKind::HalfOrder, line.sku_id, order.id, line.quantity);
             }
         }
-        for line in order.lines.iter().filter(|line| sold(line) != 0) {
+        for line in order.lines.iter().filter(|line| sold(line) > 0) {
             // A second entry is reported as what it is, not as a quantity.
-            let once = entries.iter().filter(|entry| moves(entry, line.sku_id)).count() == 1;
+            let once = entries.iter().filter(|entry| is_of_sale(entry, line.sku_id)).count() == 1;
             if once && sold(line) != line.quantity {
                 let difference = sold(line).saturating_sub(line.quantity);
                 findings.order(FindingKind::WrongQuantity, line.sku_id, order.id, difference);
             }
         }
         self.decided += u64::from(has_decision(answers) && entries.is_empty());
+        if answers.contradict() {
+            let line = order.lines[0];
+            findings.order(FindingKind::TwoAnswers, line.sku_id, order.id, line.quantity);
+        }
         if answers.has(Outcome::Deducted) {
             self.units_told += order.units();
             if sold_lines == 0 {
@@ -140,13 +152,18 @@ fn has_decision(answers: Answers) -> bool {
     Outcome::answers().any(|outcome| answers.has(outcome))
 }
 
-fn moves(entry: &Entry, sku_id: i64) -> bool {
-    entry.sku_id == sku_id && !entry.rejected && entry.delta != 0
+/// Movements that are no part of any sale.
+const BESIDE_SALES: [&str; 3] = ["return", "restock", "count"];
+
+fn is_of_sale(entry: &Entry, sku_id: i64) -> bool {
+    let moves = entry.sku_id == sku_id && !entry.rejected && entry.delta != 0;
+    moves && !BESIDE_SALES.contains(&entry.kind.as_str())
 }
 
-/// Units of a SKU that an order took and did not give back.
+/// Units of a SKU that an order was sold: taken, and not given back before the
+/// sale was complete. What a customer brings back later was sold all the same.
 fn sold_units(entries: &[&Entry], sku_id: i64) -> i64 {
-    let deltas = entries.iter().filter(|entry| moves(entry, sku_id)).map(|entry| entry.delta);
+    let deltas = entries.iter().filter(|entry| is_of_sale(entry, sku_id)).map(|entry| entry.delta);
     deltas.fold(0, i64::saturating_sub)
 }
 
@@ -160,6 +177,35 @@ fn entries_alone(entries: &[Entry], findings: &mut Collector) {
         if entries[..index].iter().any(|other| is_same(&other)) {
             findings.order(FindingKind::DuplicateEntry, entry.sku_id, entry.order_id, entry.delta);
         }
+    }
+    // Entries come by SKU: one chunk is one line of the order.
+    for line in entries.chunk_by(|one, other| one.sku_id == other.sku_id) {
+        reservation(line, findings);
+    }
+}
+
+/// What the entries of one line say of its reservation and its returns.
+fn reservation(entries: &[Entry], findings: &mut Collector) {
+    let units = |kind: &str| -> Option<i64> {
+        let mut of_kind = entries.iter().filter(|entry| entry.kind == kind && !entry.rejected).peekable();
+        of_kind.peek()?;
+        Some(of_kind.fold(0, |units: i64, entry| units.saturating_add(entry.delta)))
+    };
+    let (Some(Entry { sku_id, order_id, .. }), reserved) = (entries.first(), units("reserve")) else {
+        return;
+    };
+    let (confirmed, released) = (units("confirm"), units("release"));
+    let mut report = |kind, units| findings.order(kind, *sku_id, *order_id, units);
+    let net = entries.iter().filter(|entry| !["opening", "restock", "count"].contains(&entry.kind.as_str()));
+    let net = net.fold(0_i64, |net, entry| net.saturating_add(entry.delta));
+    if net > 0 {
+        report(FindingKind::DoubleRelease, net);
+    }
+    if confirmed.is_some() && released.is_some() {
+        report(FindingKind::ConfirmedAndReleased, released.unwrap_or(0));
+    }
+    if let (Some(reserved), None, None) = (reserved, confirmed, released) {
+        report(FindingKind::UnsettledReservation, reserved);
     }
 }
 
@@ -307,6 +353,62 @@ mod tests {
             let (kinds, _) = judge(vec![told(1, &[(1, 2)], outcome)], vec![entry(1, 1, -2), back.clone()]);
             assert_eq!(kinds, [], "{outcome:?}");
         }
+    }
+
+    fn kind(kind: &str, delta: i64) -> Entry {
+        Entry { kind: kind.to_owned(), ..entry(1, 1, delta) }
+    }
+
+    #[test]
+    fn a_return_after_the_sale_leaves_it_a_sale() {
+        let sold = [kind("reserve", -2), kind("confirm", 0), kind("return", 2)];
+        let (kinds, _) = judge(vec![told(1, &[(1, 2)], Outcome::Deducted)], sold.to_vec());
+        assert_eq!(kinds, []);
+    }
+
+    #[test]
+    fn what_goes_wrong_with_a_reservation_is_found() {
+        let found = |entries: &[Entry], outcome| judge(vec![told(1, &[(1, 2)], outcome)], entries.to_vec()).0;
+        let (taken, confirmed, back) = (kind("reserve", -2), kind("confirm", 0), kind("release", 2));
+        let settled = [taken.clone(), confirmed.clone()];
+        assert_eq!(found(&settled, Outcome::Deducted), []);
+        assert_eq!(found(&[taken.clone(), back.clone()], Outcome::Released), []);
+        assert_eq!(
+            found(&[taken.clone(), confirmed, back.clone()], Outcome::Released),
+            [(FindingKind::ConfirmedAndReleased, 2)]
+        );
+        assert_eq!(
+            found(std::slice::from_ref(&taken), Outcome::Deducted),
+            [(FindingKind::UnsettledReservation, 2)]
+        );
+        let twice = [taken, back, kind("return", 1)];
+        assert_eq!(found(&twice, Outcome::Released), [(FindingKind::DoubleRelease, 1)]);
+        assert_eq!(found(&[kind("release", 2)], Outcome::Released)[0], (FindingKind::DoubleRelease, 2));
+    }
+
+    #[test]
+    fn two_answers_to_one_order_are_found() {
+        let mut both = told(1, &[(1, 2)], Outcome::Deducted);
+        both.answers.add(Outcome::SoldOut, None);
+        assert_eq!(judge(vec![both], vec![entry(1, 1, -2)]).0, [(FindingKind::TwoAnswers, 2)]);
+        // A duplicate repeats the answer that was recorded.
+        let mut repeated = told(1, &[(1, 2)], Outcome::Deducted);
+        repeated.answers.add(Outcome::Duplicate, Some(Outcome::Deducted));
+        assert_eq!(judge(vec![repeated.clone()], vec![entry(1, 1, -2)]).0, []);
+        repeated.answers.add(Outcome::Duplicate, Some(Outcome::SoldOut));
+        assert_eq!(judge(vec![repeated], vec![entry(1, 1, -2)]).0, [(FindingKind::TwoAnswers, 2)]);
+    }
+
+    #[test]
+    fn a_restock_is_nobodys_order_and_no_sale() {
+        let restock = kind("restock", 5);
+        assert_eq!(judge(vec![], vec![restock.clone()]).0, []);
+        assert_eq!(judge(vec![told(1, &[(1, 5)], Outcome::Done)], vec![restock]).0, []);
+        let sold = vec![entry(1, 1, -5)];
+        assert_eq!(
+            judge(vec![told(1, &[(1, 5)], Outcome::Done)], sold).0,
+            [(FindingKind::RefusedButSold, 5)]
+        );
     }
 
     #[test]

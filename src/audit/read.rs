@@ -1,36 +1,56 @@
 //! Reads the ledger and the stock out of one read-only snapshot and hands
 //! them to the invariants, row by row.
 
-use super::findings::{Collector, FindingKind};
+use super::findings::Collector;
 use super::orders::{OrderAudit, SideBySide};
 use super::skus::{SkuAudit, SkuTotals};
 use super::{AuditReport, ClientWitness, Entry, Units};
 use crate::db::schema::{LEDGER, RunRow, STOCK_QUERY};
-use crate::db::{Database, Dialect, Session, SessionSettings, Value};
+use crate::db::{Database, Dialect, Session, SessionSettings, Statement, Value};
 use crate::engine::answers::ToldOrder;
+use crate::finding::FindingKind;
+use crate::strategy::program::{AuditSource, Invariant, Ledger, Query};
 use anyhow::{Context, Result, anyhow};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Where the audit finds the stock and the ledger.
 #[derive(Debug, Clone)]
 pub struct Source {
-    /// A query giving `sku_id` and `stock`.
-    pub stock_query: String,
-    /// A table of the ledger's shape.
-    pub ledger_table: String,
+    /// What is read instead of our own tables.
+    pub reads: AuditSource,
     /// The run whose answers are known; 0 when none are.
     pub run_id: i64,
+    /// Services with a database of their own.
+    pub services: BTreeMap<String, Database>,
 }
 
 impl Source {
     /// What the latest run used, or our own tables when there was none.
-    pub fn of_run(run: Option<&RunRow>) -> Self {
-        let stock_query = run.and_then(|run| run.stock_query.clone());
-        let ledger_table = run.and_then(|run| run.ledger_table.clone());
-        Self {
-            stock_query: stock_query.unwrap_or_else(|| STOCK_QUERY.to_owned()),
-            ledger_table: ledger_table.unwrap_or_else(|| LEDGER.to_owned()),
-            run_id: run.map_or(0, |run| run.id),
+    ///
+    /// # Errors
+    /// The run was registered by a stockbench of another version.
+    pub fn of_run(run: Option<&RunRow>) -> Result<Self> {
+        let reads = match run {
+            Some(run) if !run.audit_source.is_empty() => serde_json::from_str(&run.audit_source)
+                .with_context(|| format!("run {} does not say how it is audited", run.id))?,
+            _ => AuditSource::default(),
+        };
+        Ok(Self { reads, run_id: run.map_or(0, |run| run.id), services: BTreeMap::new() })
+    }
+
+    fn stock_query(&self) -> &str {
+        self.reads.stock.as_deref().unwrap_or(STOCK_QUERY)
+    }
+
+    /// The ledger as it stands in FROM, if there is one.
+    fn ledger(&self) -> Option<String> {
+        match &self.reads.ledger {
+            Ledger::Usual => Some(LEDGER.to_owned()),
+            Ledger::Other(text) if text.trim_start().to_lowercase().starts_with("select") => {
+                Some(format!("({text}) AS ledger_entries"))
+            }
+            Ledger::Other(table) => Some(table.clone()),
+            Ledger::None => None,
         }
     }
 }
@@ -48,6 +68,97 @@ fn snapshot(dialect: Dialect) -> &'static [&'static str] {
     }
 }
 
+async fn snapshot_of(database: &Database) -> Result<Box<dyn Session>> {
+    let settings = SessionSettings { read_only: true, ..SessionSettings::default() };
+    let mut session = database.open(&settings).await?;
+    for statement in snapshot(database.dialect()) {
+        session.control(statement).await?;
+    }
+    Ok(session)
+}
+
+/// One snapshot of each database.
+struct Sessions {
+    main: Box<dyn Session>,
+    services: BTreeMap<String, Box<dyn Session>>,
+}
+
+impl Sessions {
+    /// The session of a service; one without a database of its own shares the
+    /// stock's.
+    fn of(&mut self, service: Option<&String>) -> &mut dyn Session {
+        match service.and_then(|name| self.services.get_mut(name)) {
+            Some(session) => session.as_mut(),
+            None => self.main.as_mut(),
+        }
+    }
+
+    async fn close(self) -> Result<()> {
+        for mut session in std::iter::once(self.main).chain(self.services.into_values()) {
+            session.control("ROLLBACK").await?;
+            session.close().await;
+        }
+        Ok(())
+    }
+}
+
+/// Checks a strategy's own invariant: every row it returns is a finding.
+async fn check(sessions: &mut Sessions, invariant: &Invariant, findings: &mut Collector) -> Result<()> {
+    let Some(other) = &invariant.same_as else {
+        let (columns, session) = prepare(sessions, &invariant.query).await?;
+        let mut report = |row: &[Value]| {
+            let values = || columns.iter().map(String::as_str).zip(row.iter().map(Value::to_text));
+            let order = columns.iter().position(|column| column == "order_id");
+            let order_id = order.and_then(|at| row.get(at)).and_then(Value::as_int);
+            findings.invariant(order_id, filled_in(&invariant.says, values()));
+            Ok(())
+        };
+        return session
+            .for_each_row(&invariant.query.sql, &mut report)
+            .await
+            .context("cannot check an invariant");
+    };
+    let ours = order_ids(sessions, &invariant.query).await?;
+    let theirs = order_ids(sessions, other).await?;
+    for order_id in ours.symmetric_difference(&theirs) {
+        let sentence = filled_in(&invariant.says, [("order_id", order_id.to_string())].into_iter());
+        findings.invariant(Some(*order_id), sentence);
+    }
+    Ok(())
+}
+
+async fn order_ids(sessions: &mut Sessions, query: &Query) -> Result<BTreeSet<i64>> {
+    let mut ids = BTreeSet::new();
+    let (_, session) = prepare(sessions, query).await?;
+    let mut keep = |row: &[Value]| {
+        ids.insert(
+            row.first().and_then(Value::as_int).context("an invariant that compares gives order ids")?,
+        );
+        Ok(())
+    };
+    session.for_each_row(&query.sql, &mut keep).await.context("cannot check an invariant")?;
+    Ok(ids)
+}
+
+async fn prepare<'s>(
+    sessions: &'s mut Sessions,
+    query: &Query,
+) -> Result<(Vec<String>, &'s mut dyn Session)> {
+    let session = sessions.of(query.service.as_ref());
+    let statement =
+        Statement { sql: query.sql.as_str().into(), returns_rows: Some(true), ..Statement::default() };
+    let shape = session.prepare(&statement).await.context("cannot check an invariant")?;
+    Ok((shape.columns.into_iter().map(|column| column.name).collect(), session))
+}
+
+/// The sentence with `{column}` replaced by the column's value.
+fn filled_in<'v>(says: &str, values: impl Iterator<Item = (&'v str, String)>) -> String {
+    let fill = |sentence: String, (column, value): (&str, String)| {
+        sentence.replace(&format!("{{{column}}}"), &value)
+    };
+    values.fold(says.to_owned(), fill)
+}
+
 /// Audits a database against what the clients were told.
 ///
 /// # Errors
@@ -59,22 +170,32 @@ pub async fn audit(
     told: impl Iterator<Item = ToldOrder> + Send,
     full: bool,
 ) -> Result<AuditReport> {
-    let settings = SessionSettings { read_only: true, ..SessionSettings::default() };
-    let mut session = database.open(&settings).await?;
-    for statement in snapshot(database.dialect()) {
-        session.control(statement).await?;
-    }
+    let mut session = snapshot_of(database).await?;
     let mut findings = Collector::new(full);
     let mut orders = OrderAudit::new(source.run_id, witness);
-    compare_orders(session.as_mut(), source, told, &mut orders, &mut findings).await?;
-    let (totals, lowest) = compare_skus(session.as_mut(), source, &orders, &mut findings).await?;
-    session.control("ROLLBACK").await?;
-    session.close().await;
+    let mut totals = Totals::default();
+    if let Some(ledger) = source.ledger() {
+        compare_orders(session.as_mut(), &ledger, told, &mut orders, &mut findings).await?;
+        let (sums, lowest) = compare_skus(session.as_mut(), source, &ledger, &orders, &mut findings).await?;
+        totals = sums;
+        orders.undersold(|sku_id| lowest.get(&sku_id).copied(), &mut findings);
+    } else {
+        told.for_each(|told| orders.count_only(&told));
+    }
+    let mut sessions = Sessions { main: session, services: BTreeMap::new() };
+    for (name, database) in &source.services {
+        sessions.services.insert(name.clone(), snapshot_of(database).await?);
+    }
+    for invariant in &source.reads.invariants {
+        check(&mut sessions, invariant, &mut findings).await?;
+    }
+    sessions.close().await?;
 
-    orders.undersold(|sku_id| lowest.get(&sku_id).copied(), &mut findings);
     let undersold_orders = findings.orders_of(FindingKind::Undersold);
-    let (findings_total, findings) = findings.finish();
-    let judged = orders.decided > 0 && totals.skus > 0;
+    let (findings_by_kind, findings) = findings.finish();
+    let findings_total = findings_by_kind.values().sum();
+    let is_stocked = totals.skus > 0 || source.reads.ledger == Ledger::None;
+    let judged = orders.decided > 0 && is_stocked;
     Ok(AuditReport {
         passed: judged && findings_total == 0,
         judged,
@@ -91,11 +212,13 @@ pub async fn audit(
         },
         oversold_units: totals.sum.oversold.unsigned_abs(),
         undersold_orders,
+        invariants: source.reads.invariants.len() as u64,
         lost_update_units: totals.sum.lost_update.unsigned_abs(),
         missing_entry_units: totals.sum.missing_entry.unsigned_abs(),
         unknown_recovered: orders.unknown_recovered,
         unknown_not_applied: orders.unknown_not_applied,
         findings_total,
+        findings_by_kind,
         findings,
     })
 }
@@ -120,24 +243,19 @@ fn entry(row: &[Value]) -> Result<Entry> {
 
 async fn compare_orders(
     session: &mut dyn Session,
-    source: &Source,
+    ledger: &str,
     told: impl Iterator<Item = ToldOrder> + Send,
     orders: &mut OrderAudit,
     findings: &mut Collector,
 ) -> Result<()> {
     let mut both = SideBySide::new(told);
-    let sql = format!(
-        "SELECT {ENTRY_COLUMNS} FROM {} WHERE kind <> 'opening' ORDER BY order_id, sku_id, id",
-        source.ledger_table
-    );
+    let sql =
+        format!("SELECT {ENTRY_COLUMNS} FROM {ledger} WHERE kind <> 'opening' ORDER BY order_id, sku_id, id");
     let mut judge = |row: &[Value]| {
         both.entry(entry(row)?, orders, findings);
         Ok(())
     };
-    session
-        .for_each_row(&sql, &mut judge)
-        .await
-        .with_context(|| format!("cannot read {}", source.ledger_table))?;
+    session.for_each_row(&sql, &mut judge).await.with_context(|| format!("cannot read {ledger}"))?;
     both.finish(orders, findings);
     Ok(())
 }
@@ -166,11 +284,12 @@ impl Totals {
 async fn compare_skus(
     session: &mut dyn Session,
     source: &Source,
+    ledger: &str,
     orders: &OrderAudit,
     findings: &mut Collector,
 ) -> Result<(Totals, HashMap<i64, i64>)> {
     let mut stock: HashMap<i64, i64> = HashMap::new();
-    let stock_sql = format!("SELECT sku_id, stock FROM ({}) AS stock_now", source.stock_query);
+    let stock_sql = format!("SELECT sku_id, stock FROM ({}) AS stock_now", source.stock_query());
     let mut keep = |row: &[Value]| {
         let number =
             |value: &Value| value.as_int().context("the stock query must give sku_id and stock as numbers");
@@ -191,7 +310,7 @@ async fn compare_skus(
         }
         totals.add(judged);
     };
-    let sql = format!("SELECT {ENTRY_COLUMNS} FROM {} ORDER BY sku_id", source.ledger_table);
+    let sql = format!("SELECT {ENTRY_COLUMNS} FROM {ledger} ORDER BY sku_id");
     let mut judge = |row: &[Value]| {
         let entry = entry(row)?;
         totals.entries += 1;
@@ -206,10 +325,7 @@ async fn compare_skus(
         }
         Ok(())
     };
-    session
-        .for_each_row(&sql, &mut judge)
-        .await
-        .with_context(|| format!("cannot read {}", source.ledger_table))?;
+    session.for_each_row(&sql, &mut judge).await.with_context(|| format!("cannot read {ledger}"))?;
     if let Some(done) = current {
         finish(done, &mut totals);
     }

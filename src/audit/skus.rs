@@ -2,7 +2,8 @@
 //! stock says. Pure; fed with a SKU's entries in any order.
 
 use super::Entry;
-use super::findings::{Collector, Finding, FindingKind};
+use super::findings::{Collector, Finding};
+use crate::finding::FindingKind;
 use crate::text;
 use std::collections::HashMap;
 
@@ -60,6 +61,10 @@ impl SkuAudit {
         match entry.kind.as_str() {
             "sale" => self.sold -= delta,
             "opening" => self.existed += delta,
+            "release" => {
+                self.only_sales = false;
+                self.sold -= delta;
+            }
             _ => {
                 self.only_sales = false;
                 if delta > 0 {

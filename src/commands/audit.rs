@@ -6,7 +6,7 @@ use super::to_stdout;
 use crate::audit::{self, AuditReport, ClientWitness, Source};
 use crate::cli::{AuditArgs, Output};
 use crate::db::schema;
-use crate::db::{DatabaseInfo, SessionSettings};
+use crate::db::{Database, DatabaseInfo, DatabaseUrl, SessionSettings};
 use crate::engine::history::History;
 use crate::exit::{Exit, usage};
 use crate::report::progress::Progress;
@@ -34,7 +34,7 @@ pub(super) async fn audit(args: AuditArgs) -> Result<Exit> {
         format!("{} has no stockbench tables to audit (`stockbench run` makes them)", database.url())
     })?;
     session.close().await;
-    let mut source = Source::of_run(latest.as_ref());
+    let mut source = Source::of_run(latest.as_ref())?;
     let (witness, told) = match history {
         None => (ClientWitness::Missing, Vec::new()),
         Some(history) => {
@@ -53,6 +53,12 @@ pub(super) async fn audit(args: AuditArgs) -> Result<Exit> {
             (witness, history.told)
         }
     };
+    for (name, url) in &args.service {
+        let url = DatabaseUrl::parse(url).map_err(|error| usage(format!("--service {name}: {error:#}")))?;
+        source
+            .services
+            .insert(name.clone(), Database::connect(&url, &read_only, args.database.wait_for_db).await?);
+    }
     let checking = Progress::preparing("auditing");
     let verdict = audit::audit(database, &source, witness, told.into_iter(), args.full).await;
     checking.finish();

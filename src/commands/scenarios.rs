@@ -3,13 +3,18 @@
 use super::to_stdout;
 use crate::exit::Exit;
 use crate::report::terminal;
-use crate::scenario::{SHIPPED, Scenario};
+use crate::scenario::{Chosen, SHIPPED, Scenario};
 use anyhow::Result;
 
 pub(super) fn scenarios() -> Result<Exit> {
     let row = |(name, _): &(&str, &str)| -> Result<[String; 3]> {
         let scenario = Scenario::load(name)?;
-        Ok([(*name).to_owned(), scenario.strategy.unwrap_or_default(), scenario.summary])
+        let strategy = match scenario.strategy {
+            Some(Chosen::Named(name)) => name,
+            Some(Chosen::Inline(_)) => "its own".to_owned(),
+            None => String::new(),
+        };
+        Ok([(*name).to_owned(), strategy, scenario.summary])
     };
     let rows: Result<Vec<[String; 3]>> = SHIPPED.iter().map(row).collect();
     let rows = rows?;

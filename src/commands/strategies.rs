@@ -18,7 +18,7 @@ pub(super) fn strategies(args: StrategiesArgs) -> Result<Exit> {
             let strategy = Strategy::load(&name).map_err(|error| usage(format!("{error:#}")))?;
             let text = match dialect {
                 None => strategy.text,
-                Some(dialect) => show::program(&strategy.compile(dialect).map_err(usage)?),
+                Some(dialect) => show::program(&strategy.compile(&dialect.into()).map_err(usage)?),
             };
             to_stdout(|out| out.write_all(text.as_bytes()))?;
         }

@@ -9,6 +9,7 @@ pub mod classify;
 pub mod database;
 mod mysql;
 mod postgres;
+pub mod redis;
 pub mod schema;
 mod session;
 mod sqlite;
@@ -214,6 +215,10 @@ pub struct Statement {
     pub columns: Vec<String>,
     /// Whether it answers with rows; `None` until a database has said so.
     pub returns_rows: Option<bool>,
+    /// Whether all of its rows are wanted, not only the first.
+    pub all_rows: bool,
+    /// Whether it is a Lua script for Redis rather than SQL.
+    pub is_script: bool,
 }
 
 /// What a program needs of a statement's reply.
@@ -223,6 +228,8 @@ pub struct Reply {
     pub matched: u64,
     /// The yielded columns of the first row, in the order of `yields`.
     pub values: Vec<Value>,
+    /// The yielded columns of every row, where all were asked for.
+    pub rows: Vec<Vec<Value>>,
 }
 
 /// A database error, classified once.
@@ -269,6 +276,8 @@ pub struct SessionSettings {
     pub isolation: Option<Isolation>,
     /// How long a lock may be waited for; `None` leaves the server's default.
     pub lock_timeout: Option<Duration>,
+    /// How long one statement may take; `None` leaves the server's default.
+    pub statement_timeout: Option<Duration>,
     /// Refuses every write.
     pub read_only: bool,
 }

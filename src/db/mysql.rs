@@ -9,6 +9,7 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlRow};
 use sqlx::{Column, ConnectOptions, Connection, Row, TypeInfo, ValueRef};
 use std::collections::BTreeMap;
 use std::str::FromStr;
+use std::time::Duration;
 
 /// An open connection.
 pub(super) struct MySqlSession {
@@ -16,6 +17,19 @@ pub(super) struct MySqlSession {
 }
 
 super::session::implement_session!(MySqlSession, decode, bind_types);
+
+impl MySqlSession {
+    async fn version(&mut self) -> Result<String, DbError> {
+        let version = Statement {
+            sql: "SELECT VERSION() AS version".into(),
+            columns: vec!["version".to_owned()],
+            returns_rows: Some(true),
+            ..Statement::default()
+        };
+        let reply = self.execute(&version, &[]).await?;
+        Ok(reply.values.first().map(Value::to_text).unwrap_or_default())
+    }
+}
 
 /// The driver would otherwise change `sql_mode` and the time zone, and with
 /// them what the user's own SQL means.
@@ -48,10 +62,24 @@ pub(super) async fn open(url: &DatabaseUrl, settings: &SessionSettings) -> Resul
         let seconds = timeout.as_secs_f64().ceil().max(1.0);
         session.control(&format!("SET SESSION innodb_lock_wait_timeout = {seconds}")).await?;
     }
+    if let Some(timeout) = settings.statement_timeout {
+        let version = session.version().await?;
+        session.control(&statement_timeout(version.contains("MariaDB"), timeout)).await?;
+    }
     if settings.read_only {
         session.control("SET SESSION TRANSACTION READ ONLY").await?;
     }
     Ok(session)
+}
+
+/// MariaDB limits every statement, MySQL only those that read: there, what a
+/// write can wait for is a lock.
+fn statement_timeout(is_mariadb: bool, timeout: Duration) -> String {
+    if is_mariadb {
+        format!("SET SESSION max_statement_time = {}", timeout.as_secs_f64().max(0.001))
+    } else {
+        format!("SET SESSION max_execution_time = {}", timeout.as_millis().max(1))
+    }
 }
 
 /// The variables that change results, by either server's name.

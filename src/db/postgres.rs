@@ -31,6 +31,9 @@ pub(super) async fn open(url: &DatabaseUrl, settings: &SessionSettings) -> Resul
     if let Some(timeout) = settings.lock_timeout {
         set.push(format!("SET lock_timeout = {}", timeout.as_millis().max(1)));
     }
+    if let Some(timeout) = settings.statement_timeout {
+        set.push(format!("SET statement_timeout = {}", timeout.as_millis().max(1)));
+    }
     if settings.read_only {
         set.push("SET default_transaction_read_only = on".to_owned());
     }
@@ -94,6 +97,12 @@ fn decode(row: &PgRow, index: usize) -> Result<Value, sqlx::Error> {
         "INT2" => Value::Int(row.try_get::<i16, _>(index)?.into()),
         "BOOL" => Value::Int(row.try_get::<bool, _>(index)?.into()),
         "TEXT" | "VARCHAR" | "CHAR" | "NAME" | "UNKNOWN" => Value::Text(row.try_get(index)?),
+        // What sum() makes of BIGINT.
+        "NUMERIC" => {
+            let number: sqlx::types::Decimal = row.try_get(index)?;
+            let text = number.normalize().to_string();
+            text.parse().map_or(Value::Text(text), Value::Int)
+        }
         "VOID" => Value::Null,
         other => {
             let column = row.column(index).name();

@@ -38,10 +38,8 @@ pub struct RunRow {
     pub id: i64,
     /// The strategy it ran.
     pub strategy: String,
-    /// The strategy's own stock query.
-    pub stock_query: Option<String>,
-    /// The strategy's own ledger.
-    pub ledger_table: Option<String>,
+    /// What the audit reads, as JSON.
+    pub audit_source: String,
     /// When it started, in milliseconds since 1970.
     pub started_ms: i64,
 }
@@ -196,29 +194,21 @@ pub async fn register_run(
     session: &mut dyn Session,
     dialect: Dialect,
     strategy: &str,
-    stock_query: Option<&str>,
-    ledger_table: Option<&str>,
+    audit_source: String,
 ) -> Result<RunRow> {
     let last = first_row(session, "SELECT max(id) FROM stockbench_run").await?;
     let id = last.and_then(|row| row[0].as_int()).unwrap_or(0) + 1;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock stands before 1970")?;
     let started_ms = i64::try_from(now.as_millis())?;
-    let text = |value: Option<&str>| value.map_or(Value::Null, Value::from);
     let insert = admin_statement(
         dialect,
-        "INSERT INTO stockbench_run (id, strategy, stock_query, ledger_table, started_ms, since_seed) VALUES (",
-        5,
+        "INSERT INTO stockbench_run (id, strategy, audit_source, started_ms, since_seed) VALUES (",
+        4,
         ", 1)",
     );
-    let binds = [id.into(), strategy.into(), text(stock_query), text(ledger_table), started_ms.into()];
+    let binds = [id.into(), strategy.into(), audit_source.as_str().into(), started_ms.into()];
     session.execute(&insert, &binds).await?;
-    Ok(RunRow {
-        id,
-        strategy: strategy.to_owned(),
-        stock_query: stock_query.map(str::to_owned),
-        ledger_table: ledger_table.map(str::to_owned),
-        started_ms,
-    })
+    Ok(RunRow { id, strategy: strategy.to_owned(), audit_source, started_ms })
 }
 
 /// `head`, a placeholder for each bind, `tail`.
@@ -237,23 +227,39 @@ fn admin_statement(dialect: Dialect, head: &str, binds: usize, tail: &str) -> St
 /// # Errors
 /// Our tables are not there, or the database refuses.
 pub async fn latest_run(session: &mut dyn Session) -> Result<Option<RunRow>> {
-    let sql = "SELECT id, strategy, stock_query, ledger_table, started_ms FROM stockbench_run \
+    let sql = "SELECT id, strategy, audit_source, started_ms FROM stockbench_run \
                WHERE since_seed = 1 ORDER BY id DESC LIMIT 1";
     let Some(row) = first_row(session, sql).await? else { return Ok(None) };
-    let [id, strategy, stock_query, ledger_table, started_ms] = row.as_slice() else {
+    let [id, strategy, audit_source, started_ms] = row.as_slice() else {
         bail!("stockbench_run has an unexpected shape");
-    };
-    let text = |value: &Value| match value {
-        Value::Null => None,
-        value => Some(value.to_text()),
     };
     Ok(Some(RunRow {
         id: id.as_int().context("a run without a number")?,
         strategy: strategy.to_text(),
-        stock_query: text(stock_query),
-        ledger_table: text(ledger_table),
+        audit_source: audit_source.to_text(),
         started_ms: started_ms.as_int().context("a run without a start")?,
     }))
+}
+
+/// The SKUs that are in stock now: what a strategy's setup made of the seed.
+///
+/// # Errors
+/// The database refuses.
+pub async fn stocked_skus(session: &mut dyn Session) -> Result<SkuIds> {
+    let summary = first_row(session, "SELECT count(*), min(id), max(id) FROM stockbench_sku").await?;
+    let numbers: Vec<Option<i64>> = summary.unwrap_or_default().iter().map(Value::as_int).collect();
+    if let [Some(count), Some(1), Some(max)] = numbers[..]
+        && count == max
+    {
+        return Ok(SkuIds::UpTo(max));
+    }
+    let mut ids = Vec::new();
+    let mut keep = |row: &[Value]| {
+        ids.push(row[0].as_int().context("a SKU without a number")?);
+        Ok(())
+    };
+    session.for_each_row("SELECT id FROM stockbench_sku ORDER BY id", &mut keep).await?;
+    Ok(SkuIds::These(ids.into()))
 }
 
 /// The tables of ours that are in the database.

@@ -6,7 +6,8 @@
 /// Whether a column of this type yields text.
 pub(super) fn is_text(type_info: &impl sqlx::TypeInfo) -> bool {
     let name = type_info.name();
-    !(name.contains("INT") || name.starts_with("BOOL"))
+    let is_number = name.contains("INT") || matches!(name, "NUMERIC" | "DECIMAL");
+    !(is_number || name.starts_with("BOOL"))
 }
 
 /// Implements `Session` for a struct with a sqlx `connection`.
@@ -50,7 +51,7 @@ macro_rules! implement_session {
                 if binds.is_empty() && !returns_rows {
                     let done = sqlx::raw_sql(sql).execute(&mut self.connection).await;
                     let matched = done.map_err(|error| classify(&error))?.rows_affected();
-                    return Ok(Reply { matched, values: Vec::new() });
+                    return Ok(Reply { matched, ..Reply::default() });
                 }
                 let mut query = sqlx::query(sql);
                 for value in binds {
@@ -62,17 +63,20 @@ macro_rules! implement_session {
                 }
                 if !returns_rows {
                     let done = query.execute(&mut self.connection).await.map_err(|error| classify(&error))?;
-                    return Ok(Reply { matched: done.rows_affected(), values: Vec::new() });
+                    return Ok(Reply { matched: done.rows_affected(), ..Reply::default() });
                 }
                 let rows = query.fetch_all(&mut self.connection).await.map_err(|error| classify(&error))?;
-                let mut values = Vec::with_capacity(statement.columns.len());
-                if let Some(row) = rows.first() {
-                    for column in &statement.columns {
-                        let value = row.try_column(column.as_str()).and_then(|at| $decode(row, at.ordinal()));
-                        values.push(value.map_err(|error| classify(&error))?);
-                    }
-                }
-                Ok(Reply { matched: rows.len() as u64, values })
+                let yielded = |row| -> Result<Vec<Value>, $crate::db::DbError> {
+                    let column = |column: &String| {
+                        sqlx::Row::try_column(row, column.as_str()).and_then(|at| $decode(row, at.ordinal()))
+                    };
+                    let values: Result<Vec<Value>, _> = statement.columns.iter().map(column).collect();
+                    values.map_err(|error| classify(&error))
+                };
+                let values = rows.first().map(yielded).transpose()?.unwrap_or_default();
+                let every = if statement.all_rows { rows.as_slice() } else { &[] };
+                let every: Result<Vec<Vec<Value>>, _> = every.iter().map(yielded).collect();
+                Ok(Reply { matched: rows.len() as u64, values, rows: every? })
             }
 
             async fn control(&mut self, sql: &str) -> Result<(), $crate::db::DbError> {

@@ -1,5 +1,5 @@
 //! What the clients were told, order by order: the first of the three
-//! witnesses, kept in two bytes an order.
+//! witnesses, kept in four bytes an order.
 
 use crate::outcome::Outcome;
 use crate::workload::Order;
@@ -8,27 +8,39 @@ use parking_lot::Mutex;
 
 /// The set of answers that the deliveries of one order were given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Answers(u16);
+pub struct Answers {
+    given: u16,
+    /// The answers that a delivery was told had been given before.
+    recorded: u16,
+}
 
 impl Answers {
     /// The set of one answer.
     pub fn of(outcome: Outcome) -> Self {
-        Self(1 << bit(outcome))
+        Self { given: bit(outcome), recorded: 0 }
     }
 
     /// Whether a delivery was given this answer.
     pub fn has(self, outcome: Outcome) -> bool {
-        self.0 & (1 << bit(outcome)) != 0
+        self.given & bit(outcome) != 0
     }
 
-    /// Adds an answer.
-    pub fn add(&mut self, outcome: Outcome) {
-        self.0 |= 1 << bit(outcome);
+    /// Adds an answer, and the one it repeats if it says so.
+    pub fn add(&mut self, outcome: Outcome, recorded: Option<Outcome>) {
+        self.given |= bit(outcome);
+        self.recorded |= recorded.map_or(0, bit);
     }
 
     /// Whether no delivery was answered.
     pub fn is_empty(self) -> bool {
-        self.0 == 0
+        self.given == 0
+    }
+
+    /// Whether one delivery was told that the order was sold and another one
+    /// that it wasn't.
+    pub fn contradict(self) -> bool {
+        let told = self.given | self.recorded;
+        told & bit(Outcome::Deducted) != 0 && told & (bit(Outcome::SoldOut) | bit(Outcome::Compensated)) != 0
     }
 
     /// The answers in words.
@@ -40,7 +52,7 @@ impl Answers {
 }
 
 fn bit(outcome: Outcome) -> u16 {
-    outcome as u16
+    1 << (outcome as u16)
 }
 
 /// An order and what its clients were told of it.
@@ -60,13 +72,13 @@ pub struct AnswerBook {
 
 impl AnswerBook {
     /// Notes the answer to the n-th order.
-    pub fn note(&self, number: u64, outcome: Outcome) {
+    pub fn note(&self, number: u64, outcome: Outcome, recorded: Option<Outcome>) {
         let index = usize::try_from(number).expect("an order number is an index");
         let mut by_number = self.by_number.lock();
         if by_number.len() <= index {
             by_number.resize((index + 1).next_power_of_two(), Answers::default());
         }
-        by_number[index].add(outcome);
+        by_number[index].add(outcome, recorded);
     }
 
     /// Every answered order, by ascending order id; the orders are told again

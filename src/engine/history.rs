@@ -18,8 +18,8 @@ use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-const MAGIC: &str = "# stockbench history 1";
-const COLUMNS: &str = "order_id,lines,outcome,invoked_us,returned_us,attempts";
+const MAGIC: &str = "# stockbench history 2";
+const COLUMNS: &str = "order_id,lines,outcome,recorded,invoked_us,returned_us,attempts";
 const COMPLETE: &str = "# complete";
 
 /// Writes a history file while the run goes on.
@@ -57,8 +57,12 @@ impl HistoryWriter {
         }
         let (invoked, returned) = (invoked.as_micros(), (invoked + delivery.latency).as_micros());
         let (outcome, attempts) = (delivery.outcome.as_str(), delivery.attempts);
-        let written =
-            writeln!(self.file.lock(), "{},{lines},{outcome},{invoked},{returned},{attempts}", order.id);
+        let recorded = delivery.recorded.map_or("", Outcome::as_str);
+        let written = writeln!(
+            self.file.lock(),
+            "{},{lines},{outcome},{recorded},{invoked},{returned},{attempts}",
+            order.id
+        );
         if let Err(error) = written {
             self.failure.lock().get_or_insert(error);
         }
@@ -133,16 +137,17 @@ impl History {
             if cut_short && lines.peek().is_none() {
                 break;
             }
-            let (order, outcome) = parse_line(line).map_err(|error| anyhow!("{name}:{number}: {error}"))?;
+            let (order, outcome, recorded) =
+                parse_line(line).map_err(|error| anyhow!("{name}:{number}: {error}"))?;
             let known =
                 told.entry(order.id).or_insert_with(|| ToldOrder { order, answers: Answers::default() });
-            known.answers.add(outcome);
+            known.answers.add(outcome, recorded);
         }
         Ok(Self { run_id, started_ms, complete, told: told.into_values().collect() })
     }
 }
 
-fn parse_line(text: &str) -> Result<(Order, Outcome)> {
+fn parse_line(text: &str) -> Result<(Order, Outcome, Option<Outcome>)> {
     let fields: Vec<&str> = text.split(',').collect();
     ensure!(fields.len() == COLUMNS.split(',').count(), "expected the columns {COLUMNS}");
     let whole = |text: &str| text.parse::<i64>().map_err(|_| anyhow!("`{text}` is not a whole number"));
@@ -157,8 +162,9 @@ fn parse_line(text: &str) -> Result<(Order, Outcome)> {
         Ok(line)
     };
     let lines: Result<Vec<Line>> = fields[1].split('+').map(line).collect();
-    let outcome = fields[2].parse().map_err(|error: String| anyhow!(error))?;
-    Ok((Order { id: whole(fields[0])?, lines: lines? }, outcome))
+    let outcome = |text: &str| text.parse::<Outcome>().map_err(|error| anyhow!(error));
+    let recorded = if fields[3].is_empty() { None } else { Some(outcome(fields[3])?) };
+    Ok((Order { id: whole(fields[0])?, lines: lines? }, outcome(fields[2])?, recorded))
 }
 
 #[cfg(test)]
@@ -171,7 +177,8 @@ mod tests {
 
     #[test]
     fn a_history_reads_back_sorted_and_knows_whether_it_is_complete() {
-        let text = format!("{}9,1x4,sold_out,0,5,1\n7,2x1+1x2,deducted,0,9,2\n{COMPLETE}\n", head());
+        let text =
+            format!("{}9,1x4,sold_out,,0,5,1\n7,2x1+1x2,duplicate,deducted,0,9,2\n{COMPLETE}\n", head());
         let history = History::parse("h", &text).unwrap();
         assert_eq!((history.run_id, history.started_ms, history.complete), (3, 5, true));
         let ids: Vec<i64> = history.told.iter().map(|told| told.order.id).collect();
@@ -182,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_file_cut_short_is_read_as_far_as_it_goes() {
-        let text = format!("{}9,1x4,sold_out,0,5,1\n7,2x1+1x", head());
+        let text = format!("{}9,1x4,sold_out,,0,5,1\n7,2x1+1x", head());
         let history = History::parse("h", &text).unwrap();
         assert!(!history.complete);
         assert_eq!(history.told.len(), 1);
@@ -191,7 +198,7 @@ mod tests {
     #[test]
     fn a_damaged_file_is_refused_with_its_line() {
         assert!(History::parse("h", "").unwrap_err().to_string().starts_with("h:1: not a history"));
-        let text = format!("{}9,1x4,gone,0,5,1\n", head());
+        let text = format!("{}9,1x4,gone,,0,5,1\n", head());
         assert!(
             History::parse("h", &text).unwrap_err().to_string().starts_with("h:3: unknown outcome `gone`")
         );

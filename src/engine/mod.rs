@@ -1,14 +1,20 @@
 //! Fires orders at a database and keeps what came back.
 //!
-//! In reading order: [`Engine`] here is the run as a whole, [`worker`] one
-//! client and one order, [`retry`] the pure rule for trying again, [`pool`]
-//! the connections, [`recorder`] the figures, [`answers`] what each client was
-//! told, [`stop`] how a run ends early.
+//! In reading order: [`Engine`] here is the run as a whole, [`deliveries`]
+//! says which order comes next, [`worker`] is one client, [`attempt`] sees one
+//! execution of a program through, [`batch`] gathers orders that are answered
+//! together, [`flow`] runs in the background, [`retry`] is the pure rule for
+//! trying again, [`pool`] the connections, [`recorder`] the figures,
+//! [`answers`] what each client was told, [`stop`] how a run ends early.
 //!
 //! Architecture invariant: nothing in here knows the command line, a driver,
 //! or how a report looks.
 
 pub mod answers;
+mod attempt;
+mod batch;
+pub mod deliveries;
+mod flow;
 pub mod history;
 pub mod pool;
 pub mod recorder;
@@ -16,17 +22,26 @@ pub mod retry;
 pub mod stop;
 mod worker;
 
+use crate::db::redis::Redis;
 use crate::db::{Database, SessionSettings};
+use crate::fault::Faults;
+use crate::outcome::Outcome;
 use crate::strategy::Program;
+use crate::workload::Order;
 use crate::workload::orders::OrderStream;
 use answers::AnswerBook;
 use anyhow::Result;
+use batch::Batches;
+use deliveries::Deliveries;
 use history::HistoryWriter;
 use pool::SessionPool;
-use recorder::{Figures, Live, Recorder};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use recorder::{Delivery, Figures, Live, Recorder};
 use retry::RetryPolicy;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 use stop::Stop;
 
@@ -35,15 +50,42 @@ use stop::Stop;
 pub struct Load {
     /// Concurrent clients.
     pub concurrency: usize,
-    /// Connections that the clients share.
+    /// Connections that the clients share, on each database.
     pub connections: usize,
     /// Orders to send; `None` goes on until the duration has passed.
     pub orders: Option<u64>,
+    /// Share of the orders that are delivered more than once, in percent.
+    pub duplicates: u8,
     /// How long to go on starting orders.
     pub duration: Option<Duration>,
     /// A pause between a program's read and its write.
     pub think: Duration,
+    /// Longest wait for a connection.
+    pub acquire_timeout: Option<Duration>,
+    /// How long a transaction may take before it is rolled back.
+    pub transaction_timeout: Option<Duration>,
 }
+
+/// One program of a run, and its share of the orders.
+pub struct Member {
+    /// The compiled strategy, its statements completed by the database.
+    pub program: Program,
+    /// Its weight among the programs of the run.
+    pub weight: u32,
+    /// The rule for trying again.
+    pub retry: RetryPolicy,
+}
+
+/// A service with a database of its own.
+pub struct Service {
+    /// Its name in the strategy's file.
+    pub name: String,
+    /// Its database.
+    pub database: Database,
+}
+
+/// Kills the Redis of a run.
+pub type RedisKiller = Arc<dyn Fn() + Send + Sync>;
 
 /// A run, ready to start: every connection open, every statement prepared.
 pub struct Engine {
@@ -52,29 +94,44 @@ pub struct Engine {
 
 /// What all clients of a run share.
 pub(crate) struct Shared {
-    pub(crate) program: Program,
-    pub(crate) stream: OrderStream,
-    pub(crate) retry: RetryPolicy,
-    pub(crate) load: Load,
-    pub(crate) pool: SessionPool,
-    pub(crate) recorder: Recorder,
-    pub(crate) answers: AnswerBook,
-    pub(crate) history: Option<HistoryWriter>,
-    pub(crate) stop: Stop,
-    next: AtomicU64,
-    started: std::sync::OnceLock<Instant>,
+    members: Vec<Member>,
+    weights: u64,
+    stream: OrderStream,
+    load: Load,
+    faults: Faults,
+    /// The stock's database first, then the services'.
+    pools: Vec<SessionPool>,
+    service_names: Vec<String>,
+    redis: Option<Redis>,
+    redis_killer: Option<RedisKiller>,
+    recorder: Recorder,
+    answers: AnswerBook,
+    history: Option<HistoryWriter>,
+    stop: Stop,
+    /// Asked for once every client has ended.
+    drain: Stop,
+    deliveries: Deliveries,
+    batches: Batches,
+    tokens: AtomicI64,
+    started: OnceLock<Instant>,
 }
 
 /// What a run is made of.
 pub struct Parts {
-    /// The compiled strategy, its statements completed by the database.
-    pub program: Program,
+    /// The programs, and how the orders are shared among them.
+    pub members: Vec<Member>,
+    /// Services with databases of their own.
+    pub services: Vec<Service>,
+    /// Where scripts run.
+    pub redis: Option<Redis>,
+    /// How that Redis is killed, if a fault says so.
+    pub redis_killer: Option<RedisKiller>,
     /// The orders.
     pub stream: OrderStream,
-    /// The rule for trying again.
-    pub retry: RetryPolicy,
     /// How much, how long.
     pub load: Load,
+    /// What goes wrong on purpose.
+    pub faults: Faults,
     /// Where every answer is kept for a later audit.
     pub history: Option<HistoryWriter>,
 }
@@ -95,6 +152,12 @@ pub struct Finished {
     pub history: Result<()>,
 }
 
+/// Tokens of one attempt after the other.
+const TOKENS_PER_TASK: i64 = 1_000;
+
+/// Tasks whose tokens carry a run's number.
+const TASKS_PER_RUN: i64 = 10_000_000_000;
+
 impl Engine {
     /// Opens every connection and prepares every statement on each.
     ///
@@ -106,20 +169,45 @@ impl Engine {
         parts: Parts,
         stop: Stop,
     ) -> Result<Self> {
-        let pool = SessionPool::open(database, settings, parts.load.connections, &parts.program).await?;
+        let programs = || parts.members.iter().map(|member| &member.program);
+        let mut pools = Vec::new();
+        let mut statements = Vec::new();
+        programs().for_each(|program| statements.extend(program.statements_on(0).cloned()));
+        pools.push(SessionPool::open(database, settings, parts.load.connections, statements).await?);
+        let mut service_names = Vec::new();
+        for service in parts.services {
+            let mut statements = Vec::new();
+            for program in programs() {
+                if let Some(index) = program.services.iter().position(|(name, _)| *name == service.name) {
+                    statements.extend(program.statements_on(index + 1).cloned());
+                }
+            }
+            pools.push(
+                SessionPool::open(service.database, settings, parts.load.connections, statements).await?,
+            );
+            service_names.push(service.name);
+        }
+        let seed = parts.stream.seed;
         Ok(Self {
             shared: Arc::new(Shared {
-                recorder: Recorder::new(),
+                recorder: Recorder::new(parts.members.len()),
+                weights: parts.members.iter().map(|member| u64::from(member.weight)).sum(),
+                members: parts.members,
                 answers: AnswerBook::default(),
                 history: parts.history,
-                program: parts.program,
+                deliveries: Deliveries::new(parts.load.orders, parts.load.duplicates, seed),
+                tokens: AtomicI64::new(parts.stream.run_id.wrapping_mul(TASKS_PER_RUN)),
                 stream: parts.stream,
-                retry: parts.retry,
                 load: parts.load,
-                pool,
+                faults: parts.faults,
+                pools,
+                service_names,
+                redis: parts.redis,
+                redis_killer: parts.redis_killer,
                 stop,
-                next: AtomicU64::new(0),
-                started: std::sync::OnceLock::new(),
+                drain: Stop::default(),
+                batches: Batches::default(),
+                started: OnceLock::new(),
             }),
         })
     }
@@ -129,12 +217,18 @@ impl Engine {
         self.shared.recorder.live()
     }
 
-    /// Runs to the end: starts the clock, waits for every client, closes the
-    /// connections.
+    /// Runs to the end: starts the clock, waits for every client and then for
+    /// every flow, closes the connections.
     pub async fn run(self) -> Finished {
         let shared = self.shared;
         let started = Instant::now();
         shared.started.get_or_init(|| started);
+        let mut flows = tokio::task::JoinSet::new();
+        for (member, program) in shared.members.iter().map(|member| &member.program).enumerate() {
+            for flow in 0..program.flows.len() {
+                flows.spawn(flow::run(Arc::clone(&shared), member, flow));
+            }
+        }
         let mut clients = tokio::task::JoinSet::new();
         for number in 0..shared.load.concurrency {
             clients.spawn(worker::client(Arc::clone(&shared), number));
@@ -143,9 +237,15 @@ impl Engine {
             ended.expect("a client does not panic");
         }
         let elapsed = started.elapsed();
-        let shared = Arc::into_inner(shared).expect("every client has ended");
-        let lost_server = shared.pool.lost_server();
-        shared.pool.close().await;
+        shared.drain.ask();
+        while let Some(ended) = flows.join_next().await {
+            ended.expect("a flow does not panic");
+        }
+        let shared = Arc::into_inner(shared).expect("every client and every flow has ended");
+        let lost_server = shared.pools.iter().find_map(SessionPool::lost_server);
+        for pool in shared.pools {
+            pool.close().await;
+        }
         Finished {
             history: shared.history.map_or(Ok(()), HistoryWriter::finish),
             figures: shared.recorder.into_figures(),
@@ -158,17 +258,62 @@ impl Engine {
 }
 
 impl Shared {
-    /// The number of the next order to start, while there is one.
+    /// The number of the next order to deliver, while there is one.
     fn next_order(&self) -> Option<u64> {
         let late = |duration| self.elapsed() >= duration;
         if self.stop.is_asked() || self.load.duration.is_some_and(late) {
             return None;
         }
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        self.load.orders.is_none_or(|orders| number < orders).then_some(number)
+        self.deliveries.next()
+    }
+
+    /// The program that handles an order, however often it is delivered.
+    fn member_of(&self, number: u64) -> usize {
+        if self.members.len() == 1 {
+            return 0;
+        }
+        let mut rng = ChaCha8Rng::seed_from_u64(self.stream.seed.rotate_left(17));
+        rng.set_stream(number);
+        let mut left = rng.random_range(0..self.weights);
+        for (index, member) in self.members.iter().enumerate() {
+            match left.checked_sub(member.weight.into()) {
+                Some(rest) => left = rest,
+                None => return index,
+            }
+        }
+        0
+    }
+
+    /// A number that no other task has, times the attempts it may take.
+    fn token(&self) -> i64 {
+        self.tokens.fetch_add(1, Ordering::Relaxed).wrapping_mul(TOKENS_PER_TASK)
+    }
+
+    /// The pool of a program's service.
+    fn pool_of(&self, program: &Program, service: usize) -> usize {
+        let name = service.checked_sub(1).and_then(|index| program.services.get(index));
+        let pool = name.and_then(|(name, _)| self.service_names.iter().position(|known| known == name));
+        pool.map_or(0, |index| index + 1)
+    }
+
+    /// Keeps an answer: for the audit, the report and the history file.
+    fn answered(&self, client: usize, number: u64, order: &Order, delivery: &Delivery, invoked: Duration) {
+        self.answers.note(number, delivery.outcome, delivery.recorded);
+        let before = self.recorder.shard(client).delivered(order.id, delivery);
+        if let Some(history) = &self.history {
+            history.add(order, delivery, invoked);
+        }
+        if self.faults.kills_redis_after() == Some(before + 1)
+            && let Some(kill) = &self.redis_killer
+        {
+            kill();
+        }
     }
 
     fn elapsed(&self) -> Duration {
         self.started.get().map_or(Duration::ZERO, Instant::elapsed)
     }
 }
+
+/// What an order comes to where it was given up or cut off.
+const CUT_OFF: Outcome = Outcome::Unknown;

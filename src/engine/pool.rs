@@ -3,8 +3,7 @@
 //! A driver's own pool pings a connection at every turn; here a session goes
 //! from hand to hand as it is, and the wait for one is measured.
 
-use crate::db::{Database, DbError, Session, SessionSettings};
-use crate::strategy::Program;
+use crate::db::{Database, DbError, Session, SessionSettings, Statement};
 use anyhow::Result;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
@@ -24,7 +23,7 @@ const REOPEN_DELAY: Duration = Duration::from_millis(250);
 pub struct SessionPool {
     database: Database,
     settings: SessionSettings,
-    program: Program,
+    statements: Vec<Statement>,
     permits: Semaphore,
     idle: Mutex<Vec<Box<dyn Session>>>,
     lost: Mutex<Option<String>>,
@@ -38,7 +37,7 @@ pub struct Lease<'p> {
 }
 
 impl SessionPool {
-    /// Opens the sessions and prepares every statement of a program on each.
+    /// Opens the sessions and prepares every statement on each.
     ///
     /// # Errors
     /// A connection is refused, or a statement does not prepare.
@@ -46,14 +45,14 @@ impl SessionPool {
         database: Database,
         settings: SessionSettings,
         connections: usize,
-        program: &Program,
+        statements: Vec<Statement>,
     ) -> Result<Self> {
-        let opening = (0..connections).map(|_| open_prepared(&database, &settings, program));
+        let opening = (0..connections).map(|_| open_prepared(&database, &settings, &statements));
         let idle = stream::iter(opening).buffer_unordered(OPENING_AT_ONCE).try_collect().await?;
         Ok(Self {
             database,
             settings,
-            program: program.clone(),
+            statements,
             permits: Semaphore::new(connections),
             idle: Mutex::new(idle),
             lost: Mutex::new(None),
@@ -74,7 +73,7 @@ impl SessionPool {
     /// Replaces a session that was lost.
     async fn reopen(&self) -> Option<Box<dyn Session>> {
         for _ in 0..REOPEN_TRIES {
-            match open_prepared(&self.database, &self.settings, &self.program).await {
+            match open_prepared(&self.database, &self.settings, &self.statements).await {
                 Ok(session) => return Some(session),
                 Err(error) => *self.lost.lock() = Some(error.to_string()),
             }
@@ -102,11 +101,11 @@ impl SessionPool {
 async fn open_prepared(
     database: &Database,
     settings: &SessionSettings,
-    program: &Program,
+    statements: &[Statement],
 ) -> Result<Box<dyn Session>, DbError> {
     let mut session = database.open(settings).await?;
-    for step in program.steps() {
-        session.prepare(&step.statement).await?;
+    for statement in statements {
+        session.prepare(statement).await?;
     }
     Ok(session)
 }

@@ -30,8 +30,12 @@ pub fn record(histogram: &mut LatencyUs, duration: Duration) {
 /// One delivery, from its intended start to its answer.
 #[derive(Debug, Clone)]
 pub struct Delivery {
+    /// Which program of the mix handled it.
+    pub program: usize,
     /// How it ended.
     pub outcome: Outcome,
+    /// The answer it repeats, for an order that was decided before.
+    pub recorded: Option<Outcome>,
     /// Units over all lines of its order.
     pub units: u64,
     /// From the intended start to the answer, waits and retries included.
@@ -59,6 +63,28 @@ pub struct ErrorCount {
     pub count: u64,
     /// The database's words, the first time.
     pub message: String,
+}
+
+/// What one program of a mix did.
+#[derive(Debug, Clone, Default)]
+pub struct ProgramFigures {
+    /// Deliveries by outcome.
+    pub outcomes: BTreeMap<Outcome, u64>,
+    /// Attempts that concurrency control refused.
+    pub conflicts: u64,
+    /// Order latency by outcome.
+    pub order: BTreeMap<Outcome, LatencyUs>,
+}
+
+/// What a background program did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FlowFigures {
+    /// Times it found work and did it.
+    pub runs: u64,
+    /// Attempts that concurrency control refused.
+    pub conflicts: u64,
+    /// Times it ended in an error.
+    pub errors: u64,
 }
 
 /// Everything that a run counted.
@@ -95,14 +121,20 @@ pub struct Figures {
     pub futile_retries: u64,
     /// A few of those orders.
     pub futile_sample: Vec<i64>,
+    /// The programs of a mix, one by one; empty where there is only one.
+    pub programs: Vec<ProgramFigures>,
+    /// The background programs, by name.
+    pub flows: BTreeMap<String, FlowFigures>,
 }
 
 /// Orders named as examples of a finding.
 const SAMPLE: usize = 10;
 
 impl Figures {
-    fn new() -> Self {
+    fn new(programs: usize) -> Self {
         Self {
+            programs: vec![ProgramFigures::default(); if programs > 1 { programs } else { 0 }],
+            flows: BTreeMap::new(),
             outcomes: BTreeMap::new(),
             attempts: 0,
             retries: 0,
@@ -142,6 +174,11 @@ impl Figures {
         }
         let latencies = self.order.entry(delivery.outcome).or_insert_with(latency_histogram);
         record(latencies, delivery.latency);
+        if let Some(program) = self.programs.get_mut(delivery.program) {
+            *program.outcomes.entry(delivery.outcome).or_default() += 1;
+            program.conflicts += u64::from(delivery.conflicts);
+            record(program.order.entry(delivery.outcome).or_insert_with(latency_histogram), delivery.latency);
+        }
         record(&mut self.connection_wait, delivery.connection_wait);
         if !delivery.backoff.is_zero() {
             record(&mut self.backoff, delivery.backoff);
@@ -191,6 +228,26 @@ impl Figures {
         self.futile_retries += other.futile_retries;
         self.futile_sample.extend(other.futile_sample);
         self.futile_sample.truncate(SAMPLE);
+        for (program, other) in self.programs.iter_mut().zip(other.programs) {
+            program.conflicts += other.conflicts;
+            for (outcome, count) in other.outcomes {
+                *program.outcomes.entry(outcome).or_default() += count;
+            }
+            for (outcome, latencies) in other.order {
+                program
+                    .order
+                    .entry(outcome)
+                    .or_insert_with(latency_histogram)
+                    .add(latencies)
+                    .expect("the bounds are alike");
+            }
+        }
+        for (name, other) in other.flows {
+            let flow = self.flows.entry(name).or_default();
+            flow.runs += other.runs;
+            flow.conflicts += other.conflicts;
+            flow.errors += other.errors;
+        }
     }
 }
 
@@ -213,14 +270,16 @@ pub struct Live {
 #[derive(Debug)]
 pub struct Recorder {
     shards: Vec<Mutex<Figures>>,
+    programs: usize,
     live: Arc<Live>,
 }
 
 impl Recorder {
-    /// A recorder with a shard for each processor.
-    pub fn new() -> Self {
+    /// A recorder for so many programs, with a shard for each processor.
+    pub fn new(programs: usize) -> Self {
         let shards = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { shards: (0..shards).map(|_| Mutex::new(Figures::new())).collect(), live: Arc::default() }
+        let shards = (0..shards).map(|_| Mutex::new(Figures::new(programs))).collect();
+        Self { shards, programs, live: Arc::default() }
     }
 
     /// The counters to show while the run goes on.
@@ -235,17 +294,11 @@ impl Recorder {
 
     /// Everything that was recorded.
     pub fn into_figures(self) -> Figures {
-        let mut all = Figures::new();
+        let mut all = Figures::new(self.programs);
         for shard in self.shards {
             all.merge(shard.into_inner());
         }
         all
-    }
-}
-
-impl Default for Recorder {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -267,10 +320,19 @@ impl ShardHandle<'_> {
         self.figures.lock().failed(error);
     }
 
-    /// Counts a delivery that was answered.
-    pub fn delivered(&self, order_id: i64, delivery: &Delivery) {
+    /// Counts what a background program did.
+    pub fn flowed(&self, name: &str, figures: FlowFigures) {
+        let mut all = self.figures.lock();
+        let flow = all.flows.entry(name.to_owned()).or_default();
+        flow.runs += figures.runs;
+        flow.conflicts += figures.conflicts;
+        flow.errors += figures.errors;
+    }
+
+    /// Counts a delivery that was answered; returns how many were before it.
+    pub fn delivered(&self, order_id: i64, delivery: &Delivery) -> u64 {
         let add = |counter: &AtomicU64, n: u64| counter.fetch_add(n, Ordering::Relaxed);
-        add(&self.live.deliveries, 1);
+        let before = add(&self.live.deliveries, 1);
         add(&self.live.conflicts, delivery.conflicts.into());
         add(&self.live.retries, delivery.attempts.saturating_sub(1).into());
         match delivery.outcome {
@@ -279,6 +341,7 @@ impl ShardHandle<'_> {
             _ => 0,
         };
         self.figures.lock().delivered(order_id, delivery);
+        before
     }
 }
 
@@ -288,7 +351,9 @@ mod tests {
 
     fn delivery(outcome: Outcome, attempts: u32) -> Delivery {
         Delivery {
+            program: 0,
             outcome,
+            recorded: None,
             units: 2,
             latency: Duration::from_millis(3),
             attempts,
@@ -302,7 +367,7 @@ mod tests {
 
     #[test]
     fn shards_add_up_to_what_was_reported() {
-        let recorder = Recorder::new();
+        let recorder = Recorder::new(1);
         for client in 0..10 {
             recorder.shard(client).delivered(1, &delivery(Outcome::Deducted, 3));
             recorder.shard(client).delivered(2, &delivery(Outcome::SoldOut, 1));

@@ -11,6 +11,8 @@ mod watchdog;
 
 use crate::db::{Database, DatabaseUrl, SessionSettings};
 use anyhow::{Context, Result, bail};
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
 use programs::Programs;
 use rand::RngExt;
 use rand::distr::Alphanumeric;
@@ -297,6 +299,15 @@ impl Setup {
 }
 
 impl LabServer {
+    /// Kills the server, as a crash would; its folder stays until this ends.
+    ///
+    /// # Errors
+    /// There is no such server any more.
+    pub fn kill(&self) -> Result<()> {
+        let pid = self.server_pid().context("the lab server has no process")?;
+        Ok(signal::kill(Pid::from_raw(pid), Signal::SIGKILL)?)
+    }
+
     /// The process id of the server itself.
     pub fn server_pid(&self) -> Option<i32> {
         self.watchdog.server_pid()

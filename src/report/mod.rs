@@ -7,5 +7,7 @@
 pub mod model;
 pub mod progress;
 pub mod terminal;
+pub mod threshold;
 
 pub use model::Report;
+pub use threshold::Threshold;

@@ -1,9 +1,12 @@
 //! What a run found, as data: the one thing that every reporter shows.
 
+use super::threshold::{self, Judged, Threshold};
 use crate::audit::AuditReport;
 use crate::db::DatabaseInfo;
-use crate::engine::recorder::{Figures, LatencyUs};
+use crate::db::classify;
+use crate::engine::recorder::{Figures, FlowFigures, LatencyUs};
 use crate::exit::Exit;
+use crate::finding::ExpectedFinding;
 use crate::outcome::Outcome;
 use anyhow::{Result, ensure};
 use nix::sys::resource::{UsageWho, getrusage};
@@ -27,10 +30,14 @@ pub struct Report {
     pub stockbench_version: String,
     /// The run's number on its database; generated order ids carry it.
     pub run_id: i64,
-    /// The strategy that ran.
+    /// The strategy that ran, or the mix.
     pub strategy: String,
     /// The database it ran on, as it described itself.
     pub database: DatabaseInfo,
+    /// The databases of services that have one of their own.
+    pub services: BTreeMap<String, DatabaseInfo>,
+    /// The Redis that its scripts ran on.
+    pub redis: Option<RedisInfo>,
     /// What was asked of it.
     pub config: Config,
     /// The seed of all chance: with the same configuration it gives the same
@@ -60,22 +67,80 @@ pub struct Report {
     pub conflict_rate: f64,
     /// Errors by the database's code.
     pub errors: BTreeMap<String, u64>,
+    /// Deadlocks that a database broke, whatever its code for them.
+    pub deadlocks: u64,
     /// What these codes mean, and the database's words the first time.
     pub error_notes: BTreeMap<String, String>,
     /// What was really sold.
     pub goodput: Goodput,
     /// Latencies in microseconds.
     pub latency_us: Latencies,
+    /// The programs of a mix, one by one; empty where there is only one.
+    pub programs: Vec<ProgramReport>,
+    /// What the background programs did, by name.
+    pub flows: BTreeMap<String, FlowReport>,
     /// What the run cost on the client's side.
     pub client: ClientCost,
     /// The verdict on the data; missing only where it could not be read.
     pub audit: Option<AuditReport>,
     /// Why there is no audit, if there is none.
     pub audit_error: Option<String>,
+    /// What the scenario expects of the audit and of the errors.
+    pub expectation: Expectation,
+    /// The thresholds, and whether they held.
+    pub thresholds: Vec<Judged>,
     /// Whether everything held.
     pub passed: bool,
     /// The exit code.
     pub exit_code: u8,
+}
+
+/// A Redis, as it described itself.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct RedisInfo {
+    /// Its version, in its own words.
+    pub version: String,
+    /// The URL, without its password.
+    pub url_redacted: String,
+    /// Whether it was started for this run.
+    pub private: bool,
+}
+
+/// What one program of a mix did.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ProgramReport {
+    /// The strategy.
+    pub strategy: String,
+    /// Its weight in the mix.
+    pub weight: u32,
+    /// Deliveries by outcome.
+    pub outcomes: BTreeMap<Outcome, u64>,
+    /// Attempts that concurrency control refused.
+    pub conflicts: u64,
+    /// Order latency by outcome, in microseconds.
+    pub latency_us: BTreeMap<Outcome, Distribution>,
+}
+
+/// What a background program did.
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
+pub struct FlowReport {
+    /// Times it found work and did it.
+    pub runs: u64,
+    /// Attempts that concurrency control refused.
+    pub conflicts: u64,
+    /// Times it ended in an error.
+    pub errors: u64,
+}
+
+/// What is expected of a run beyond a sound audit.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Expectation {
+    /// The finding that must be made, or `nothing`.
+    pub audit: &'static str,
+    /// Codes of errors that must be met; orders may end in them.
+    pub errors: Vec<String>,
+    /// Whether the audit and the errors were as expected.
+    pub met: bool,
 }
 
 /// What was asked of the database.
@@ -103,6 +168,12 @@ pub struct Config {
     pub dist: String,
     /// The file the orders came from.
     pub replay: Option<String>,
+    /// Share of the orders that were delivered more than once, in percent.
+    pub duplicates_pct: u8,
+    /// What went wrong on purpose.
+    pub faults: Vec<String>,
+    /// Params of the strategy that were set.
+    pub params: BTreeMap<String, i64>,
     /// Whether the stock was seeded for this run.
     pub seeded: bool,
     /// Microseconds of pause between a program's read and its write.
@@ -113,6 +184,12 @@ pub struct Config {
     pub retry_delay_us: [u64; 2],
     /// Milliseconds a lock was waited for, if the run chose.
     pub lock_timeout_ms: Option<u64>,
+    /// Longest wait for a connection in microseconds, if the run chose.
+    pub acquire_timeout_us: Option<u64>,
+    /// Milliseconds one statement might take, if the run chose.
+    pub statement_timeout_ms: Option<u64>,
+    /// Microseconds one transaction might take, if the run chose.
+    pub transaction_timeout_us: Option<u64>,
     /// Closed: a client sends its next order when the last is answered.
     pub loop_kind: &'static str,
 }
@@ -199,14 +276,20 @@ impl Distribution {
     }
 }
 
+fn distributions(by_outcome: &BTreeMap<Outcome, LatencyUs>) -> BTreeMap<Outcome, Distribution> {
+    by_outcome.iter().map(|(outcome, latency)| (*outcome, Distribution::of(latency))).collect()
+}
+
+/// Whether a code is the expected one, or one of its family: `redis` stands
+/// for `redis-io`, too.
+fn is_code(code: &str, expected: &str) -> bool {
+    code.strip_prefix(expected).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+}
+
 impl Latencies {
     fn of(figures: &Figures) -> Self {
         Self {
-            order: figures
-                .order
-                .iter()
-                .map(|(outcome, latency)| (*outcome, Distribution::of(latency)))
-                .collect(),
+            order: distributions(&figures.order),
             attempt: Distribution::of(&figures.attempt),
             connection_wait: Distribution::of(&figures.connection_wait),
             backoff: Distribution::of(&figures.backoff),
@@ -279,8 +362,20 @@ pub struct Parts<'a> {
     pub run_id: i64,
     /// The strategy that ran.
     pub strategy: String,
+    /// The programs of the run and their weights.
+    pub members: Vec<(String, u32)>,
     /// The database.
     pub database: DatabaseInfo,
+    /// The databases of services that have one of their own.
+    pub services: BTreeMap<String, DatabaseInfo>,
+    /// The Redis that scripts ran on.
+    pub redis: Option<RedisInfo>,
+    /// The finding that the scenario expects.
+    pub expected: ExpectedFinding,
+    /// The codes of errors that it expects.
+    pub expected_errors: Vec<String>,
+    /// What must hold.
+    pub thresholds: &'a [Threshold],
     /// What was asked of it.
     pub config: Config,
     /// The seed of all chance.
@@ -324,7 +419,44 @@ impl Report {
             Ok(audit) => (Some(audit), None),
             Err(error) => (None, Some(format!("{error:#}"))),
         };
+        let programs =
+            figures.programs.iter().zip(&parts.members).map(|(program, (strategy, weight))| ProgramReport {
+                strategy: strategy.clone(),
+                weight: *weight,
+                outcomes: program.outcomes.clone(),
+                conflicts: program.conflicts,
+                latency_us: distributions(&program.order),
+            });
+        let flow = |flow: &FlowFigures| FlowReport {
+            runs: flow.runs,
+            conflicts: flow.conflicts,
+            errors: flow.errors,
+        };
+        let is_expected = |code: &str| parts.expected_errors.iter().any(|expected| is_code(code, expected));
+        let errors_met = parts
+            .expected_errors
+            .iter()
+            .all(|expected| figures.errors.keys().any(|code| is_code(code, expected)));
+        let unexpected_error = figures.outcome(Outcome::Error) > 0
+            && (parts.expected_errors.is_empty() || !figures.errors.keys().any(|code| is_expected(code)));
+        let audit_met = audit.as_ref().is_some_and(|audit| match parts.expected {
+            ExpectedFinding::Nothing => audit.findings.is_empty(),
+            ExpectedFinding::Kind(kind) => audit.found(kind),
+        });
+        let expectation = Expectation {
+            audit: parts.expected.as_str(),
+            errors: parts.expected_errors.clone(),
+            met: audit_met && errors_met && !unexpected_error,
+        };
+        let deadlocks = figures.errors.iter().filter(|(code, _)| classify::is_deadlock(code));
         let mut report = Self {
+            services: parts.services,
+            redis: parts.redis,
+            deadlocks: deadlocks.map(|(_, error)| error.count).sum(),
+            programs: programs.collect(),
+            flows: figures.flows.iter().map(|(name, figures)| (name.clone(), flow(figures))).collect(),
+            expectation,
+            thresholds: Vec::new(),
             schema_version: SCHEMA_VERSION,
             stockbench_version: env!("CARGO_PKG_VERSION").to_owned(),
             run_id: parts.run_id,
@@ -360,6 +492,7 @@ impl Report {
             passed: false,
             exit_code: 0,
         };
+        report.thresholds = threshold::judge(parts.thresholds, &report)?;
         let exit = report.exit();
         report.passed = exit == Exit::Held;
         report.exit_code = exit as u8;
@@ -368,12 +501,27 @@ impl Report {
 
     /// How the command ends.
     pub fn exit(&self) -> Exit {
-        let mut exit = self.audit.as_ref().map_or(Exit::CouldNot, AuditReport::exit);
-        if self.lost_server.is_some() || self.count(Outcome::Error) > 0 {
+        let expects_finding = self.expectation.audit != ExpectedFinding::Nothing.as_str();
+        let found = self.audit.as_ref().map_or(Exit::CouldNot, AuditReport::exit);
+        let mut exit = match found {
+            // What was expected was found, or it was not: both are a verdict.
+            Exit::Violation | Exit::Held if expects_finding && self.expectation.met => Exit::Held,
+            Exit::Held if expects_finding => Exit::Violation,
+            found => found,
+        };
+        let has_errors = self.count(Outcome::Error) > 0;
+        let expects_errors = !self.expectation.errors.is_empty();
+        if self.lost_server.is_some() || has_errors && !expects_errors {
             exit = exit.worst(Exit::CouldNot);
+        }
+        if expects_errors && !self.expectation.met {
+            exit = exit.worst(Exit::Violation);
         }
         if self.interrupted {
             exit = exit.worst(Exit::Interrupted);
+        }
+        if self.thresholds.iter().any(|threshold| !threshold.passed) {
+            exit = exit.worst(Exit::Threshold);
         }
         exit
     }

@@ -1,6 +1,6 @@
 //! The report for people.
 
-use super::model::{Distribution, Report};
+use super::model::{Distribution, RedisInfo, Report};
 use crate::audit::{AuditReport, ClientWitness, Finding, FindingKind};
 use crate::db::DatabaseInfo;
 use crate::exit::Exit;
@@ -30,6 +30,12 @@ pub fn database_line(info: &DatabaseInfo) -> String {
     )
 }
 
+/// Which Redis this is.
+pub fn redis_line(redis: &RedisInfo) -> String {
+    let private = if redis.private { " (started for this run: no --redis-url was given)" } else { "" };
+    format!("Redis {} at {}{private}", redis.version, redis.url_redacted)
+}
+
 /// Writes a run's report.
 ///
 /// # Errors
@@ -37,6 +43,7 @@ pub fn database_line(info: &DatabaseInfo) -> String {
 pub fn run(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     writeln!(out)?;
     outcomes(out, report)?;
+    programs(out, report)?;
     throughput(out, report)?;
     let settings: Vec<String> =
         report.database.settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -50,8 +57,47 @@ pub fn run(out: &mut dyn Write, report: &Report) -> io::Result<()> {
         }
     }
     client(out, report)?;
+    thresholds(out, report)?;
     writeln!(out)?;
     verdict(out, report)
+}
+
+/// The programs of a mix, and what ran in the background.
+fn programs(out: &mut dyn Write, report: &Report) -> io::Result<()> {
+    if !report.programs.is_empty() {
+        let mut table = table(&["program", "outcome", "orders", "p50", "p99", "max"]);
+        for program in &report.programs {
+            let mut name = format!("{}@{}", program.strategy, program.weight);
+            for (outcome, count) in &program.outcomes {
+                let latency = program.latency_us.get(outcome).cloned().unwrap_or_default();
+                let mut row =
+                    vec![std::mem::take(&mut name), outcome.as_str().to_owned(), text::thousands(*count)];
+                row.extend([latency.p50, latency.p99, latency.max].map(text::micros));
+                table.add_row(row);
+            }
+        }
+        writeln!(out, "{table}")?;
+    }
+    for (name, flow) in &report.flows {
+        let (runs, conflicts) = (text::count(flow.runs, "time"), text::count(flow.conflicts, "conflict"));
+        writeln!(
+            out,
+            "background {name}: did its work {runs}, {conflicts}, {}",
+            text::count(flow.errors, "error")
+        )?;
+    }
+    Ok(())
+}
+
+fn thresholds(out: &mut dyn Write, report: &Report) -> io::Result<()> {
+    for threshold in &report.thresholds {
+        let value = threshold
+            .value
+            .map_or_else(|| "the run has no such figure".to_owned(), |value| value.to_string());
+        let word = if threshold.passed { "held" } else { "MISSED" };
+        writeln!(out, "threshold  {}: {word} ({value})", threshold.expr)?;
+    }
+    Ok(())
 }
 
 fn table(header: &[&str]) -> Table {
@@ -244,7 +290,27 @@ fn client(out: &mut dyn Write, report: &Report) -> io::Result<()> {
 fn verdict(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     let orders = text::count(report.deliveries, "order");
     let error = report.count(Outcome::Error);
+    let expected = &report.expectation;
+    if expected.audit != "nothing" || !expected.errors.is_empty() {
+        let errors = if expected.errors.is_empty() {
+            String::new()
+        } else {
+            format!(" and errors {}", expected.errors.join(", "))
+        };
+        let met = if expected.met { "and so it came" } else { "and that is NOT what came" };
+        writeln!(out, "expected: {}{errors}, {met}", expected.audit)?;
+    }
     match report.exit() {
+        Exit::Held if expected.audit != "nothing" => {
+            writeln!(out, "{} was caught, as the scenario expects", report.strategy)
+        }
+        Exit::Violation
+            if expected.audit != "nothing"
+                && report.audit.as_ref().is_some_and(|audit| audit.findings.is_empty()) =>
+        {
+            writeln!(out, "NOT CAUGHT: the audit found nothing where {} was expected", expected.audit)
+        }
+        Exit::Threshold => writeln!(out, "a threshold was missed"),
         Exit::Held => {
             writeln!(out, "no violation in {orders}: a stress run can refute a strategy, never prove it")
         }

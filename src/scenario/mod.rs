@@ -4,18 +4,26 @@
 //! it, defaults fill what neither says, and the plan has no optional value
 //! left that somebody would have to think about again.
 
-use crate::cli::{Delay, LoadArgs};
-use crate::db::Isolation;
 use crate::db::schema::{Seed, SkuIds};
+use crate::db::{Dialect, Isolation};
 use crate::exit::usage;
+use crate::fault::FaultSpec;
+use crate::finding::ExpectedFinding;
+use crate::load::{Delay, LoadArgs};
+use crate::report::Threshold;
 use crate::shipped;
-use crate::strategy::{Strategy, catalogue};
+use crate::strategy::file::PerDialect;
+use crate::strategy::{Strategy, StrategyFile, catalogue};
 use crate::text;
 use crate::workload::orders::{LineOrder, OrderSource, Span};
 use crate::workload::{Distribution, Generated, Replay};
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use rand::RngExt;
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -26,19 +34,108 @@ macro_rules! shipped {
 }
 
 /// The scenarios that come with stockbench: name and text.
-pub const SHIPPED: &[(&str, &str)] = shipped!["ci-smoke", "flash-sale", "multi-line-orders"];
+pub const SHIPPED: &[(&str, &str)] = shipped![
+    "ci-smoke",
+    "flash-sale",
+    "hot-and-cold",
+    "multi-line-orders",
+    "deadlock-order",
+    "retry-storm",
+    "retry-storm-forgetful",
+    "reservation-expiry",
+    "isolation-trap",
+    "pool-exhaustion",
+    "lock-timeout",
+    "transaction-deadline",
+    "transaction-deadline-autocommit",
+    "redis-lock-expiry",
+    "redis-lock-fenced-expiry",
+    "redis-counter-killed",
+    "saga-compensation",
+    "unlogged-crash",
+    "past-the-version",
+    "restock-beside-sales",
+    "stock-take-beside-sales",
+    "stock-take-absolute-beside-sales",
+    "like-toggle",
+    "like-toggle-unchecked",
+    "transfer",
+    "transfer-naive",
+    "transfer-unordered",
+    "voucher",
+    "voucher-naive",
+];
 
 /// A scenario file.
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct Scenario {
     /// What it shows, in one line.
     pub summary: String,
-    /// The strategy to run.
-    pub strategy: Option<String>,
+    /// The databases it is for; all of them if it names none.
+    #[serde(default)]
+    pub databases: Vec<Dialect>,
+    /// The strategy to run, a mix of several, or one written here.
+    pub strategy: Option<Chosen>,
+    /// Values for the params of its strategies.
+    #[serde(default)]
+    pub params: BTreeMap<String, i64>,
     /// How much is asked of the database.
     #[serde(default)]
     pub load: LoadArgs,
+    /// What must come of it.
+    #[serde(default)]
+    pub expect: Expect,
+}
+
+/// What must come of a run.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expect {
+    /// A finding that must be made; by default nothing may be found.
+    #[serde(default)]
+    pub audit: PerDialect<ExpectedFinding>,
+    /// Figures that must stay on one side of a value.
+    #[serde(default)]
+    pub thresholds: Vec<Threshold>,
+    /// Codes of errors that must be met; orders may end in them.
+    #[serde(default)]
+    pub errors: Vec<String>,
+}
+
+/// A strategy by name, or written into the scenario.
+#[derive(Debug, Clone)]
+pub enum Chosen {
+    /// `NAME`, a path, or a mix such as `NAME@4,NAME@1`.
+    Named(String),
+    /// A strategy file's content.
+    Inline(Box<StrategyFile>),
+}
+
+impl<'de> Deserialize<'de> for Chosen {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ChosenVisitor)
+    }
+}
+
+/// By hand, because only so an error in an inline strategy keeps its line.
+struct ChosenVisitor;
+
+impl<'de> Visitor<'de> for ChosenVisitor {
+    type Value = Chosen;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a strategy, a mix of several, or a strategy")
+    }
+
+    fn visit_str<E: de::Error>(self, name: &str) -> Result<Chosen, E> {
+        Ok(Chosen::Named(name.to_owned()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Chosen, A::Error> {
+        let file = StrategyFile::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(Chosen::Inline(Box::new(file)))
+    }
 }
 
 impl Scenario {
@@ -55,8 +152,14 @@ impl Scenario {
 /// What a run will really do.
 #[derive(Debug)]
 pub struct Plan {
-    /// How stock is deducted.
-    pub strategy: Strategy,
+    /// How stock is deducted: strategies, and their weights in the mix.
+    pub mix: Vec<(Strategy, u32)>,
+    /// Values for the params of these strategies.
+    pub params: BTreeMap<String, i64>,
+    /// The databases the scenario is for; all of them if it names none.
+    pub databases: Vec<Dialect>,
+    /// What must come of the run.
+    pub expect: Expect,
     /// Concurrent clients.
     pub concurrency: u64,
     /// Orders to send; `None` when a duration ends the run.
@@ -65,12 +168,22 @@ pub struct Plan {
     pub duration: Option<Duration>,
     /// Connections, if the user chose.
     pub connections: Option<u64>,
+    /// Longest wait for a connection.
+    pub acquire_timeout: Option<Duration>,
     /// A pause between a program's read and its write.
     pub think: Duration,
     /// The isolation level, if the user chose.
     pub isolation: Option<Isolation>,
     /// How long a lock is waited for, if the user chose.
     pub lock_timeout: Option<Duration>,
+    /// How long one statement may take, if the user chose.
+    pub statement_timeout: Option<Duration>,
+    /// How long one transaction may take.
+    pub transaction_timeout: Option<Duration>,
+    /// What goes wrong on purpose.
+    pub faults: Vec<FaultSpec>,
+    /// Share of the orders that are delivered more than once, in percent.
+    pub duplicates: u8,
     /// Attempts per order, if the user chose.
     pub max_tries: Option<u32>,
     /// Waits between attempts, if the user chose.
@@ -103,18 +216,29 @@ const SKUS_MAX: u64 = u32::MAX as u64;
 const DRAWN_SEED_MAX: u64 = 1_000_000_000;
 
 impl Plan {
-    /// Resolves flags over a scenario over the defaults.
+    /// Resolves flags over a scenario over the strategies' own wishes over the
+    /// defaults. `name` is what the scenario is called.
     ///
     /// # Errors
     /// Values that do not go together, or a file that cannot be read.
-    pub fn resolve(strategy: Option<&str>, flags: &LoadArgs, scenario: Option<&Scenario>) -> Result<Self> {
+    pub fn resolve(asked: &Asked, name: &str, scenario: Option<&Scenario>) -> Result<Self> {
         let empty = Scenario::default();
         let scenario = scenario.unwrap_or(&empty);
-        let strategy = strategy.or(scenario.strategy.as_deref()).unwrap_or(catalogue::DEFAULT);
-        let strategy = Strategy::load(strategy)?;
-        let load = flags.over(&scenario.load);
+        let by_name = |name: &str| Chosen::Named(name.to_owned());
+        let chosen = asked.strategy.map(by_name).or_else(|| scenario.strategy.clone());
+        let mix = match chosen.unwrap_or_else(|| by_name(catalogue::DEFAULT)) {
+            Chosen::Named(names) => read_mix(&names)?,
+            Chosen::Inline(file) => {
+                vec![(Strategy { name: name.to_owned(), text: String::new(), file: *file }, 1)]
+            }
+        };
+        let params: BTreeMap<String, i64> =
+            scenario.params.iter().chain(asked.params).map(|(key, value)| (key.clone(), *value)).collect();
+        check_params(&params, &mix)?;
+        let load = asked.load.over(&scenario.load);
+        let load = with_wishes(load, &mix);
         let replay = match load.replay {
-            Some(path) => Some((path.clone(), Replay::read(&path)?)),
+            Some(ref path) => Some((path.clone(), Replay::read(path)?)),
             None => None,
         };
         if replay.is_some() {
@@ -131,6 +255,16 @@ impl Plan {
             load.orders.is_none() || load.duration.is_none(),
             "--orders and --duration both end the run: give one of them"
         );
+        for (value, name) in [
+            (load.concurrency, "concurrency"),
+            (load.connections, "connections"),
+            (load.orders, "orders"),
+            (load.skus, "skus"),
+        ] {
+            ensure!(value != Some(0), "{name} must be at least 1");
+        }
+        let duplicates = load.duplicates.unwrap_or(0);
+        ensure!(duplicates <= 100, "duplicates = {duplicates}: a share in percent is at most 100");
         let skus = load.skus.unwrap_or(SKUS);
         ensure!(skus <= SKUS_MAX, "--skus {skus} is more than {}", text::thousands(SKUS_MAX));
         let lines = load.lines.unwrap_or(Span { min: 1, max: 1 });
@@ -147,8 +281,27 @@ impl Plan {
             (None, None, Some(_)) => None,
             (None, orders, _) => Some(orders.unwrap_or(ORDERS)),
         };
+        let batches = mix.iter().find(|(strategy, _)| strategy.file.batch.is_some());
+        let most_lines = replay.as_ref().map_or(lines.max, |(_, replay)| replay.most_lines());
+        if let Some((strategy, _)) = batches {
+            ensure!(
+                most_lines == 1,
+                "strategy {} answers many orders of one SKU together: it takes orders of one line (--lines 1)",
+                strategy.name
+            );
+        }
+        let mut expect = scenario.expect.clone();
+        expect.thresholds.extend(asked.thresholds.iter().cloned());
         Ok(Self {
-            strategy,
+            mix,
+            params,
+            databases: scenario.databases.clone(),
+            expect,
+            acquire_timeout: load.acquire_timeout,
+            statement_timeout: load.statement_timeout,
+            transaction_timeout: load.transaction_timeout,
+            faults: load.fault,
+            duplicates,
             concurrency: load.concurrency.unwrap_or(CONCURRENCY),
             orders,
             duration: load.duration,
@@ -183,42 +336,83 @@ impl Plan {
     }
 }
 
-impl LoadArgs {
-    /// These values where they are given, the other's elsewhere.
-    fn over(&self, other: &Self) -> Self {
-        // Exhaustive, so that a new flag cannot be forgotten here. A flag that
-        // says how the run ends replaces both of the scenario's ways.
-        let ends_run = self.orders.is_some() || self.duration.is_some();
-        Self {
-            concurrency: self.concurrency.or(other.concurrency),
-            orders: if ends_run { self.orders } else { other.orders },
-            duration: if ends_run { self.duration } else { other.duration },
-            connections: self.connections.or(other.connections),
-            think: self.think.or(other.think),
-            isolation: self.isolation.or(other.isolation),
-            lock_timeout: self.lock_timeout.or(other.lock_timeout),
-            max_tries: self.max_tries.or(other.max_tries),
-            retry_delay: self.retry_delay.or(other.retry_delay),
-            skus: self.skus.or(other.skus),
-            stock: self.stock.or(other.stock),
-            quantity: self.quantity.or(other.quantity),
-            lines: self.lines.or(other.lines),
-            line_order: self.line_order.or(other.line_order),
-            dist: self.dist.or(other.dist),
-            replay: self.replay.clone().or_else(|| other.replay.clone()),
-            random_seed: self.random_seed.or(other.random_seed),
+/// What the command line asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// A strategy or a mix.
+    pub strategy: Option<&'a str>,
+    /// The load.
+    pub load: &'a LoadArgs,
+    /// Values for params.
+    pub params: &'a BTreeMap<String, i64>,
+    /// Thresholds.
+    pub thresholds: &'a [Threshold],
+}
+
+/// Reads `NAME`, or a mix such as `NAME@4,NAME@1`.
+fn read_mix(names: &str) -> Result<Vec<(Strategy, u32)>> {
+    let member = |text: &str| {
+        let weighed =
+            text.rsplit_once('@').and_then(|(name, weight)| Some((name, weight.parse::<u32>().ok()?)));
+        let (name, weight) = weighed.unwrap_or((text, 1));
+        ensure!(weight > 0, "{text}: a weight is at least 1");
+        Ok((Strategy::load(name)?, weight))
+    };
+    let mix: Result<Vec<(Strategy, u32)>> = names.split(',').map(|text| member(text.trim())).collect();
+    let mix = mix?;
+    for (index, (strategy, _)) in mix.iter().enumerate() {
+        ensure!(
+            mix[..index].iter().all(|(other, _)| other.name != strategy.name),
+            "strategy {} is in the mix twice: add its weights up",
+            strategy.name
+        );
+    }
+    Ok(mix)
+}
+
+fn check_params(params: &BTreeMap<String, i64>, mix: &[(Strategy, u32)]) -> Result<()> {
+    let known = || mix.iter().flat_map(|(strategy, _)| strategy.file.params.keys()).map(String::as_str);
+    for key in params.keys() {
+        if !known().any(|name| name == key) {
+            let suggestion = text::did_you_mean(key, known());
+            return Err(anyhow!("no strategy of this run has a param `{key}`{suggestion}"));
         }
     }
+    Ok(())
+}
+
+/// Fills in what the strategies ask for, as far as it goes together with what
+/// was asked of them.
+fn with_wishes(load: LoadArgs, mix: &[(Strategy, u32)]) -> LoadArgs {
+    let skus = load.skus;
+    mix.iter().fold(load, |load, (strategy, _)| {
+        let mut wishes = strategy.file.load.clone();
+        if load.replay.is_some() {
+            // The file says which SKUs and how many.
+            wishes = LoadArgs {
+                skus: None,
+                quantity: None,
+                lines: None,
+                dist: None,
+                orders: None,
+                duration: None,
+                ..wishes
+            };
+        }
+        let most = skus.and_then(|skus| i64::try_from(skus).ok()).unwrap_or(i64::MAX);
+        wishes.lines = wishes.lines.map(|lines| Span { min: lines.min.min(most), max: lines.max.min(most) });
+        load.over(&wishes)
+    })
 }
 
 /// Resolves what the command line asks for.
 ///
 /// # Errors
 /// As [`Plan::resolve`], as the user's to mend: exit code 2.
-pub fn resolve(strategy: Option<&str>, flags: &LoadArgs, scenario: Option<&str>) -> Result<Plan> {
+pub fn resolve(asked: &Asked, scenario: Option<&str>) -> Result<Plan> {
     let resolve = || {
-        let scenario = scenario.map(Scenario::load).transpose()?;
-        Plan::resolve(strategy, flags, scenario.as_ref())
+        let loaded = scenario.map(Scenario::load).transpose()?;
+        Plan::resolve(asked, scenario.unwrap_or_default(), loaded.as_ref())
     };
     resolve().map_err(|error: anyhow::Error| usage(format!("{error:#}")))
 }
@@ -227,12 +421,23 @@ pub fn resolve(strategy: Option<&str>, flags: &LoadArgs, scenario: Option<&str>)
 mod tests {
     use super::*;
 
+    fn resolved(strategy: Option<&str>, load: &LoadArgs, scenario: Option<&Scenario>) -> Result<Plan> {
+        let (params, thresholds) = (&BTreeMap::new(), &[][..]);
+        Plan::resolve(&Asked { strategy, load, params, thresholds }, "test", scenario)
+    }
+
     #[test]
     fn every_shipped_scenario_resolves_to_a_plan() {
         for (name, _) in SHIPPED {
             let scenario = Scenario::load(name).unwrap();
             assert!(!scenario.summary.is_empty(), "{name} does not say what it shows");
-            Plan::resolve(None, &LoadArgs::default(), Some(&scenario)).unwrap();
+            let plan = resolved(None, &LoadArgs::default(), Some(&scenario)).unwrap();
+            let databases = if plan.databases.is_empty() { Dialect::ALL.to_vec() } else { plan.databases };
+            for dialect in databases {
+                for (strategy, _) in &plan.mix {
+                    strategy.compile(&dialect.into()).unwrap();
+                }
+            }
         }
     }
 
@@ -241,17 +446,17 @@ mod tests {
         let source = "summary = \"x\"\nstrategy = \"cas\"\n[load]\nstock = 7\nskus = 9\nduration = \"2s\"\n";
         let scenario: Scenario = text::parse_toml("s.toml", source).unwrap();
         let flags = LoadArgs { skus: Some(4), ..LoadArgs::default() };
-        let plan = Plan::resolve(None, &flags, Some(&scenario)).unwrap();
-        assert_eq!((plan.strategy.name.as_str(), plan.seed.stock, plan.seed.sku_ids.len()), ("cas", 7, 4));
+        let plan = resolved(None, &flags, Some(&scenario)).unwrap();
+        assert_eq!((plan.mix[0].0.name.as_str(), plan.seed.stock, plan.seed.sku_ids.len()), ("cas", 7, 4));
         assert_eq!((plan.orders, plan.duration), (None, Some(Duration::from_secs(2))));
         let flags = LoadArgs { orders: Some(10), ..LoadArgs::default() };
-        let plan = Plan::resolve(Some("naive"), &flags, Some(&scenario)).unwrap();
-        assert_eq!((plan.strategy.name.as_str(), plan.orders, plan.duration), ("naive", Some(10), None));
+        let plan = resolved(Some("naive"), &flags, Some(&scenario)).unwrap();
+        assert_eq!((plan.mix[0].0.name.as_str(), plan.orders, plan.duration), ("naive", Some(10), None));
     }
 
     #[test]
     fn what_does_not_go_together_is_refused() {
-        let refused = |flags: LoadArgs| Plan::resolve(None, &flags, None).unwrap_err().to_string();
+        let refused = |flags: LoadArgs| resolved(None, &flags, None).unwrap_err().to_string();
         let both =
             LoadArgs { orders: Some(1), duration: Some(Duration::from_secs(1)), ..LoadArgs::default() };
         assert!(refused(both).contains("give one of them"));

@@ -14,13 +14,41 @@ pub const BUILT_IN: &[(&str, &str)] = built_in![
     "unlogged",
     "unkeyed",
     "pessimistic",
+    "pessimistic-nowait",
+    "pessimistic-skip-locked",
     "optimistic",
     "optimistic-stale",
     "cas",
     "cas-in-tx",
     "atomic",
     "atomic-returning",
+    "constraint",
     "serializable",
+    "advisory",
+    "idempotent",
+    "idempotent-savepoint",
+    "idempotent-forgetful",
+    "reserve-confirm",
+    "reserve-unchecked",
+    "reserve-deadlock",
+    "redis-lock",
+    "redis-lock-write-fence",
+    "redis-lock-fenced",
+    "redis-lock-pessimistic",
+    "redis-counter",
+    "saga",
+    "saga-uncompensated",
+    "buckets",
+    "buckets-ungathered",
+    "units",
+    "group-commit",
+    "shop-order",
+    "shop-order-savepoint",
+    "shop-order-look",
+    "restock",
+    "unchecked-restock",
+    "stock-take",
+    "stock-take-absolute",
 ];
 
 /// The strategy of a run that names none.
@@ -44,10 +72,10 @@ mod tests {
             assert!(strategy.file.about.len() > 100, "{name} explains itself too briefly");
             for dialect in Dialect::ALL {
                 let refusal = strategy.file.refused.get(dialect);
-                match strategy.compile(dialect) {
+                match strategy.compile(&dialect.into()) {
                     Ok(program) => {
                         assert!(refusal.is_none(), "{name} on {dialect}");
-                        assert_eq!(guard::foreign_writes(&program), [""; 0], "{name} on {dialect}");
+                        assert_eq!(guard::foreign_writes(&program, 0), [""; 0], "{name} on {dialect}");
                     }
                     Err(error) => assert!(error.to_string().contains(refusal.unwrap()), "{name}: {error}"),
                 }

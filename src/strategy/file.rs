@@ -4,11 +4,14 @@
 //! is ever yielded) is given by [`super::program`], once for every caller.
 
 use crate::db::{Dialect, Isolation};
+use crate::finding::ExpectedFinding;
+use crate::load::LoadArgs;
 use crate::outcome::Outcome;
 use crate::text;
 use anyhow::Result;
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A whole strategy file.
@@ -16,6 +19,7 @@ use std::time::Duration;
 #[serde(deny_unknown_fields)]
 pub struct StrategyFile {
     /// One line for the catalogue.
+    #[serde(default)]
     pub summary: String,
     /// What it is, when to use it, its trap, its source.
     #[serde(default)]
@@ -34,12 +38,86 @@ pub struct StrategyFile {
     /// How often, how fast and how long a conflicted order is tried again.
     #[serde(default)]
     pub retry: Retry,
+    /// Named whole numbers, which every statement may bind.
+    #[serde(default)]
+    pub params: BTreeMap<String, i64>,
+    /// Values drawn once per order, which every step may bind.
+    #[serde(default)]
+    pub draw: BTreeMap<String, DrawText>,
+    /// Orders of one SKU that one execution answers together.
+    pub batch: Option<u32>,
     /// Statements that make the strategy's own tables, run after seeding.
     #[serde(default)]
-    pub setup: Vec<StatementText>,
+    pub setup: Vec<SetupText>,
     /// What the audit reads where it isn't the usual tables.
     #[serde(default)]
-    pub audit: AuditSource,
+    pub audit: AuditText,
+    /// Queries that must return no row once the run is over.
+    #[serde(default)]
+    pub invariant: Vec<InvariantText>,
+    /// The load under which it shows what it is, unless the run says otherwise.
+    #[serde(default)]
+    pub load: LoadArgs,
+    /// What the audit must say of it under that load.
+    #[serde(default)]
+    pub expect: StrategyExpect,
+    /// The program, in order.
+    pub transaction: Vec<TransactionText>,
+    /// Programs that run in the background.
+    #[serde(default)]
+    pub flow: Vec<FlowText>,
+}
+
+/// What the audit must say of a strategy under its own load.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StrategyExpect {
+    /// A finding, or nothing.
+    #[serde(default)]
+    pub audit: PerDialect<ExpectedFinding>,
+    /// Where deadlocks must be met.
+    #[serde(default)]
+    pub deadlocks: Vec<Dialect>,
+}
+
+/// A value drawn evenly for each order.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DrawText {
+    /// The smallest and the largest value.
+    pub range: [i64; 2],
+    /// Another drawn value that this one must differ from.
+    pub not: Option<String>,
+}
+
+/// One `[[invariant]]`: a query that must return no row, or two queries that
+/// must return the same order ids.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InvariantText {
+    /// The query.
+    pub sql: PerDialect<String>,
+    /// The service it is asked of.
+    pub service: Option<String>,
+    /// A query that must give the same order ids.
+    pub same_as: Option<PerDialect<String>>,
+    /// The service that one is asked of.
+    pub same_as_service: Option<String>,
+    /// A sentence for each row; `{column}` stands for the row's value.
+    pub says: String,
+}
+
+/// One `[[flow]]`: a program that runs in the background, again and again.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FlowText {
+    /// What reports call it.
+    pub name: String,
+    /// The pause after it found nothing to do.
+    #[serde(deserialize_with = "duration")]
+    pub every: Duration,
+    /// A query that returns a row while there is work left to wait for.
+    pub pending: Option<PerDialect<String>>,
     /// The program, in order.
     pub transaction: Vec<TransactionText>,
 }
@@ -81,11 +159,35 @@ impl Default for Retry {
 /// Where the audit finds the strategy's stock and ledger.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct AuditSource {
+pub struct AuditText {
     /// A query giving `sku_id` and `stock`.
-    pub stock: Option<String>,
-    /// A table of the ledger's shape.
-    pub ledger: Option<String>,
+    pub stock: Option<PerDialect<String>>,
+    /// The ledger, if it isn't the usual one.
+    #[serde(default)]
+    pub ledger: LedgerText,
+}
+
+/// Where the ledger is.
+#[derive(Debug, Clone, Default)]
+pub enum LedgerText {
+    /// The usual table.
+    #[default]
+    Usual,
+    /// A table of the ledger's shape, or a query giving its columns.
+    Other(PerDialect<String>),
+    /// There is none (`false`): neither ledger nor stock is judged.
+    None,
+}
+
+impl<'de> Deserialize<'de> for LedgerText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        serde_untagged::UntaggedEnumVisitor::new()
+            .expecting("a table, a query, one of them per dialect, or false")
+            .bool(|kept| if kept { Ok(Self::Usual) } else { Ok(Self::None) })
+            .string(|word| Ok(Self::Other(PerDialect { all: Some(word.to_owned()), each: Vec::new() })))
+            .map(|map| map.deserialize().map(|each: EachDialect<String>| Self::Other(each.into())))
+            .deserialize(deserializer)
+    }
 }
 
 /// One `[[transaction]]`.
@@ -97,63 +199,101 @@ pub struct TransactionText {
     /// The statement that opens it; `"none"` leaves each statement on its own.
     #[serde(default)]
     pub begin: PerDialect<String>,
+    /// The isolation level of this transaction alone.
+    #[serde(default)]
+    pub isolation: PerDialect<Isolation>,
     /// The order's answer once this transaction is committed.
     pub then: Option<Outcome>,
     /// The transaction a conflict goes back to (by default this one).
     pub restart: Option<String>,
+    /// Its weight among the alternatives that stand next to it.
+    pub share: Option<u32>,
+    /// The transaction that this one takes back; runs only for that.
+    pub undoes: Option<String>,
+    /// Runs when an attempt ends, however it ends.
+    #[serde(default)]
+    pub finally: bool,
+    /// The service whose database it runs on.
+    pub service: Option<String>,
     /// The statements, in order.
     #[serde(default)]
     pub step: Vec<StepText>,
 }
 
-/// One `[[transaction.step]]`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StepText {
-    /// What a jump calls it.
-    pub name: Option<String>,
-    /// The statement for every dialect that has no text of its own.
-    pub sql: Option<String>,
-    /// The statement on PostgreSQL; `""` is nothing to do there.
-    pub postgres: Option<String>,
-    /// The statement on MySQL, and on MariaDB unless it has its own.
-    pub mysql: Option<String>,
-    /// The statement on MariaDB.
-    pub mariadb: Option<String>,
-    /// The statement on SQLite.
-    pub sqlite: Option<String>,
-    /// The columns of its first row, which later steps may bind.
-    #[serde(default)]
-    pub yields: Vec<String>,
-    /// Waits for the run's think time before this statement.
-    #[serde(default)]
-    pub think: bool,
-    /// What no row found, or no row matched, means.
-    pub none: Option<Target>,
-    /// What a duplicate key means.
-    pub unique: Option<Target>,
-    /// What a failed CHECK constraint means.
-    pub check: Option<Target>,
-    /// What a refused or timed-out lock means.
-    pub locked: Option<Target>,
-    /// The order's answer once this statement succeeded; commits.
-    pub then: Option<Outcome>,
+/// A struct with a statement's text per dialect and fields of its own: serde
+/// cannot flatten one struct into another and refuse unknown keys at once.
+macro_rules! with_texts {
+    ($(#[$attribute:meta])* pub struct $name:ident { $($(#[$field_attribute:meta])* pub $field:ident: $type:ty,)* }) => {
+        $(#[$attribute])*
+        #[derive(Debug, Clone, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct $name {
+            /// The statement for every dialect that has no text of its own.
+            pub sql: Option<String>,
+            /// The statement on PostgreSQL; `""` is nothing to do there.
+            pub postgres: Option<String>,
+            /// The statement on MySQL, and on MariaDB unless it has its own.
+            pub mysql: Option<String>,
+            /// The statement on MariaDB.
+            pub mariadb: Option<String>,
+            /// The statement on SQLite.
+            pub sqlite: Option<String>,
+            /// A Lua script for Redis, whatever the database.
+            pub redis: Option<String>,
+            $($(#[$field_attribute])* pub $field: $type,)*
+        }
+
+        impl $name {
+            /// The SQL for a dialect: its own, its family's, or the common one.
+            pub fn text(&self, dialect: Dialect) -> Option<&str> {
+                let own = |dialect| match dialect {
+                    Dialect::Postgres => self.postgres.as_deref(),
+                    Dialect::MySql => self.mysql.as_deref(),
+                    Dialect::MariaDb => self.mariadb.as_deref(),
+                    Dialect::Sqlite => self.sqlite.as_deref(),
+                };
+                own(dialect).or_else(|| dialect.falls_back_to().and_then(own)).or(self.sql.as_deref())
+            }
+        }
+    };
 }
 
-/// One `[[setup]]` statement.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StatementText {
-    /// The statement for every dialect that has no text of its own.
-    pub sql: Option<String>,
-    /// The statement on PostgreSQL; `""` is nothing to do there.
-    pub postgres: Option<String>,
-    /// The statement on MySQL, and on MariaDB unless it has its own.
-    pub mysql: Option<String>,
-    /// The statement on MariaDB.
-    pub mariadb: Option<String>,
-    /// The statement on SQLite.
-    pub sqlite: Option<String>,
+with_texts! {
+    /// One `[[transaction.step]]`.
+    pub struct StepText {
+        /// What a jump calls it.
+        pub name: Option<String>,
+        /// The columns of its first row, which later steps may bind.
+        #[serde(default)]
+        pub yields: Vec<String>,
+        /// Which of a script's yields are text; a script cannot say so itself.
+        #[serde(default)]
+        pub text: Vec<String>,
+        /// Whether its rows are the answers to a batch: `order_id`, `outcome`.
+        #[serde(default)]
+        pub answers: bool,
+        /// Waits for the run's think time before this statement.
+        #[serde(default)]
+        pub think: bool,
+        /// What no row found, or no row matched, means.
+        pub none: Option<Target>,
+        /// What a duplicate key means.
+        pub unique: Option<Target>,
+        /// What a failed CHECK constraint means.
+        pub check: Option<Target>,
+        /// What a refused or timed-out lock means.
+        pub locked: Option<Target>,
+        /// The order's answer once this statement succeeded; commits.
+        pub then: Option<Outcome>,
+    }
+}
+
+with_texts! {
+    /// One `[[setup]]` statement.
+    pub struct SetupText {
+        /// The service whose database it is for.
+        pub service: Option<String>,
+    }
 }
 
 /// What a statement's special result means for the order.
@@ -163,6 +303,8 @@ pub enum Target {
     Continue,
     /// The attempt was refused by concurrency control: roll back, try again.
     Conflict,
+    /// A flow found nothing to do.
+    Idle,
     /// Roll back; this is the order's answer.
     Answer(Outcome),
     /// Go to a step of this transaction, or roll back and run another one.
@@ -178,11 +320,12 @@ impl<'de> Deserialize<'de> for Target {
         match word.as_str() {
             "ok" => Ok(Self::Continue),
             "conflict" => Ok(Self::Conflict),
+            "idle" => Ok(Self::Idle),
             _ => match word.parse::<Outcome>() {
                 Ok(outcome) if outcome.is_answer() => Ok(Self::Answer(outcome)),
                 _ => {
                     let answers = Outcome::answers().map(Outcome::as_str);
-                    let known: Vec<&str> = ["ok", "conflict"].into_iter().chain(answers).collect();
+                    let known: Vec<&str> = ["ok", "conflict", "idle"].into_iter().chain(answers).collect();
                     Err(de::Error::custom(format!(
                         "unknown meaning `{word}`, expected `@NAME` or one of {}",
                         text::backquoted(&known)
@@ -224,14 +367,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for PerDialect<T> {
             })
             .map(|map| {
                 let each: EachDialect<T> = map.deserialize()?;
-                let each = [
-                    (Dialect::Postgres, each.postgres),
-                    (Dialect::MySql, each.mysql),
-                    (Dialect::MariaDb, each.mariadb),
-                    (Dialect::Sqlite, each.sqlite),
-                ];
-                let each = each.into_iter().filter_map(|(d, value)| Some((d, value?))).collect();
-                Ok(Self { all: None, each })
+                Ok(each.into())
             })
             .deserialize(deserializer)
     }
@@ -246,25 +382,17 @@ struct EachDialect<T> {
     sqlite: Option<T>,
 }
 
-/// The text that a dialect takes from a step or a setup statement.
-macro_rules! text_for {
-    ($statement:ty) => {
-        impl $statement {
-            /// The text for a dialect: its own, its family's, or the common one.
-            pub fn text(&self, dialect: Dialect) -> Option<&str> {
-                let own = |dialect| match dialect {
-                    Dialect::Postgres => self.postgres.as_deref(),
-                    Dialect::MySql => self.mysql.as_deref(),
-                    Dialect::MariaDb => self.mariadb.as_deref(),
-                    Dialect::Sqlite => self.sqlite.as_deref(),
-                };
-                own(dialect).or_else(|| dialect.falls_back_to().and_then(own)).or(self.sql.as_deref())
-            }
-        }
-    };
+impl<T> From<EachDialect<T>> for PerDialect<T> {
+    fn from(each: EachDialect<T>) -> Self {
+        let each = [
+            (Dialect::Postgres, each.postgres),
+            (Dialect::MySql, each.mysql),
+            (Dialect::MariaDb, each.mariadb),
+            (Dialect::Sqlite, each.sqlite),
+        ];
+        Self { all: None, each: each.into_iter().filter_map(|(d, value)| Some((d, value?))).collect() }
+    }
 }
-text_for!(StepText);
-text_for!(StatementText);
 
 impl StrategyFile {
     /// Parses a file's text; `name` is how errors call it.

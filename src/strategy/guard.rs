@@ -2,6 +2,7 @@
 //! own prefix is written unless the user says so.
 
 use super::Program;
+use super::program::{Setup, Transaction};
 use crate::db::Dialect;
 use crate::db::schema::PREFIX;
 use sqlparser::ast::{
@@ -11,20 +12,51 @@ use sqlparser::dialect::{MySqlDialect, PostgreSqlDialect, SQLiteDialect};
 use sqlparser::parser::Parser;
 use std::ops::ControlFlow;
 
-/// Everything a program may write outside our own tables, in words: a table's
-/// name, or the place of a statement that could not be judged.
-pub fn foreign_writes(program: &Program) -> Vec<String> {
-    let steps = program.steps().map(|step| (step.place.as_str(), step.statement.sql.as_ref()));
-    let setup = program.setup.iter().map(|sql| ("setup", sql.as_str()));
-    let stock = program.stock_query.iter().map(|sql| ("audit.stock", sql.as_str()));
-    let mut found: Vec<String> = setup
-        .chain(stock)
-        .chain(steps)
-        .flat_map(|(place, sql)| foreign_writes_of(place, sql, program.dialect))
-        .collect();
+/// Everything a program may write outside our own tables on a service's
+/// database, in words: a table's name, or the place of a statement that could
+/// not be judged. Scripts for Redis count for service 0.
+pub fn foreign_writes(program: &Program, service: usize) -> Vec<String> {
+    let dialect = program.dialect_of(service);
+    let mut found = Vec::new();
+    for setup in &program.setup {
+        match setup {
+            Setup::Sql { service: on, sql } if *on == service => {
+                found.extend(foreign_writes_of("setup", sql, dialect));
+            }
+            Setup::Script { script, .. } if service == 0 => found.extend(foreign_keys("setup", script)),
+            _ => {}
+        }
+    }
+    let stock = program.audit.stock.iter().map(|sql| ("audit.stock", sql));
+    let pending = program.flows.iter().filter_map(|flow| Some(("pending", flow.pending.as_ref()?)));
+    for (place, sql) in stock.chain(pending).filter(|_| service == 0) {
+        found.extend(foreign_writes_of(place, sql, dialect));
+    }
+    let flows = program.flows.iter().flat_map(|flow| &flow.program.transactions);
+    let on_service = |tx: &&Transaction| tx.service == service;
+    for step in program.transactions.iter().chain(flows).filter(on_service).flat_map(|tx| &tx.steps) {
+        let (place, text) = (step.place.as_str(), step.statement.sql.as_ref());
+        if step.statement.is_script {
+            found.extend(foreign_keys(place, text));
+        } else {
+            found.extend(foreign_writes_of(place, text, dialect));
+        }
+    }
     found.sort();
     found.dedup();
     found
+}
+
+/// A script's keys must show our prefix where they are used: a key that is put
+/// together elsewhere cannot be judged.
+fn foreign_keys(place: &str, script: &str) -> Option<String> {
+    let calls = script.split("call(").skip(1);
+    let is_ours = |call: &str| {
+        let key = call.split_once(',').map_or("", |(_, key)| key.trim_start());
+        key.starts_with("'stockbench:") || key.starts_with("\"stockbench:")
+    };
+    (!calls.into_iter().all(is_ours))
+        .then(|| format!("{place} (a key of Redis that does not begin with 'stockbench:')"))
 }
 
 fn foreign_writes_of(place: &str, sql: &str, dialect: Dialect) -> Vec<String> {
@@ -230,6 +262,13 @@ mod tests {
         ] {
             assert_eq!(found(dialect, sql), [table], "{sql}");
         }
+    }
+
+    #[test]
+    fn a_script_must_show_its_keys() {
+        assert_eq!(foreign_keys("s", "return redis.call('SET', 'stockbench:lock:' .. ARGV[1], 1)"), None);
+        assert!(foreign_keys("s", "return redis.call('SET', ARGV[1], 1)").is_some());
+        assert!(foreign_keys("s", "redis.pcall('FLUSHALL')").is_some());
     }
 
     #[test]

@@ -5,10 +5,10 @@
 //! back, so a stress run, an exploration of schedules and a test all execute
 //! exactly the same program.
 
-use super::program::{Goto, Program, Slot, Step, Transaction};
+use super::program::{Goto, Program, Role, Slot, Step, Transaction};
 use crate::db::{DbError, ErrorClass, Reply, Statement, Value};
 use crate::outcome::Outcome;
-use crate::workload::Order;
+use crate::workload::{Line, Order};
 
 /// A loop inside a transaction that has the same values refused this often in
 /// a row will not converge: its snapshot cannot change.
@@ -65,13 +65,57 @@ enum Then {
     Done(Outcome),
 }
 
+/// What a program is run for: an order, a batch of them, or nothing but the
+/// time (a flow).
+#[derive(Debug, Clone, Default)]
+pub struct Task {
+    /// The order's id; 0 where there is no one order.
+    pub order_id: i64,
+    /// The lines that per-line steps run for.
+    pub lines: Vec<Line>,
+    /// The run's id.
+    pub run_id: i64,
+    /// A number that no other task of any run has, times 1,000: the attempts
+    /// count up from it.
+    pub token: i64,
+    /// What alternatives are chosen by.
+    pub chance: u64,
+    /// The values drawn for the order.
+    pub drawn: Vec<i64>,
+    /// The orders of a batch: id and quantity.
+    pub batch: Vec<(i64, i64)>,
+}
+
+impl Task {
+    /// An order of a run, with nothing left to chance.
+    pub fn of(order: &Order, run_id: i64) -> Self {
+        Self { order_id: order.id, lines: order.lines.clone(), run_id, ..Self::default() }
+    }
+}
+
+/// Attempts that a task's token is counted up for.
+const TOKENS_PER_TASK: i64 = 1_000;
+
 /// One order on its way through a program.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about where the order is")]
 pub struct Machine<'p> {
     program: &'p Program,
-    order: &'p Order,
-    run_id: i64,
+    task: Task,
     state: State,
+    /// Where the next attempt begins.
+    resume: usize,
+    attempt: i64,
+    /// Transactions that were committed and can be taken back, in order.
+    done: Vec<usize>,
+    undoing: bool,
+    /// Whether this attempt has released what it locked, and what comes then.
+    finished: bool,
+    after_finally: Option<Then>,
+    /// Whether a release failed: its connection may still hold the lock.
+    tainted: bool,
+    answers: Vec<(i64, Outcome)>,
+    recorded: Option<Outcome>,
     transaction: usize,
     step: usize,
     line: usize,
@@ -98,19 +142,27 @@ struct Refused {
 }
 
 impl<'p> Machine<'p> {
-    /// An order at the start of a program.
-    pub fn new(program: &'p Program, order: &'p Order, run_id: i64) -> Self {
+    /// A task at the start of a program.
+    pub fn new(program: &'p Program, task: Task) -> Self {
         let mut machine = Self {
             program,
-            order,
-            run_id,
             state: State::Begin,
+            resume: 0,
+            attempt: 0,
+            done: Vec::new(),
+            undoing: false,
+            finished: false,
+            after_finally: None,
+            tainted: false,
+            answers: Vec::new(),
+            recorded: None,
             transaction: 0,
             step: 0,
             line: 0,
             open: false,
             kept: vec![Value::Null; program.slots.order],
-            kept_per_line: vec![Value::Null; program.slots.line * order.lines.len()],
+            kept_per_line: vec![Value::Null; program.slots.line * task.lines.len()],
+            task,
             bound: Vec::new(),
             jumps: 0,
             same_values: 0,
@@ -120,7 +172,10 @@ impl<'p> Machine<'p> {
             futile_retries: 0,
             stuck: None,
         };
-        machine.enter(0);
+        match machine.in_sequence_from(0) {
+            Some(first) => machine.enter(first),
+            None => machine.follow(Then::Done(program.answer)),
+        }
         machine
     }
 
@@ -137,13 +192,71 @@ impl<'p> Machine<'p> {
         }
     }
 
-    /// The values of the statement that [`Action::Execute`] names.
-    pub fn binds(&mut self) -> &[Value] {
+    /// The values of the statement that [`Action::Execute`] names; `now_ms` is
+    /// the time in milliseconds since 1970.
+    pub fn binds(&mut self, now_ms: i64) -> &[Value] {
         let mut bound = std::mem::take(&mut self.bound);
         bound.clear();
-        bound.extend(self.current().binds.iter().map(|slot| self.value(*slot)));
+        bound.extend(self.current().binds.iter().map(|slot| match slot {
+            Slot::NowMs => Value::Int(now_ms),
+            slot => self.value(*slot),
+        }));
         self.bound = bound;
         &self.bound
+    }
+
+    /// The name of the transaction that the action belongs to.
+    pub fn transaction_name(&self) -> Option<&'p str> {
+        self.tx().name.as_deref()
+    }
+
+    /// The service whose database the action is for.
+    pub fn service(&self) -> usize {
+        self.tx().service
+    }
+
+    /// Whether the action is the first of its transaction.
+    pub fn starts_transaction(&self) -> bool {
+        let at_start = self.step == 0 && self.line == 0 && !self.open;
+        match self.state {
+            State::Begin => true,
+            State::Think | State::Execute => at_start,
+            _ => false,
+        }
+    }
+
+    /// Whether the action, if it succeeds, completes its transaction.
+    pub fn completes_transaction(&self) -> bool {
+        match self.state {
+            State::Commit(_) => true,
+            State::Execute if !self.open => {
+                let last_line = self.current().line_loop.is_none() || self.line + 1 == self.task.lines.len();
+                self.step + 1 == self.tx().steps.len() && last_line
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether committed transactions are being taken back: that is tried
+    /// until it is done.
+    pub fn is_undoing(&self) -> bool {
+        self.undoing
+    }
+
+    /// Whether a release failed in this attempt, so that its connections may
+    /// hold locks that nobody will give back.
+    pub fn is_tainted(&self) -> bool {
+        self.tainted
+    }
+
+    /// The answers to a batch, by order id.
+    pub fn answers(&self) -> &[(i64, Outcome)] {
+        &self.answers
+    }
+
+    /// The answer that was recorded for an order decided before.
+    pub fn recorded(&self) -> Option<Outcome> {
+        self.recorded
     }
 
     /// Reports that the action succeeded; `reply` counts for a statement only.
@@ -156,7 +269,11 @@ impl<'p> Machine<'p> {
             State::Think => self.state = State::Execute,
             State::Execute if reply.matched == 0 => self.matched_none(),
             State::Execute => self.matched(reply),
-            State::Commit(then) | State::Rollback(then) => {
+            State::Commit(then) => {
+                self.open = false;
+                self.committed(then);
+            }
+            State::Rollback(then) => {
                 self.open = false;
                 self.follow(then);
             }
@@ -166,9 +283,13 @@ impl<'p> Machine<'p> {
 
     /// Reports that the action failed in the database.
     pub fn failed(&mut self, error: &DbError) {
+        self.tainted |= self.tx().role == Role::Finally;
         match self.state {
             State::Execute => self.statement_failed(error),
-            State::Commit(_) if error.class == ErrorClass::Lost => self.state = State::Done(Outcome::Unknown),
+            State::Commit(_) if error.class == ErrorClass::Lost => {
+                self.open = false;
+                self.answer_lost();
+            }
             State::Begin | State::Commit(_) => self.control_failed(error),
             // A rollback fails only with its connection, and that rolls back too.
             State::Rollback(then) => {
@@ -186,15 +307,25 @@ impl<'p> Machine<'p> {
         }
         self.jumps = 0;
         self.same_values = 0;
-        self.enter(self.tx().restart);
+        self.attempt += 1;
+        self.finished = false;
+        self.tainted = false;
+        self.enter(self.resume);
     }
 
-    /// Leaves the order refused.
+    /// Leaves the order refused, or a saga half undone.
     pub fn give_up(&mut self) {
         if self.futile {
             self.futile_retries += 1;
         }
-        self.state = State::Done(Outcome::Conflict);
+        if self.undoing {
+            self.state = State::Done(Outcome::Error);
+        } else if self.done.is_empty() {
+            self.state = State::Done(Outcome::Conflict);
+        } else {
+            self.undoing = true;
+            self.undo_next();
+        }
     }
 
     /// Why the order was given up inside an attempt, if it was.
@@ -217,13 +348,24 @@ impl<'p> Machine<'p> {
     }
 
     fn value(&self, slot: Slot) -> Value {
-        let line = &self.order.lines[self.line];
+        let line = || self.task.lines.get(self.line).copied().unwrap_or(Line { sku_id: 0, quantity: 0 });
         match slot {
-            Slot::OrderId => Value::Int(self.order.id),
-            Slot::RunId => Value::Int(self.run_id),
-            Slot::SkuId => Value::Int(line.sku_id),
-            Slot::Quantity => Value::Int(line.quantity),
+            Slot::OrderId => Value::Int(self.task.order_id),
+            Slot::RunId => Value::Int(self.task.run_id),
+            Slot::SkuId => Value::Int(line().sku_id),
+            Slot::Quantity => Value::Int(line().quantity),
             Slot::Line => Value::Int(i64::try_from(self.line + 1).unwrap_or(i64::MAX)),
+            Slot::Lines => Value::Text(json(&self.task.lines, |line| {
+                format!("{{\"sku_id\":{},\"quantity\":{}}}", line.sku_id, line.quantity)
+            })),
+            Slot::Orders => Value::Text(json(&self.task.batch, |(id, quantity)| {
+                format!("{{\"order_id\":{id},\"quantity\":{quantity}}}")
+            })),
+            Slot::Token => Value::Int(self.task.token + self.attempt % TOKENS_PER_TASK),
+            // Only the caller knows the time.
+            Slot::NowMs => Value::Null,
+            Slot::Const(number) => Value::Int(number),
+            Slot::Drawn(index) => Value::Int(self.task.drawn.get(index).copied().unwrap_or(0)),
             Slot::Order(index) => self.kept[index].clone(),
             Slot::PerLine(index) => self.kept_per_line[self.line * self.program.slots.line + index].clone(),
         }
@@ -235,8 +377,34 @@ impl<'p> Machine<'p> {
             Slot::PerLine(index) => {
                 self.kept_per_line[self.line * self.program.slots.line + index] = value;
             }
-            Slot::OrderId | Slot::RunId | Slot::SkuId | Slot::Quantity | Slot::Line => {}
+            _ => unreachable!("the compiler keeps yields in slots of their own"),
         }
+    }
+
+    /// The transaction that runs in its turn at this place or after it; of
+    /// alternatives, the one that chance chose for this task.
+    fn in_sequence_from(&self, from: usize) -> Option<usize> {
+        let transactions = &self.program.transactions;
+        let next = (from..transactions.len()).find(|index| transactions[*index].role == Role::Sequence)?;
+        let Some((_, (start, end))) = transactions[next].share else { return Some(next) };
+        let weights =
+            transactions[start..end].iter().map(|tx| tx.share.map_or(0, |(weight, _)| u64::from(weight)));
+        // Later alternatives are chosen independently of earlier ones.
+        let chance = self.task.chance.rotate_left(u32::try_from(start % 64).unwrap_or(0) * 7);
+        let mut left = chance % weights.clone().sum::<u64>().max(1);
+        for (index, weight) in (start..end).zip(weights) {
+            if left < weight {
+                return Some(index);
+            }
+            left -= weight;
+        }
+        Some(next)
+    }
+
+    /// The transaction that follows the current one.
+    fn next_in_sequence(&self) -> Option<usize> {
+        let after = self.tx().share.map_or(self.transaction + 1, |(_, (_, end))| end);
+        self.in_sequence_from(after)
     }
 
     fn enter(&mut self, transaction: usize) {
@@ -244,8 +412,9 @@ impl<'p> Machine<'p> {
         self.step = 0;
         self.line = 0;
         let tx = self.tx();
-        let statements: usize = tx.steps.iter().map(|step| self.times(step)).sum();
-        if tx.begin.is_some() && statements > 1 {
+        let in_sql = tx.steps.iter().filter(|step| !step.statement.is_script);
+        let statements: usize = in_sql.map(|step| self.times(step)).sum();
+        if tx.begin.is_some() && (statements > 1 || tx.always_begin && statements == 1) {
             self.state = State::Begin;
         } else {
             self.at_step();
@@ -253,7 +422,7 @@ impl<'p> Machine<'p> {
     }
 
     fn times(&self, step: &Step) -> usize {
-        if step.line_loop.is_some() { self.order.lines.len() } else { 1 }
+        if step.line_loop.is_some() { self.task.lines.len() } else { 1 }
     }
 
     /// Stands before the current step, or at the transaction's end.
@@ -271,6 +440,14 @@ impl<'p> Machine<'p> {
     fn matched(&mut self, reply: Reply) {
         let step = self.current();
         self.reads += u32::from(!step.yields.is_empty());
+        if step.answers {
+            self.answers.extend(reply.rows.iter().filter_map(|row| batch_answer(row)));
+        }
+        if step.then == Some(Outcome::Duplicate) {
+            let answer =
+                step.statement.columns.iter().zip(&reply.values).find(|(column, _)| *column == "answer");
+            self.recorded = answer.and_then(|(_, word)| word.to_text().parse().ok());
+        }
         for (slot, value) in step.yields.iter().zip(reply.values) {
             self.keep(*slot, value);
         }
@@ -283,7 +460,7 @@ impl<'p> Machine<'p> {
     fn advance(&mut self) {
         match self.current().line_loop {
             Some((start, end)) if self.step + 1 == end => {
-                if self.line + 1 < self.order.lines.len() {
+                if self.line + 1 < self.task.lines.len() {
                     self.line += 1;
                     self.step = start;
                 } else {
@@ -298,6 +475,9 @@ impl<'p> Machine<'p> {
 
     fn matched_none(&mut self) {
         let goto = self.current().none;
+        if let (Goto::Next, Some(outcome)) = (goto, self.current().then) {
+            return self.commit(Then::Done(outcome));
+        }
         let backward = matches!(goto, Goto::Step(step) if step <= self.step);
         if goto == Goto::Conflict || backward {
             self.note_refused();
@@ -330,7 +510,7 @@ impl<'p> Machine<'p> {
     /// lock that is asked for again may well be free by then.
     fn note_refused(&mut self) {
         let binds = &self.current().binds;
-        let depends_on_a_read = binds.iter().any(|slot| matches!(slot, Slot::Order(_) | Slot::PerLine(_)));
+        let depends_on_a_read = binds.iter().any(|slot| slot.is_read());
         if !depends_on_a_read {
             return self.forget_refused();
         }
@@ -354,7 +534,7 @@ impl<'p> Machine<'p> {
     fn control_failed(&mut self, error: &DbError) {
         self.forget_refused();
         let then = match error.class {
-            ErrorClass::Retry | ErrorClass::Locked => Then::Refused,
+            ErrorClass::Retry | ErrorClass::Locked => self.refused(),
             _ => Then::Done(Outcome::Error),
         };
         self.end_with(then, error);
@@ -362,16 +542,43 @@ impl<'p> Machine<'p> {
 
     fn statement_failed(&mut self, error: &DbError) {
         let step = self.current();
+        let is_ambiguous = !self.open || step.statement.is_script;
+        if error.class == ErrorClass::Lost && is_ambiguous {
+            self.forget_refused();
+            return self.answer_lost();
+        }
         let goto = match error.class {
             ErrorClass::Retry => Some(Goto::Conflict),
             ErrorClass::Locked => Some(step.locked),
             ErrorClass::Duplicate => step.unique,
             ErrorClass::Check => step.check,
-            ErrorClass::Lost if !self.open => Some(Goto::Answer(Outcome::Unknown)),
             _ => None,
         };
         self.forget_refused();
         self.go(goto.unwrap_or(Goto::Answer(Outcome::Error)), Some(error));
+    }
+
+    /// A statement that may have taken effect was not answered. Where it can
+    /// be taken back, it is, as if it had.
+    fn answer_lost(&mut self) {
+        let then = if self.tx().undone_by.is_some() {
+            self.done.push(self.transaction);
+            Then::Done(Outcome::Error)
+        } else if self.undoing {
+            self.refused()
+        } else {
+            Then::Done(Outcome::Unknown)
+        };
+        self.roll_back(then);
+    }
+
+    /// The attempt ends here, and the next one begins where the transaction
+    /// says.
+    fn refused(&mut self) -> Then {
+        if self.tx().role != Role::Finally {
+            self.resume = self.tx().restart;
+        }
+        Then::Refused
     }
 
     fn go(&mut self, goto: Goto, error: Option<&DbError>) {
@@ -385,7 +592,7 @@ impl<'p> Machine<'p> {
                 self.step = step;
                 return self.at_step();
             }
-            Goto::Conflict => Then::Refused,
+            Goto::Conflict => self.refused(),
             Goto::Answer(outcome) => Then::Done(outcome),
             Goto::Transaction(transaction) => {
                 self.jumps += 1;
@@ -426,26 +633,104 @@ impl<'p> Machine<'p> {
         if self.open {
             self.state = State::Commit(then);
         } else {
-            self.follow(then);
+            self.committed(then);
         }
+    }
+
+    fn committed(&mut self, then: Then) {
+        if self.tx().undone_by.is_some() {
+            self.done.push(self.transaction);
+        }
+        self.follow(then);
     }
 
     fn end_transaction(&mut self) {
-        let next = || {
-            let rest = self.program.transactions.iter().enumerate().skip(self.transaction + 1);
-            rest.filter(|(_, tx)| !tx.jump_only).map(|(index, _)| Then::Transaction(index)).next()
+        let then = match self.tx().role {
+            // What comes then is known already.
+            Role::Undo | Role::Finally => Then::Done(self.program.answer),
+            Role::Sequence | Role::JumpOnly => {
+                let next = || self.next_in_sequence().map(Then::Transaction);
+                let then = self.tx().then.map(Then::Done).or_else(next);
+                then.unwrap_or(Then::Done(self.program.answer))
+            }
         };
-        let then = self.tx().then.map(Then::Done).or_else(next).unwrap_or(Then::Done(Outcome::Deducted));
         self.commit(then);
     }
 
+    /// Goes on after the end of a transaction, committed or not.
     fn follow(&mut self, then: Then) {
-        match then {
-            Then::Transaction(transaction) => self.enter(transaction),
-            Then::Refused => self.state = State::Refused,
-            Then::Done(outcome) => self.state = State::Done(outcome),
+        match (self.tx().role, then) {
+            (Role::Finally, _) => return self.finally_from(self.transaction + 1),
+            // An undo that did not complete is tried again, whatever stopped it.
+            (Role::Undo, Then::Done(Outcome::Error)) => {
+                let then = self.refused();
+                return self.settle(then);
+            }
+            (Role::Undo, Then::Done(_) | Then::Transaction(_)) if self.undoing => {
+                // One that answered instead of committing found nothing to undo.
+                self.done.retain(|done| self.program.transactions[*done].undone_by != Some(self.transaction));
+                return self.undo_next();
+            }
+            (_, Then::Transaction(transaction)) => return self.enter(transaction),
+            _ => {}
+        }
+        let is_failure = matches!(
+            then,
+            Then::Done(Outcome::Error | Outcome::Conflict | Outcome::SoldOut | Outcome::Unknown)
+        );
+        if is_failure && !self.done.is_empty() {
+            self.undoing = true;
+            return self.undo_next();
+        }
+        self.settle(then);
+    }
+
+    /// Takes back the last transaction that is still done.
+    fn undo_next(&mut self) {
+        let undo = self.done.last().and_then(|done| self.program.transactions[*done].undone_by);
+        if let Some(undo) = undo {
+            return self.enter(undo);
+        }
+        self.undoing = false;
+        self.settle(Then::Done(Outcome::Compensated));
+    }
+
+    /// Ends the attempt, once what must run at its end has run.
+    fn settle(&mut self, then: Then) {
+        self.after_finally = Some(then);
+        if self.finished {
+            return self.end_attempt();
+        }
+        self.finished = true;
+        self.finally_from(0);
+    }
+
+    fn finally_from(&mut self, from: usize) {
+        let transactions = &self.program.transactions;
+        match (from..transactions.len()).find(|index| transactions[*index].role == Role::Finally) {
+            Some(next) => self.enter(next),
+            None => self.end_attempt(),
         }
     }
+
+    fn end_attempt(&mut self) {
+        match self.after_finally.take() {
+            Some(Then::Refused) => self.state = State::Refused,
+            Some(Then::Done(outcome)) => self.state = State::Done(outcome),
+            Some(Then::Transaction(transaction)) => self.enter(transaction),
+            None => self.state = State::Done(Outcome::Error),
+        }
+    }
+}
+
+fn json<T>(items: &[T], item: impl Fn(&T) -> String) -> String {
+    format!("[{}]", items.iter().map(item).collect::<Vec<_>>().join(","))
+}
+
+/// One row of a batch's answers.
+fn batch_answer(row: &[Value]) -> Option<(i64, Outcome)> {
+    let [order_id, outcome] = row else { return None };
+    Some((order_id.as_int()?, outcome.to_text().parse().ok()?))
 }
 
 #[cfg(test)]

@@ -18,9 +18,8 @@ mod sql;
 
 pub use file::{Safety, StrategyFile};
 pub use interpret::{Action, Machine};
-pub use program::Program;
+pub use program::{Program, Setting};
 
-use crate::db::Dialect;
 use crate::shipped;
 use anyhow::Result;
 
@@ -48,11 +47,11 @@ impl Strategy {
         Ok(Self { name, text, file })
     }
 
-    /// The program this strategy sends to a database of the given dialect.
+    /// The program this strategy sends in a setting.
     ///
     /// # Errors
     /// The dialect cannot express the strategy, or the file is inconsistent.
-    pub fn compile(&self, dialect: Dialect) -> Result<Program> {
-        Program::compile(&self.name, &self.file, dialect)
+    pub fn compile(&self, setting: &Setting) -> Result<Program> {
+        Program::compile(&self.name, &self.file, setting)
     }
 }

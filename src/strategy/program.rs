@@ -1,21 +1,45 @@
 //! A strategy compiled for one dialect: what is sent, in order, and what each
 //! result means. Checked as far as it can be without a database.
 
-use super::file::{StepText, StrategyFile, Target, TransactionText};
+use super::file::{
+    DrawText, FlowText, InvariantText, LedgerText, PerDialect, SetupText, StepText, StrategyFile, Target,
+    TransactionText,
+};
 use super::sql::{Piece, pieces};
 use crate::db::{Dialect, Isolation, Statement};
 use crate::outcome::Outcome;
 use crate::text;
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// What a strategy is compiled for.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    /// The SQL of the database that holds stock and ledger.
+    pub dialect: Dialect,
+    /// Services with a database of their own, and its SQL. A service that is
+    /// not named here shares the stock's database.
+    pub services: BTreeMap<String, Dialect>,
+    /// Values for the file's params.
+    pub params: BTreeMap<String, i64>,
+}
+
+impl From<Dialect> for Setting {
+    fn from(dialect: Dialect) -> Self {
+        Self { dialect, services: BTreeMap::new(), params: BTreeMap::new() }
+    }
+}
 
 /// A strategy, ready to be interpreted on one dialect.
 #[derive(Debug, Clone)]
 pub struct Program {
     /// The strategy's name.
     pub name: String,
-    /// The dialect its statements are written for.
+    /// The SQL of the database that holds stock and ledger.
     pub dialect: Dialect,
     /// The isolation level the strategy depends on.
     pub isolation: Option<Isolation>,
@@ -25,16 +49,113 @@ pub struct Program {
     pub delay: (Duration, Duration),
     /// No attempt starts later than this after the order's first.
     pub within: Duration,
-    /// Statements that make the strategy's own tables.
-    pub setup: Vec<String>,
-    /// The query giving `sku_id` and `stock`, where it isn't the usual table.
-    pub stock_query: Option<String>,
-    /// The ledger's table, where it isn't the usual one.
-    pub ledger_table: Option<String>,
+    /// What makes the strategy's own tables, and where.
+    pub setup: Vec<Setup>,
+    /// What the audit reads.
+    pub audit: AuditSource,
     /// The transactions, in the order of the file.
     pub transactions: Vec<Transaction>,
     /// How many values an order keeps, and how many more for each line.
     pub slots: SlotCounts,
+    /// Values whose type is text, whatever a database says of them.
+    pub text_slots: Vec<Slot>,
+    /// Orders of one SKU that one execution answers together.
+    pub batch: Option<usize>,
+    /// Values drawn once per order, in the order of their slots.
+    pub draws: Vec<Draw>,
+    /// Programs that run in the background.
+    pub flows: Vec<Flow>,
+    /// Services with a database of their own and its SQL, from service 1;
+    /// service 0 is the stock's database.
+    pub services: Vec<(String, Dialect)>,
+    /// The answer where the last transaction states none.
+    pub answer: Outcome,
+}
+
+/// A program that runs in the background.
+#[derive(Debug, Clone)]
+pub struct Flow {
+    /// The pause after it found nothing to do.
+    pub every: Duration,
+    /// A query that returns a row while there is work left to wait for.
+    pub pending: Option<String>,
+    /// What it runs.
+    pub program: Program,
+}
+
+/// A value drawn evenly for each order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Draw {
+    /// The smallest.
+    pub min: i64,
+    /// The largest.
+    pub max: i64,
+    /// An earlier draw that it must differ from.
+    pub not: Option<usize>,
+}
+
+/// One statement that makes a strategy's own tables or keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Setup {
+    /// SQL, on the database of a service.
+    Sql {
+        /// Which database.
+        service: usize,
+        /// The text that is sent.
+        sql: String,
+    },
+    /// A Lua script for Redis; once for each SKU where it binds one.
+    Script {
+        /// The script.
+        script: Arc<str>,
+        /// Where its values come from: `:stock` is a line's quantity here.
+        binds: Vec<Slot>,
+    },
+}
+
+/// What the audit reads of a strategy; kept with the run in the database.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AuditSource {
+    /// The query giving `sku_id` and `stock`, where it isn't the usual table.
+    pub stock: Option<String>,
+    /// Where the ledger is.
+    pub ledger: Ledger,
+    /// Queries that must return no row.
+    pub invariants: Vec<Invariant>,
+}
+
+/// Where the ledger is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ledger {
+    /// The usual table.
+    #[default]
+    Usual,
+    /// A table of the ledger's shape, or a query giving its columns.
+    Other(String),
+    /// There is none: neither ledger nor stock is judged.
+    None,
+}
+
+/// A query that must return no row, or two that must return the same ids.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invariant {
+    /// The query.
+    pub query: Query,
+    /// A query that must give the same order ids.
+    pub same_as: Option<Query>,
+    /// A sentence for each row; `{column}` stands for the row's value.
+    pub says: String,
+}
+
+/// A query, and the service it is asked of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Query {
+    /// The text that is sent.
+    pub sql: String,
+    /// The service, if it isn't the stock's database.
+    pub service: Option<String>,
 }
 
 /// How many yielded values a running program keeps.
@@ -49,18 +170,40 @@ pub struct SlotCounts {
 /// A transaction of a program.
 #[derive(Debug, Clone)]
 pub struct Transaction {
-    /// Its name, if jumps or restarts need one.
+    /// Its name, if jumps, restarts or faults need one.
     pub name: Option<String>,
     /// The statement that opens it; `None` sends each statement on its own.
     pub begin: Option<Arc<str>>,
+    /// Whether it is opened even for one statement, for its isolation level.
+    pub always_begin: bool,
     /// The order's answer once it is committed.
     pub then: Option<Outcome>,
     /// The transaction that a conflict in this one goes back to.
     pub restart: usize,
-    /// Whether it runs only when jumped to.
-    pub jump_only: bool,
+    /// When it runs.
+    pub role: Role,
+    /// Its weight, and the transactions that are its alternatives: the first
+    /// of them and the one after the last.
+    pub share: Option<(u32, (usize, usize))>,
+    /// The transaction that takes it back.
+    pub undone_by: Option<usize>,
+    /// The service whose database it runs on; 0 is the stock's.
+    pub service: usize,
     /// Its steps, in order.
     pub steps: Vec<Step>,
+}
+
+/// When a transaction runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// In its turn.
+    Sequence,
+    /// Only when jumped to.
+    JumpOnly,
+    /// Only to take another one back.
+    Undo,
+    /// When an attempt ends, however it ends.
+    Finally,
 }
 
 /// A step of a transaction: one statement, and what its results mean.
@@ -89,6 +232,8 @@ pub struct Step {
     pub locked: Goto,
     /// The order's answer once it succeeded.
     pub then: Option<Outcome>,
+    /// Whether its rows are the answers to a batch.
+    pub answers: bool,
 }
 
 /// Where a step's result leads.
@@ -119,69 +264,178 @@ pub enum Slot {
     Quantity,
     /// The line's number in its order, from 1.
     Line,
+    /// All lines of the order, as JSON.
+    Lines,
+    /// All orders of the batch, as JSON.
+    Orders,
+    /// A number that no other attempt has.
+    Token,
+    /// Milliseconds since 1970, by the client's clock.
+    NowMs,
+    /// A number that the file or the user named.
+    Const(i64),
+    /// A value drawn for the order.
+    Drawn(usize),
     /// A value yielded once per order.
     Order(usize),
     /// A value yielded once per line.
     PerLine(usize),
 }
 
-/// The binds that every program has.
-pub const BUILT_IN_BINDS: [(&str, Slot); 5] = [
+/// The binds of a program that handles orders.
+const ORDER_BINDS: &[(&str, Slot)] = &[
     ("order_id", Slot::OrderId),
     ("run_id", Slot::RunId),
     ("sku_id", Slot::SkuId),
     ("quantity", Slot::Quantity),
     ("line", Slot::Line),
+    ("lines", Slot::Lines),
+    ("token", Slot::Token),
+    ("now_ms", Slot::NowMs),
 ];
+
+/// The binds of a program that handles many orders of one SKU at once.
+const BATCH_BINDS: &[(&str, Slot)] = &[
+    ("orders", Slot::Orders),
+    ("run_id", Slot::RunId),
+    ("sku_id", Slot::SkuId),
+    ("token", Slot::Token),
+    ("now_ms", Slot::NowMs),
+];
+
+/// The binds of a background program.
+const FLOW_BINDS: &[(&str, Slot)] =
+    &[("run_id", Slot::RunId), ("token", Slot::Token), ("now_ms", Slot::NowMs)];
+
+/// The binds of a setup script.
+const SETUP_BINDS: &[(&str, Slot)] = &[("sku_id", Slot::SkuId), ("stock", Slot::Quantity)];
+
+/// The name of a value that is always there.
+pub(super) fn built_in_name(slot: Slot) -> Option<&'static str> {
+    let known = ORDER_BINDS.iter().chain(BATCH_BINDS);
+    known.clone().find(|(_, known)| *known == slot).map(|(name, _)| *name)
+}
 
 impl Slot {
     const fn is_per_line(self) -> bool {
         matches!(self, Self::SkuId | Self::Quantity | Self::Line | Self::PerLine(_))
     }
+
+    /// Whether its value was read from the database.
+    pub const fn is_read(self) -> bool {
+        matches!(self, Self::Order(_) | Self::PerLine(_))
+    }
 }
 
 impl Program {
-    /// Compiles a strategy for a dialect.
+    /// Compiles a strategy for a dialect, its services and params.
     ///
     /// # Errors
     /// One line that names the strategy, the step and what is wrong: no text
     /// for the dialect, a bind that nothing yields, a jump to nowhere.
-    pub fn compile(name: &str, file: &StrategyFile, dialect: Dialect) -> Result<Self> {
+    pub fn compile(name: &str, file: &StrategyFile, setting: &Setting) -> Result<Self> {
+        let dialect = setting.dialect;
         if let Some(reason) = file.refused.get(dialect) {
             bail!("strategy {name} cannot run on {}: {reason}", dialect.title());
         }
-        ensure!(!file.transaction.is_empty(), "{name}: no [[transaction]]: a program needs one");
-        let texts = file.setup.iter().enumerate().map(|(i, setup)| {
-            setup.text(dialect).with_context(|| no_text(name, dialect, &format!("setup {}", i + 1)))
-        });
-        let setup: Result<Vec<&str>> = texts.collect();
-        let setup = setup?.into_iter().filter(|sql| !sql.trim().is_empty()).map(str::to_owned).collect();
-        let mut compiler = Compiler { name, dialect, file, yields: Vec::new(), slots: SlotCounts::default() };
-        let transactions: Result<Vec<Transaction>> =
-            file.transaction.iter().enumerate().map(|(i, tx)| compiler.transaction(i, tx)).collect();
-        Ok(Self {
+        let scope = Scope::new(name, file, setting)?;
+        let known = if file.batch.is_some() { BATCH_BINDS } else { ORDER_BINDS };
+        let mut compiler = Compiler::new(&scope, known, &file.transaction);
+        let transactions = compiler.transactions()?;
+        let (slots, text_slots) = (compiler.slots, compiler.text_slots);
+        let flows: Result<Vec<Flow>> = file.flow.iter().map(|flow| scope.flow(flow)).collect();
+        let setup: Result<Vec<Option<Setup>>> =
+            file.setup.iter().enumerate().map(|(index, text)| scope.setup(index, text)).collect();
+        let program = Self {
             name: name.to_owned(),
             dialect,
             isolation: file.isolation.get(dialect).copied(),
             tries: file.retry.tries,
             delay: file.retry.delay,
             within: file.retry.within,
-            setup,
-            stock_query: file.audit.stock.clone(),
-            ledger_table: file.audit.ledger.clone(),
-            transactions: mark_jump_only(transactions?),
-            slots: compiler.slots,
-        })
+            setup: setup?.into_iter().flatten().collect(),
+            audit: scope.audit()?,
+            transactions,
+            slots,
+            text_slots,
+            batch: file.batch.map(|orders| usize::try_from(orders.max(1)).unwrap_or(1)),
+            draws: scope.draws.clone(),
+            flows: flows?,
+            services: scope.services.clone(),
+            answer: Outcome::Deducted,
+        };
+        let answering =
+            program.transactions.iter().flat_map(|tx| &tx.steps).filter(|step| step.answers).count();
+        ensure!(
+            answering == usize::from(program.batch.is_some()),
+            "{name}: a batch has exactly one step with `answers = true`, and nothing else has one"
+        );
+        Ok(program)
     }
 
-    /// Every step of the program, in order.
+    /// Every step of the program and of its flows.
     pub fn steps(&self) -> impl Iterator<Item = &Step> {
-        self.transactions.iter().flat_map(|tx| &tx.steps)
+        self.all_transactions().flat_map(|tx| &tx.steps)
     }
 
-    /// Every step of the program, to be completed by a database.
-    pub fn steps_mut(&mut self) -> impl Iterator<Item = &mut Step> {
-        self.transactions.iter_mut().flat_map(|tx| &mut tx.steps)
+    /// Every transaction of the program and of its flows, to be completed.
+    pub fn transactions_mut(&mut self) -> impl Iterator<Item = &mut Transaction> {
+        let flows = self.flows.iter_mut().flat_map(|flow| &mut flow.program.transactions);
+        self.transactions.iter_mut().chain(flows)
+    }
+
+    fn all_transactions(&self) -> impl Iterator<Item = &Transaction> {
+        self.transactions.iter().chain(self.flows.iter().flat_map(|flow| &flow.program.transactions))
+    }
+
+    /// The statements that run on the database of a service.
+    pub fn statements_on(&self, service: usize) -> impl Iterator<Item = &Statement> {
+        let there = self.all_transactions().filter(move |tx| tx.service == service);
+        there.flat_map(|tx| &tx.steps).map(|step| &step.statement).filter(|statement| !statement.is_script)
+    }
+
+    /// The SQL of a service's database.
+    pub fn dialect_of(&self, service: usize) -> Dialect {
+        service
+            .checked_sub(1)
+            .and_then(|index| self.services.get(index))
+            .map_or(self.dialect, |(_, dialect)| *dialect)
+    }
+
+    /// Whether it needs a Redis.
+    pub fn needs_redis(&self) -> bool {
+        let in_setup = self.setup.iter().any(|setup| matches!(setup, Setup::Script { .. }));
+        in_setup || self.steps().any(|step| step.statement.is_script)
+    }
+
+    /// The names that faults may use.
+    pub fn transaction_names(&self) -> impl Iterator<Item = &str> {
+        self.transactions.iter().filter_map(|tx| tx.name.as_deref())
+    }
+
+    /// Makes every transaction ask for the program's isolation level itself,
+    /// for sessions that are shared with programs of another level.
+    pub fn pin_isolation(&mut self) {
+        let Some(level) = self.isolation.take() else { return };
+        let dialect = self.dialect;
+        for tx in self.transactions_mut() {
+            if let Some(begin) = tx.begin.as_mut().filter(|_| !tx.always_begin) {
+                *begin = begin_at(dialect, begin, level).into();
+                tx.always_begin = true;
+            }
+        }
+    }
+}
+
+/// BEGIN at an isolation level, in one round trip.
+fn begin_at(dialect: Dialect, begin: &str, level: Isolation) -> String {
+    match dialect {
+        Dialect::Postgres => format!("{begin} ISOLATION LEVEL {}", level.as_sql()),
+        Dialect::MySql | Dialect::MariaDb => {
+            format!("SET TRANSACTION ISOLATION LEVEL {}; {begin}", level.as_sql())
+        }
+        // It has one level.
+        Dialect::Sqlite => begin.to_owned(),
     }
 }
 
@@ -196,7 +450,7 @@ fn opens_a_transaction(begin: &str) -> bool {
 }
 
 /// A transaction that another one jumps to is not part of the sequence.
-fn mark_jump_only(mut transactions: Vec<Transaction>) -> Vec<Transaction> {
+fn mark_jump_only(transactions: &mut [Transaction]) {
     let jumps: Vec<usize> = transactions
         .iter()
         .flat_map(|tx| &tx.steps)
@@ -206,32 +460,263 @@ fn mark_jump_only(mut transactions: Vec<Transaction>) -> Vec<Transaction> {
             _ => None,
         })
         .collect();
-    for index in jumps {
-        transactions[index].jump_only = index > 0;
+    for index in jumps.into_iter().filter(|index| *index > 0) {
+        if transactions[index].role == Role::Sequence {
+            transactions[index].role = Role::JumpOnly;
+        }
     }
-    transactions
+}
+
+/// Neighbours with a share are alternatives.
+fn mark_alternatives(transactions: &mut [Transaction]) {
+    let mut start = 0;
+    while start < transactions.len() {
+        let len = transactions[start..].iter().take_while(|tx| tx.share.is_some()).count();
+        for tx in &mut transactions[start..start + len] {
+            tx.share = tx.share.map(|(weight, _)| (weight, (start, start + len)));
+        }
+        start += len.max(1);
+    }
+}
+
+/// What every part of a file can refer to.
+struct Scope<'f> {
+    name: &'f str,
+    file: &'f StrategyFile,
+    setting: &'f Setting,
+    params: BTreeMap<&'f str, i64>,
+    draw_names: Vec<&'f str>,
+    draws: Vec<Draw>,
+    /// Services with a database of their own, and its SQL.
+    services: Vec<(String, Dialect)>,
+}
+
+impl<'f> Scope<'f> {
+    fn new(name: &'f str, file: &'f StrategyFile, setting: &'f Setting) -> Result<Self> {
+        let mut params: BTreeMap<&str, i64> =
+            file.params.iter().map(|(key, value)| (key.as_str(), *value)).collect();
+        for (key, value) in &setting.params {
+            // A mix may hold the param in another of its programs.
+            if let Some(known) = params.get_mut(key.as_str()) {
+                *known = *value;
+            }
+        }
+        let draw_names: Vec<&str> = file.draw.keys().map(String::as_str).collect();
+        let draws: Result<Vec<Draw>> =
+            file.draw.iter().map(|(key, draw)| compile_draw(name, &file.draw, key, draw)).collect();
+        let named = file.transaction.iter().chain(file.flow.iter().flat_map(|flow| &flow.transaction));
+        let named = named
+            .filter_map(|tx| tx.service.as_ref())
+            .chain(file.setup.iter().filter_map(|setup| setup.service.as_ref()));
+        let mut services: Vec<(String, Dialect)> =
+            named.filter_map(|service| Some((service.clone(), *setting.services.get(service)?))).collect();
+        services.sort_unstable();
+        services.dedup();
+        Ok(Self { name, file, setting, params, draw_names, draws: draws?, services })
+    }
+
+    /// The number of a service, and the SQL of its database.
+    fn service(&self, name: Option<&String>) -> (usize, Dialect) {
+        let own = name.and_then(|name| {
+            let index = self.services.iter().position(|(known, _)| known == name)?;
+            Some((index + 1, self.services[index].1))
+        });
+        own.unwrap_or((0, self.setting.dialect))
+    }
+
+    fn flow(&self, flow: &'f FlowText) -> Result<Flow> {
+        let mut compiler = Compiler::new(self, FLOW_BINDS, &flow.transaction);
+        let place = format!("{}: flow {}", self.name, flow.name);
+        let transactions = compiler.transactions().with_context(|| place.clone())?;
+        Ok(Flow {
+            every: flow.every,
+            pending: flow
+                .pending
+                .as_ref()
+                .map(|sql| self.query(sql, None, &place).map(|query| query.sql))
+                .transpose()?,
+            program: Program {
+                name: flow.name.clone(),
+                dialect: self.setting.dialect,
+                isolation: None,
+                tries: 0,
+                delay: self.file.retry.delay,
+                within: self.file.retry.within,
+                setup: Vec::new(),
+                audit: AuditSource::default(),
+                transactions,
+                slots: compiler.slots,
+                text_slots: compiler.text_slots,
+                batch: None,
+                draws: Vec::new(),
+                flows: Vec::new(),
+                services: Vec::new(),
+                answer: Outcome::Done,
+            },
+        })
+    }
+
+    fn setup(&self, index: usize, text: &'f SetupText) -> Result<Option<Setup>> {
+        let place = format!("setup {}", index + 1);
+        if let Some(script) = &text.redis {
+            let compiler = Compiler::new(self, SETUP_BINDS, &[]);
+            let (script, binds) = compiler.binds(script, &place, Placeholders::Script)?;
+            return Ok(Some(Setup::Script { script: script.into(), binds }));
+        }
+        let (service, dialect) = self.service(text.service.as_ref());
+        let sql = text.text(dialect).with_context(|| no_text(self.name, dialect, &place))?;
+        if sql.trim().is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Setup::Sql { service, sql: self.inline_params(sql, &place)? }))
+    }
+
+    /// Setup and audit take their params as plain numbers.
+    fn inline_params(&self, sql: &str, place: &str) -> Result<String> {
+        let mut text = String::with_capacity(sql.len());
+        for piece in pieces(sql.trim()) {
+            match piece {
+                Piece::Text(part) => text.push_str(part),
+                Piece::Bind(name) => {
+                    let value = self.params.get(name).with_context(|| {
+                        let suggestion = text::did_you_mean(name, self.params.keys().copied());
+                        format!("{}: {place}: `:{name}` is no param of the file{suggestion}", self.name)
+                    })?;
+                    text.push_str(&value.to_string());
+                }
+            }
+        }
+        Ok(text)
+    }
+
+    fn query(&self, sql: &PerDialect<String>, service: Option<&String>, place: &str) -> Result<Query> {
+        let (_, dialect) = self.service(service);
+        let sql = sql.get(dialect).with_context(|| no_text(self.name, dialect, place))?;
+        Ok(Query { sql: self.inline_params(sql, place)?, service: service.cloned() })
+    }
+
+    fn audit(&self) -> Result<AuditSource> {
+        let audit = &self.file.audit;
+        let text = |sql: &PerDialect<String>, key| self.query(sql, None, key).map(|query| query.sql);
+        let invariant = |(index, invariant): (usize, &InvariantText)| -> Result<Invariant> {
+            let place = format!("invariant {}", index + 1);
+            let same_as = invariant.same_as.as_ref();
+            let same_as = same_as.map(|sql| self.query(sql, invariant.same_as_service.as_ref(), &place));
+            Ok(Invariant {
+                query: self.query(&invariant.sql, invariant.service.as_ref(), &place)?,
+                same_as: same_as.transpose()?,
+                says: invariant.says.clone(),
+            })
+        };
+        let invariants: Result<Vec<Invariant>> =
+            self.file.invariant.iter().enumerate().map(invariant).collect();
+        let invariants = invariants?;
+        let ledger = match &audit.ledger {
+            LedgerText::Usual => Ledger::Usual,
+            LedgerText::Other(sql) => Ledger::Other(text(sql, "audit.ledger")?),
+            LedgerText::None => Ledger::None,
+        };
+        ensure!(
+            ledger != Ledger::None || !invariants.is_empty(),
+            "{}: without a ledger something else must judge it: add an [[invariant]]",
+            self.name
+        );
+        let stock = audit.stock.as_ref().map(|sql| text(sql, "audit.stock")).transpose()?;
+        Ok(AuditSource { stock, ledger, invariants })
+    }
+}
+
+/// One of a file's draws. What it must differ from is free itself, so that
+/// drawing again always ends.
+fn compile_draw(name: &str, draws: &BTreeMap<String, DrawText>, key: &str, draw: &DrawText) -> Result<Draw> {
+    let [min, max] = draw.range;
+    ensure!(min <= max, "{name}: draw {key}: {min} is above {max}: write the smaller number first");
+    let Some(other) = &draw.not else { return Ok(Draw { min, max, not: None }) };
+    let position = draws.keys().position(|known| known == other).with_context(|| {
+        let suggestion = text::did_you_mean(other, draws.keys().map(String::as_str));
+        format!("{name}: draw {key}: there is no draw `{other}`{suggestion}")
+    })?;
+    ensure!(
+        draws[other].not.is_none() && min < max,
+        "{name}: draw {key} cannot differ from `{other}`: `not` names a draw without a `not`, \
+         and the range needs two values"
+    );
+    Ok(Draw { min, max, not: Some(position) })
+}
+
+/// How a statement writes its placeholders.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Placeholders {
+    Sql(Dialect),
+    Script,
 }
 
 /// Compiles the steps in order, knowing what was yielded before.
 struct Compiler<'f> {
-    name: &'f str,
-    dialect: Dialect,
-    file: &'f StrategyFile,
+    scope: &'f Scope<'f>,
+    known: &'static [(&'static str, Slot)],
+    texts: &'f [TransactionText],
     yields: Vec<(String, Slot)>,
     slots: SlotCounts,
+    text_slots: Vec<Slot>,
 }
 
 impl<'f> Compiler<'f> {
+    fn new(
+        scope: &'f Scope<'f>,
+        known: &'static [(&'static str, Slot)],
+        texts: &'f [TransactionText],
+    ) -> Self {
+        let text_slots = vec![Slot::Lines, Slot::Orders];
+        Self { scope, known, texts, yields: Vec::new(), slots: SlotCounts::default(), text_slots }
+    }
+
+    fn name(&self) -> &'f str {
+        self.scope.name
+    }
+
+    fn transactions(&mut self) -> Result<Vec<Transaction>> {
+        let texts = self.texts;
+        ensure!(!texts.is_empty(), "{}: no [[transaction]]: a program needs one", self.name());
+        let compiled: Result<Vec<Transaction>> =
+            texts.iter().enumerate().map(|(index, text)| self.transaction(index, text)).collect();
+        let mut transactions = compiled?;
+        mark_jump_only(&mut transactions);
+        mark_alternatives(&mut transactions);
+        for (index, text) in texts.iter().enumerate() {
+            let Some(undone) = &text.undoes else { continue };
+            let place = text.name.clone().unwrap_or_else(|| format!("transaction {}", index + 1));
+            let undone =
+                self.find_transaction(undone).ok_or_else(|| self.nowhere(&place, "undoes refers", undone))?;
+            transactions[undone].undone_by = Some(index);
+        }
+        ensure!(
+            transactions.iter().any(|tx| tx.role == Role::Sequence),
+            "{}: no transaction runs by itself",
+            self.name()
+        );
+        Ok(transactions)
+    }
+
     fn transaction(&mut self, index: usize, text: &'f TransactionText) -> Result<Transaction> {
         let place = text.name.clone().unwrap_or_else(|| format!("transaction {}", index + 1));
+        let (service, dialect) = self.scope.service(text.service.as_ref());
         let mut present = Vec::new();
         for (i, step) in text.step.iter().enumerate() {
             let step_place = match &step.name {
                 Some(step_name) => format!("{place}, step {step_name}"),
                 None => format!("{place}, step {}", i + 1),
             };
-            let sql =
-                step.text(self.dialect).with_context(|| no_text(self.name, self.dialect, &step_place))?;
+            if let Some(script) = &step.redis {
+                ensure!(
+                    step.text(dialect).is_none(),
+                    "{}: {step_place}: a step is SQL or a script for Redis, not both",
+                    self.name()
+                );
+                present.push((step, step_place, script.as_str()));
+                continue;
+            }
+            let sql = step.text(dialect).with_context(|| no_text(self.name(), dialect, &step_place))?;
             if !sql.trim().is_empty() {
                 present.push((step, step_place, sql));
             }
@@ -239,28 +724,53 @@ impl<'f> Compiler<'f> {
         let names: Vec<Option<&str>> = present.iter().map(|(step, ..)| step.name.as_deref()).collect();
         let mut steps = Vec::new();
         for (step, step_place, sql) in present {
-            steps.push(self.step(step, step_place, sql, index, &names)?);
+            steps.push(self.step(step, step_place, sql, dialect, index, &names)?);
         }
         number_line_loops(&mut steps);
         let restart = match &text.restart {
             Some(target) => {
-                self.find_transaction(target).with_context(|| self.nowhere(&place, "restart", target))?
+                self.find_transaction(target).ok_or_else(|| self.nowhere(&place, "restart", target))?
             }
             None => index,
         };
-        let begin = text.begin.get(self.dialect).map_or_else(|| self.dialect.begin(), String::as_str).trim();
+        let begin = text.begin.get(dialect).map_or_else(|| dialect.begin(), String::as_str).trim();
         ensure!(
             begin == "none" || opens_a_transaction(begin),
             "{}: {place}: `begin` is \"none\" or one BEGIN or START TRANSACTION, not `{}`",
-            self.name,
+            self.name(),
             text::one_line(begin)
+        );
+        let level = text.isolation.get(dialect).copied();
+        ensure!(
+            level.is_none() || begin != "none",
+            "{}: {place}: an isolation level needs a transaction, and `begin` is \"none\"",
+            self.name()
+        );
+        let begin = match level {
+            Some(level) => begin_at(dialect, begin, level),
+            None => begin.to_owned(),
+        };
+        let role = match (&text.undoes, text.finally) {
+            (Some(_), true) => bail!("{}: {place}: `undoes` and `finally` exclude each other", self.name()),
+            (Some(_), false) => Role::Undo,
+            (None, true) => Role::Finally,
+            (None, false) => Role::Sequence,
+        };
+        ensure!(
+            text.share.is_none_or(|weight| weight > 0 && role == Role::Sequence),
+            "{}: {place}: `share` is a weight from 1, of a transaction that runs in its turn",
+            self.name()
         );
         Ok(Transaction {
             name: text.name.clone(),
+            always_begin: level.is_some(),
             begin: (begin != "none").then(|| begin.into()),
             then: text.then,
             restart,
-            jump_only: false,
+            role,
+            share: text.share.map(|weight| (weight, (index, index + 1))),
+            undone_by: None,
+            service,
             steps,
         })
     }
@@ -270,18 +780,45 @@ impl<'f> Compiler<'f> {
         text: &'f StepText,
         place: String,
         sql: &str,
+        dialect: Dialect,
         transaction: usize,
         names: &[Option<&str>],
     ) -> Result<Step> {
-        let (sql, binds) = self.binds(sql, &place)?;
-        let per_line = binds.iter().any(|slot| slot.is_per_line());
+        let is_script = text.redis.is_some();
+        let placeholders = if is_script { Placeholders::Script } else { Placeholders::Sql(dialect) };
+        let (sql, binds) = self.binds(sql, &place, placeholders)?;
+        // A batch has one SKU and no lines to loop over.
+        let per_line = self.scope.file.batch.is_none() && binds.iter().any(|slot| slot.is_per_line());
+        for column in &text.text {
+            ensure!(
+                is_script && text.yields.contains(column),
+                "{}: {place}: `text` names what a script for Redis yields, and `{column}` is not that",
+                self.name()
+            );
+        }
+        let kept = if text.answers { &[][..] } else { &text.yields };
         let yields: Result<Vec<Slot>> =
-            text.yields.iter().map(|column| self.keep(column, per_line, &place)).collect();
+            kept.iter().map(|column| self.keep(column, per_line, &place)).collect();
+        let yields = yields?;
+        if text.answers {
+            ensure!(
+                text.yields == ["order_id", "outcome"],
+                "{}: {place}: a step with `answers = true` yields order_id and outcome, in this order",
+                self.name()
+            );
+        }
+        let texts = text.yields.iter().zip(&yields).filter(|(column, _)| text.text.contains(column));
+        let texts: Vec<Slot> = texts.map(|(_, slot)| *slot).collect();
+        self.text_slots.extend(texts);
         let goto = |target: &Option<Target>| -> Result<Option<Goto>> {
             let Some(target) = target else { return Ok(None) };
             Ok(Some(match target {
                 Target::Continue => Goto::Next,
                 Target::Conflict => Goto::Conflict,
+                Target::Idle => {
+                    ensure!(self.is_flow(), "{}: {place}: only a flow can be `idle`", self.name());
+                    Goto::Answer(Outcome::Skipped)
+                }
                 Target::Answer(outcome) => Goto::Answer(*outcome),
                 Target::Jump(name) => self.jump(name, transaction, names, &place)?,
             }))
@@ -292,7 +829,7 @@ impl<'f> Compiler<'f> {
                 !matches!(goto, Some(Goto::Step(_) | Goto::Next)),
                 "{}: {place}: `{key}` follows a failed statement, which ends the transaction: \
                  it must be an outcome, `conflict`, or a jump to another transaction",
-                self.name
+                self.name()
             );
             Ok(goto)
         };
@@ -308,16 +845,20 @@ impl<'f> Compiler<'f> {
                 sql: sql.into(),
                 bind_count: binds.len(),
                 columns: text.yields.clone(),
+                all_rows: text.answers,
+                is_script,
+                returns_rows: is_script.then_some(true),
                 ..Statement::default()
             },
+            answers: text.answers,
             place,
             binds,
-            yields: yields?,
+            yields,
         })
     }
 
     /// Replaces `:name` by the dialect's placeholders.
-    fn binds(&self, sql: &str, place: &str) -> Result<(String, Vec<Slot>)> {
+    fn binds(&self, sql: &str, place: &str, placeholders: Placeholders) -> Result<(String, Vec<Slot>)> {
         let mut text = String::with_capacity(sql.len());
         let mut slots: Vec<Slot> = Vec::new();
         for piece in pieces(sql.trim()) {
@@ -330,27 +871,52 @@ impl<'f> Compiler<'f> {
             };
             let slot = self.find_bind(name, place)?;
             let known = slots.iter().position(|known| *known == slot);
-            let number = if let Some(position) = known.filter(|_| self.dialect.numbers_placeholders()) {
+            let is_numbered = match placeholders {
+                Placeholders::Sql(dialect) => dialect.numbers_placeholders(),
+                Placeholders::Script => true,
+            };
+            let number = if let Some(position) = known.filter(|_| is_numbered) {
                 position + 1
             } else {
                 slots.push(slot);
                 slots.len()
             };
-            text.push_str(&self.dialect.placeholder(number));
+            match placeholders {
+                Placeholders::Sql(dialect) => text.push_str(&dialect.placeholder(number)),
+                Placeholders::Script => write!(text, "ARGV[{number}]")?,
+            }
         }
         Ok((text, slots))
     }
 
+    fn is_flow(&self) -> bool {
+        std::ptr::eq(self.known, FLOW_BINDS)
+    }
+
+    /// What is there before any step has run.
+    fn given(&self, name: &str) -> Option<Slot> {
+        let built_in = self.known.iter().find(|(known, _)| *known == name).map(|(_, slot)| *slot);
+        let param = || self.scope.params.get(name).map(|value| Slot::Const(*value));
+        let drawn = || self.scope.draw_names.iter().position(|known| *known == name).map(Slot::Drawn);
+        built_in.or_else(param).or_else(drawn)
+    }
+
     fn find_bind(&self, name: &str, place: &str) -> Result<Slot> {
-        let built_in = BUILT_IN_BINDS.iter().find(|(known, _)| *known == name).map(|(_, slot)| *slot);
         let yielded = || self.yields.iter().find(|(known, _)| known == name).map(|(_, slot)| *slot);
-        built_in.or_else(yielded).ok_or_else(|| {
-            let known = BUILT_IN_BINDS.map(|(known, _)| known);
+        self.given(name).or_else(yielded).ok_or_else(|| {
+            let known: Vec<&str> = self.known.iter().map(|(known, _)| *known).collect();
             let yielded = self.yields.iter().map(|(known, _)| known.as_str());
-            let suggestion = text::did_you_mean(name, known.into_iter().chain(yielded));
+            let params = self.scope.params.keys().copied();
+            let all = known
+                .iter()
+                .copied()
+                .chain(yielded)
+                .chain(params)
+                .chain(self.scope.draw_names.iter().copied());
             anyhow!(
-                "{}: {place}: no step before it yields `:{name}`{suggestion} (always there: {})",
-                self.name,
+                "{}: {place}: no step before it yields `:{name}`{} (always there: {})",
+                self.name(),
+                text::did_you_mean(name, all),
                 text::backquoted(&known)
             )
         })
@@ -358,14 +924,14 @@ impl<'f> Compiler<'f> {
 
     /// Gives a yielded column a place to be kept in.
     fn keep(&mut self, column: &str, per_line: bool, place: &str) -> Result<Slot> {
-        if BUILT_IN_BINDS.iter().any(|(known, _)| *known == column) {
-            bail!("{}: {place}: `{column}` is always there and cannot be yielded", self.name);
+        if self.given(column).is_some() {
+            bail!("{}: {place}: `{column}` is always there and cannot be yielded", self.name());
         }
         if let Some((_, slot)) = self.yields.iter().find(|(known, _)| known == column) {
             ensure!(
                 slot.is_per_line() == per_line,
                 "{}: {place}: `{column}` is yielded once per line in one step and once per order in another",
-                self.name
+                self.name()
             );
             return Ok(*slot);
         }
@@ -391,19 +957,18 @@ impl<'f> Compiler<'f> {
     }
 
     fn find_transaction(&self, target: &str) -> Option<usize> {
-        self.file.transaction.iter().position(|tx| tx.name.as_deref() == Some(target))
+        self.texts.iter().position(|tx| tx.name.as_deref() == Some(target))
     }
 
     fn nowhere(&self, place: &str, what: &str, target: &str) -> anyhow::Error {
-        let steps =
-            self.file.transaction.iter().flat_map(|tx| &tx.step).filter_map(|step| step.name.as_deref());
-        let transactions = self.file.transaction.iter().filter_map(|tx| tx.name.as_deref());
+        let steps = self.texts.iter().flat_map(|tx| &tx.step).filter_map(|step| step.name.as_deref());
+        let transactions = self.texts.iter().filter_map(|tx| tx.name.as_deref());
         let suggestion = text::did_you_mean(target, transactions.chain(steps));
         anyhow!(
             "{}: {place}: {what} to `{target}`, which is neither a step of this transaction \
              nor another transaction on {}{suggestion}",
-            self.name,
-            self.dialect
+            self.name(),
+            self.scope.setting.dialect
         )
     }
 }

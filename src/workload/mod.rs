@@ -8,6 +8,8 @@ pub mod orders;
 pub mod replay;
 pub mod skew;
 
+use rand::{Rng, RngExt};
+
 pub use orders::{Generated, OrderSource, Span};
 pub use replay::Replay;
 pub use skew::Distribution;
@@ -38,4 +40,9 @@ impl Order {
     pub fn units(&self) -> i64 {
         self.lines.iter().map(|line| line.quantity).sum()
     }
+}
+
+/// Whether something happens that happens this often, in percent.
+pub fn chance(percent: u8, rng: &mut impl Rng) -> bool {
+    rng.random_range(0..100_u8) < percent
 }

@@ -97,6 +97,12 @@ impl Replay {
         ids.into_iter().collect()
     }
 
+    /// Lines of the longest order.
+    pub fn most_lines(&self) -> i64 {
+        let most = self.orders.iter().map(|order| order.lines.len()).max();
+        most.and_then(|lines| i64::try_from(lines).ok()).unwrap_or(0)
+    }
+
     /// How many orders there are.
     pub fn len(&self) -> u64 {
         self.orders.len() as u64

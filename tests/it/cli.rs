@@ -114,6 +114,21 @@ fn bad_input_gets_one_line_and_leaves_nothing_behind() {
     let no_dialect = file("dialect.toml", &format!("{step}postgres = \"SELECT 1\"\n"));
     let no_meaning = file("meaning.toml", &format!("{step}sql = \"SELECT 1\"\nnone = \"soldout\"\n"));
     let no_target = file("jump.toml", &format!("{step}sql = \"SELECT 1\"\nnone = \"@gone\"\n"));
+    let ok = "[[transaction]]\n[[transaction.step]]\n";
+    let invariant = "[[invariant]]\nsql = \"SELECT 1 FROM nowhere\"\nsays = \"no\"\n";
+    let no_invariant = file("invariant.toml", &format!("{invariant}{ok}sql = \"SELECT 1\"\n"));
+    let no_ledger = file("ledger.toml", &format!("audit = {{ ledger = false }}\n{ok}sql = \"SELECT 1\"\n"));
+    let both = file("both.toml", &format!("{ok}sql = \"SELECT 1\"\nredis = \"return 1\"\n"));
+    let idle = file("idle.toml", &format!("{ok}sql = \"SELECT 1\"\nnone = \"idle\"\n"));
+    let no_undo = file("undo.toml", &format!("{ok}sql = \"SELECT 1\"\n[[transaction]]\nundoes = \"gone\"\n"));
+    let draw = "draw = { source = { range = [1, 2] }, target = { range = [1, 2], not = \"sorce\" } }\n";
+    let no_draw = file("draw.toml", &format!("{draw}{ok}sql = \"SELECT 1\"\n"));
+    let wrong_key = file("key.lua.toml", &format!("{ok}redis = \"return redis.call('GET', :order_id)\"\n"));
+    let inline = "summary = \"x\"\n[strategy]\nsummary = \"y\"\n\n[[strategy.setupp]]\nsql = \"x\"\n";
+    let scenario_key = file("scenario.toml", inline);
+    let expect = |line: &str| format!("summary = \"x\"\n[expect]\n{line}\n");
+    let scenario_threshold = file("threshold.toml", &expect("thresholds = [\"p99 under 5s\"]"));
+    let scenario_finding = file("finding.toml", &expect("audit = \"oversell\""));
     let not_toml = file("half.toml", "summary = \"x\n[[transac");
     let bad_line = file("orders.csv", "order_id,sku_id,quantity\n1,2,3\n2,2,many\n");
     let cases: &[(&[&str], &[&str])] = &[
@@ -127,6 +142,30 @@ fn bad_input_gets_one_line_and_leaves_nothing_behind() {
         (&["-s", &not_toml], &["half.toml:2: unclosed array table"]),
         (&["--replay", &bad_line], &["orders.csv:3: quantity `many` is not a whole number"]),
         (&["--replay", "nowhere.csv"], &["cannot read nowhere.csv"]),
+        (&["-s", &no_ledger], &["something else must judge it: add an [[invariant]]"]),
+        (&["-s", &both], &["a step is SQL or a script for Redis, not both"]),
+        (&["-s", &idle], &["only a flow can be `idle`"]),
+        (&["-s", &no_undo], &["undoes refers to `gone`"]),
+        (&["-s", &no_draw], &["there is no draw `sorce`; did you mean \"source\"?"]),
+        (&["-s", &wrong_key], &["a key of Redis that does not begin with 'stockbench:"]),
+        (&["-s", "atomic@0"], &["a weight is at least 1"]),
+        (&["-s", "atomic@4,atomic@1"], &["strategy atomic is in the mix twice"]),
+        (&["-s", "atomic@4,unkeyed@1"], &["keep their stock or ledger in different tables"]),
+        (&["-s", "group-commit", "--lines", "1..2"], &["it takes orders of one line"]),
+        (
+            &["-s", "redis-lock", "--param", "lock_m=5"],
+            &["no strategy of this run has a param `lock_m`; did you mean \"lock_ms\"?"],
+        ),
+        (&["-s", "saga", "--fault", "fail@ordre"], &["no transaction `ordre`; did you mean \"order\"?"]),
+        (&["-s", "saga", "--service", "ordrs=sqlite:o.db"], &["no such service; did you mean \"orders\"?"]),
+        (&["-s", "advisory"], &["strategy advisory cannot run on SQLite"]),
+        (&["--scenario", &scenario_key], &["scenario.toml:5: unknown key `setupp`; did you mean \"setup\"?"]),
+        (&["--scenario", &scenario_threshold], &["threshold.toml:3: `p99 under 5s` is no threshold"]),
+        (
+            &["--scenario", &scenario_finding],
+            &["finding.toml:3: unknown finding `oversell`; did you mean \"oversold\"?"],
+        ),
+        (&["--scenario", "isolation-trap"], &["the scenario is for MySQL, MariaDB, not for SQLite"]),
         (&["--scenario", "flash-sail"], &["did you mean \"flash-sale\"?"]),
         (&["--lines", "1..9"], &["more lines than there are SKUs"]),
         (&["--orders", "5", "--duration", "5s"], &["give one of them"]),
@@ -141,6 +180,9 @@ fn bad_input_gets_one_line_and_leaves_nothing_behind() {
         assert_one_line(&said, 2, fragments);
         assert_eq!(said.stdout, "", "{said:?}");
     }
+    // What only a database can tell comes after its name has been said.
+    let said = stockbench(folder.path(), &["run", "-s", &no_invariant]);
+    assert_one_line(&said, 2, &["invariant.toml: invariant 1: ", "no such table"]);
     let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
     assert!(left.is_empty() || left == ["stockbench.db"], "left behind: {left:?}");
 }
@@ -159,6 +201,12 @@ fn numbers_out_of_range_are_usage_errors() {
         ["--duration", "soon"],
         ["--dist", "zipf"],
         ["--retry-delay", "5ms"],
+        ["--duplicates", "101"],
+        ["--threshold", "p99"],
+        ["--threshold", "oversold_unit == 0"],
+        ["--fault", "burn@x"],
+        ["--param", "lock_ms"],
+        ["--service", "orders"],
         ["--no-such-flag", "1"],
     ] {
         let said = stockbench(folder.path(), &["run", arguments[0], arguments[1]]);

@@ -3,8 +3,10 @@
 
 mod audits;
 mod backends;
+mod catalogue;
 mod cli;
 mod guards;
 mod labs;
+mod shops;
 mod support;
 mod tidy;

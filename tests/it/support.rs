@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
-use stockbench::db::{Database, DatabaseUrl, SessionSettings};
+use stockbench::db::{Database, DatabaseUrl, Dialect, SessionSettings};
 use stockbench::lab::{LabKind, LabServer};
 use tempfile::TempDir;
 
@@ -52,7 +52,7 @@ pub struct Said {
 
 /// The shared server of a kind, or nothing where its binaries are missing:
 /// said loudly, and a failure where servers are required.
-fn server(kind: LabKind) -> Option<&'static LabServer> {
+pub fn server(kind: LabKind) -> Option<&'static LabServer> {
     static SERVERS: [OnceLock<Option<LabServer>>; 4] = [const { OnceLock::new() }; 4];
     let server = SERVERS[kind as usize].get_or_init(|| match start(kind) {
         Ok(server) => Some(server),
@@ -174,6 +174,15 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 impl Place {
+    pub fn dialect(&self) -> Dialect {
+        match self.backend {
+            Backend::Postgres => Dialect::Postgres,
+            Backend::MySql => Dialect::MySql,
+            Backend::MariaDb => Dialect::MariaDb,
+            Backend::Sqlite => Dialect::Sqlite,
+        }
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

@@ -7,7 +7,7 @@ use crate::workload::Line;
 
 fn program(transactions: &str) -> Program {
     let file = StrategyFile::parse("test", &format!("summary = \"x\"\n{transactions}")).unwrap();
-    Program::compile("test", &file, Dialect::Postgres).unwrap()
+    Program::compile("test", &file, &Dialect::Postgres.into()).unwrap()
 }
 
 fn order(skus: &[i64]) -> Order {
@@ -53,10 +53,10 @@ fn drive(machine: &mut Machine<'_>, answers: Vec<Answer>) -> Vec<String> {
                 continue;
             }
             Action::Execute(statement) => {
-                let binds: Vec<String> = machine.binds().iter().map(Value::to_text).collect();
+                let binds: Vec<String> = machine.binds(0).iter().map(Value::to_text).collect();
                 sent.push(format!("{} {}", statement.sql, binds.join(" ")).trim().to_owned());
                 match answers.next().unwrap_or_else(|| panic!("no answer for {sent:?}")) {
-                    Row(values) => machine.succeeded(Reply { matched: 1, values }),
+                    Row(values) => machine.succeeded(Reply { matched: 1, values, rows: Vec::new() }),
                     NoRow => machine.succeeded(Reply::default()),
                     Error(class) => machine.failed(&error(class)),
                 }
@@ -70,7 +70,7 @@ fn drive(machine: &mut Machine<'_>, answers: Vec<Answer>) -> Vec<String> {
 #[track_caller]
 fn assert_sent(transactions: &str, skus: &[i64], answers: Vec<Answer>, expected: &[&str]) {
     let (program, order) = (program(transactions), order(skus));
-    assert_eq!(drive(&mut Machine::new(&program, &order, 1), answers), expected);
+    assert_eq!(drive(&mut Machine::new(&program, Task::of(&order, 1)), answers), expected);
 }
 
 const TWO_STEPS: &str = "[[transaction]]\n[[transaction.step]]\nsql = \"take :sku_id :quantity\"\nnone = \"sold_out\"\n\
@@ -118,9 +118,9 @@ fn a_single_statement_is_sent_alone_and_may_be_lost_after_it_was_applied() {
 #[test]
 fn a_commit_whose_answer_is_lost_is_unknown() {
     let (program, order) = (program(TWO_STEPS), order(&[5]));
-    let mut machine = Machine::new(&program, &order, 1);
+    let mut machine = Machine::new(&program, Task::of(&order, 1));
     for _ in 0..3 {
-        machine.succeeded(Reply { matched: 1, values: Vec::new() });
+        machine.succeeded(Reply { matched: 1, ..Reply::default() });
     }
     assert!(matches!(machine.action(), Action::Commit));
     machine.failed(&DbError { class: ErrorClass::Lost, code: String::new(), message: String::new() });
@@ -176,17 +176,17 @@ fn a_retry_that_reads_nothing_anew_is_futile_and_one_that_reads_is_not() {
     let seen = |number| Row(vec![Value::Int(number)]);
     let order = order(&[5]);
     let stale = program(&READ_SWAP.replace("restart = \"read\"\n", ""));
-    let mut machine = Machine::new(&stale, &order, 1);
+    let mut machine = Machine::new(&stale, Task::of(&order, 1));
     drive(&mut machine, vec![seen(50), NoRow, NoRow, NoRow]);
     assert_eq!(machine.futile_retries(), 2);
     let fresh = program(READ_SWAP);
-    let mut machine = Machine::new(&fresh, &order, 1);
+    let mut machine = Machine::new(&fresh, Task::of(&order, 1));
     drive(&mut machine, vec![seen(50), NoRow, seen(50), NoRow, seen(50), NoRow]);
     assert_eq!(machine.futile_retries(), 0, "the same value may have come back");
     // Asking for a lock again is not futile: it may be free by then.
     let lock =
         program("[[transaction]]\n[[transaction.step]]\nsql = \"lock :sku_id\"\nnone = \"conflict\"\n");
-    let mut machine = Machine::new(&lock, &order, 1);
+    let mut machine = Machine::new(&lock, Task::of(&order, 1));
     drive(&mut machine, vec![NoRow, NoRow, NoRow]);
     assert_eq!(machine.futile_retries(), 0);
 }
@@ -199,11 +199,11 @@ fn a_loop_inside_a_transaction_is_broken_off_when_its_values_stand_still() {
     let spin = |values: &[i64]| -> Vec<Answer> {
         values.iter().flat_map(|value| [Row(vec![Value::Int(*value)]), NoRow]).collect()
     };
-    let mut machine = Machine::new(&program, &order, 1);
+    let mut machine = Machine::new(&program, Task::of(&order, 1));
     let sent = drive(&mut machine, spin(&[50; 11]));
     assert_eq!(machine.stuck(), Some(Stuck::SameValues));
     assert_eq!(sent.last().map(String::as_str), Some("conflict"));
-    let mut machine = Machine::new(&program, &order, 1);
+    let mut machine = Machine::new(&program, Task::of(&order, 1));
     let moving: Vec<i64> = (0..i64::from(JUMPS_MAX)).collect();
     drive(&mut machine, spin(&moving));
     assert_eq!(machine.stuck(), Some(Stuck::TooManyJumps));
@@ -214,7 +214,7 @@ fn transactions_that_send_an_order_to_and_fro_are_broken_off() {
     let text = "[[transaction]]\nname = \"a\"\n[[transaction.step]]\nsql = \"one\"\nnone = \"@b\"\n\
          [[transaction]]\nname = \"b\"\n[[transaction.step]]\nsql = \"two\"\nnone = \"@a\"\n";
     let (program, order) = (program(text), order(&[5]));
-    let mut machine = Machine::new(&program, &order, 1);
+    let mut machine = Machine::new(&program, Task::of(&order, 1));
     let nothing: Vec<Answer> = (0..JUMPS_MAX).map(|_| NoRow).collect();
     assert_eq!(drive(&mut machine, nothing).last().map(String::as_str), Some("conflict"));
     assert_eq!(machine.stuck(), Some(Stuck::TooManyJumps));
@@ -253,4 +253,129 @@ fn a_jump_leaves_the_transaction_or_moves_inside_it() {
     assert_sent(text, &[5, 7], vec![row(), row(), NoRow, row()], &refused);
     let repeated = ["BEGIN", "claim $1 9", "ROLLBACK", "look", "duplicate"];
     assert_sent(text, &[5, 7], vec![Error(ErrorClass::Duplicate), row()], &repeated);
+}
+
+const SAGA: &str = r#"
+[[transaction]]
+name = "reserve"
+[[transaction.step]]
+sql = "RESERVE"
+none = "sold_out"
+[[transaction]]
+name = "pay"
+[[transaction.step]]
+sql = "PAY"
+none = "sold_out"
+[[transaction]]
+undoes = "reserve"
+[[transaction.step]]
+sql = "UNRESERVE"
+none = "ok"
+[[transaction]]
+undoes = "pay"
+[[transaction.step]]
+sql = "UNPAY"
+none = "ok"
+"#;
+
+#[test]
+fn a_saga_takes_back_what_was_done_in_reverse_order() {
+    assert_sent(SAGA, &[1], vec![row(), row()], &["RESERVE", "PAY", "deducted"]);
+    assert_sent(SAGA, &[1], vec![NoRow], &["RESERVE", "sold_out"]);
+    let refused = vec![row(), NoRow, row()];
+    assert_sent(SAGA, &[1], refused, &["RESERVE", "PAY", "UNRESERVE", "compensated"]);
+    let failed = vec![row(), Error(ErrorClass::Statement), NoRow];
+    assert_sent(SAGA, &[1], failed, &["RESERVE", "PAY", "UNRESERVE", "compensated"]);
+    // Its answer is lost: it may have been done, so it is taken back as well.
+    let lost = vec![row(), Error(ErrorClass::Lost), row(), row()];
+    assert_sent(SAGA, &[1], lost, &["RESERVE", "PAY", "UNPAY", "UNRESERVE", "compensated"]);
+}
+
+#[test]
+fn what_takes_back_is_tried_again_whatever_stopped_it() {
+    let answers = vec![row(), NoRow, Error(ErrorClass::Statement), Error(ErrorClass::Lost), row()];
+    let sent = ["RESERVE", "PAY", "UNRESERVE", "again", "UNRESERVE", "again", "UNRESERVE", "compensated"];
+    assert_sent(SAGA, &[1], answers, &sent);
+    let given_up = vec![row(), NoRow, Error(ErrorClass::Statement)];
+    assert_sent(SAGA, &[1], given_up, &["RESERVE", "PAY", "UNRESERVE", "error"]);
+}
+
+const LOCKED: &str = r#"
+[[transaction]]
+name = "lock"
+begin = "none"
+[[transaction.step]]
+sql = "LOCK"
+none = "conflict"
+[[transaction]]
+restart = "lock"
+[[transaction.step]]
+sql = "WORK"
+none = "sold_out"
+[[transaction]]
+finally = true
+begin = "none"
+[[transaction.step]]
+sql = "UNLOCK"
+"#;
+
+#[test]
+fn what_was_locked_is_released_at_the_end_of_every_attempt() {
+    assert_sent(LOCKED, &[1], vec![row(), row(), row()], &["LOCK", "WORK", "UNLOCK", "deducted"]);
+    assert_sent(LOCKED, &[1], vec![row(), NoRow, row()], &["LOCK", "WORK", "UNLOCK", "sold_out"]);
+    let conflict = vec![row(), Error(ErrorClass::Retry), row(), row(), row(), row()];
+    let sent = ["LOCK", "WORK", "UNLOCK", "again", "LOCK", "WORK", "UNLOCK", "deducted"];
+    assert_sent(LOCKED, &[1], conflict, &sent);
+    // A release that fails changes nothing of the answer.
+    let failing = vec![row(), row(), Error(ErrorClass::Statement)];
+    assert_sent(LOCKED, &[1], failing, &["LOCK", "WORK", "UNLOCK", "deducted"]);
+}
+
+#[test]
+fn one_of_the_alternatives_runs_and_then_what_follows_them() {
+    let program = program(
+        r#"
+[[transaction]]
+share = 3
+[[transaction.step]]
+sql = "PAY"
+[[transaction]]
+share = 1
+then = "released"
+[[transaction.step]]
+sql = "CANCEL"
+[[transaction]]
+[[transaction.step]]
+sql = "SHIP"
+"#,
+    );
+    let run = |chance, answers| {
+        let task = Task { chance, ..Task::of(&order(&[1]), 1) };
+        drive(&mut Machine::new(&program, task), answers)
+    };
+    for chance in 0..3 {
+        assert_eq!(run(chance, vec![row(), row()]), ["PAY", "SHIP", "deducted"]);
+    }
+    assert_eq!(run(3, vec![row()]), ["CANCEL", "released"]);
+}
+
+#[test]
+fn a_duplicate_carries_the_recorded_answer() {
+    let program = program(
+        "[[transaction]]\n[[transaction.step]]\nsql = \"ASK\"\nyields = [\"answer\"]\nthen = \"duplicate\"\n",
+    );
+    let mut machine = Machine::new(&program, Task::of(&order(&[1]), 1));
+    assert_eq!(drive(&mut machine, vec![Row(vec!["sold_out".into()])]), ["ASK", "duplicate"]);
+    assert_eq!(machine.recorded(), Some(Outcome::SoldOut));
+}
+
+#[test]
+fn tokens_params_draws_and_the_time_can_be_bound() {
+    let program = program(
+        "params = { ttl = 30 }\ndraw = { user = { range = [1, 9] } }\n[[transaction]]\n[[transaction.step]]\nsql = \"S :token :ttl :user :now_ms :lines\"\n",
+    );
+    let task = Task { token: 7_000, drawn: vec![5], ..Task::of(&order(&[1]), 1) };
+    let mut machine = Machine::new(&program, task);
+    let bound: Vec<String> = machine.binds(99).iter().map(Value::to_text).collect();
+    assert_eq!(bound, ["7000", "30", "5", "99", "[{\"sku_id\":1,\"quantity\":2}]"]);
 }

@@ -1,25 +1,28 @@
 //! `stockbench run`: seed, fire, drain, audit, report.
 
+mod stage;
+
 use super::open::{Opened, open};
 use super::to_stdout;
-use crate::audit::{self, AuditReport, ClientWitness, Source};
+use crate::audit::{self, AuditReport, ClientWitness};
 use crate::cli::{Output, RunArgs};
 use crate::db::schema::{self, RunRow};
-use crate::db::{Database, Dialect, Session, SessionSettings, Shape};
+use crate::db::{Database, Dialect, Session, SessionSettings};
 use crate::engine::history::HistoryWriter;
 use crate::engine::retry::RetryPolicy;
 use crate::engine::stop::Stop;
-use crate::engine::{Engine, Finished, Load, Parts};
+use crate::engine::{Engine, Finished, Load, Member, Parts};
 use crate::exit::{Exit, usage};
-use crate::report::model::{Config, CostMeter, Parts as ReportParts};
+use crate::finding::ExpectedFinding;
+use crate::report::model::{Config, CostMeter, Parts as ReportParts, RedisInfo};
 use crate::report::progress::Progress;
 use crate::report::{Report, terminal};
-use crate::scenario::{self, Plan};
-use crate::strategy::program::Slot;
-use crate::strategy::{Program, guard};
+use crate::scenario::{self, Asked, Plan};
+use crate::strategy::Program;
 use crate::text;
 use crate::workload::orders::OrderStream;
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow};
+use stage::{RedisStage, Stage};
 use std::fs::Permissions;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -34,7 +37,14 @@ const CONNECTIONS_DEFAULT_MAX: u64 = 100;
 const CONNECTIONS_SPARE: u32 = 3;
 
 pub(super) async fn run(args: RunArgs) -> Result<Exit> {
-    let mut plan = scenario::resolve(args.strategy.as_deref(), &args.load, args.scenario.as_deref())?;
+    let params = args.param.iter().cloned().collect();
+    let asked = Asked {
+        strategy: args.strategy.as_deref(),
+        load: &args.load,
+        params: &params,
+        thresholds: &args.threshold,
+    };
+    let mut plan = scenario::resolve(&asked, args.scenario.as_deref())?;
     for file in [&args.json, &args.history].into_iter().flatten() {
         if !folder_of(file).is_dir() || file.is_dir() {
             return Err(usage(format!(
@@ -43,24 +53,14 @@ pub(super) async fn run(args: RunArgs) -> Result<Exit> {
             )));
         }
     }
-    // A file that cannot run anywhere near this database is found before one
-    // is looked for.
-    if let Some(expected) = expected_dialect(&args) {
-        plan.strategy.compile(expected).map_err(usage)?;
-    }
-    let settings =
-        SessionSettings { isolation: plan.isolation, lock_timeout: plan.lock_timeout, read_only: false };
+    stage::check_early(&plan, expected_dialect(&args))?;
+    let settings = SessionSettings { isolation: plan.isolation, ..SessionSettings::default() };
     let Opened { mut database, lab: _server } = open(&args.database, &settings, true).await?;
-    let program = compile(&plan, &database)?;
-    let settings = SessionSettings { isolation: program.isolation.or(plan.isolation), ..settings };
-    if program.isolation.is_some() {
-        database.reread(&settings).await?;
-    }
-    guard_writes(&program, &database, args.allow_writes.as_deref())?;
-    announce(&database, args.output)?;
+    let stage = stage::prepare(&args, &plan, &mut database).await?;
+    announce(&database, stage.redis.as_ref().map(RedisStage::info).as_ref(), args.output)?;
 
     let lock = database.lock().await?;
-    let ran = run_locked(&args, &mut plan, program, &database, settings).await;
+    let ran = run_locked(&args, &mut plan, stage, &database).await;
     lock.release().await;
     let (report, history) = ran?;
 
@@ -118,75 +118,78 @@ fn expected_dialect(args: &RunArgs) -> Option<Dialect> {
     }
 }
 
-fn compile(plan: &Plan, database: &Database) -> Result<Program> {
-    let program = plan.strategy.compile(database.dialect()).map_err(usage)?;
-    if let (Some(pinned), Some(asked)) = (program.isolation, plan.isolation)
-        && pinned != asked
-    {
-        return Err(usage(format!(
-            "strategy {} depends on isolation {}: leave --isolation out",
-            program.name,
-            pinned.as_str()
-        )));
+fn announce(database: &Database, redis: Option<&RedisInfo>, output: Output) -> Result<()> {
+    let mut line = terminal::database_line(&database.info);
+    if let Some(redis) = redis {
+        line = format!("{line}\n{}", terminal::redis_line(redis));
     }
-    let is_serializable = plan.isolation.is_none_or(|level| level == crate::db::Isolation::Serializable);
-    if database.dialect() == Dialect::Sqlite && !is_serializable {
-        return Err(usage("SQLite has one isolation level, serializable: leave --isolation out"));
-    }
-    Ok(program)
-}
-
-/// Nothing outside our own prefix is written unless the user names the
-/// database it is in.
-fn guard_writes(program: &Program, database: &Database, allowed: Option<&str>) -> Result<()> {
-    let foreign = guard::foreign_writes(program);
-    let name = &database.url().database;
-    if foreign.is_empty() || allowed == Some(name) {
-        return Ok(());
-    }
-    Err(usage(format!(
-        "strategy {} may write outside stockbench's own tables: {}; if database {name} may be changed so, \
-         say --allow-writes {name}",
-        program.name,
-        foreign.join(", ")
-    )))
-}
-
-fn announce(database: &Database, output: Output) -> Result<()> {
-    let line = terminal::database_line(&database.info);
     match output {
         Output::Table => to_stdout(|out| writeln!(out, "{line}")),
         Output::Json => Ok(writeln!(std::io::stderr(), "{line}")?),
     }
 }
 
+/// Seeds, lets the strategies make their own tables, checks every statement
+/// against them, and enters the run into the list.
+async fn make_tables(
+    args: &RunArgs,
+    plan: &mut Plan,
+    stage: &mut Stage,
+    database: &Database,
+) -> Result<RunRow> {
+    schema::migrate(database).await?;
+    if !args.no_seed {
+        seed(plan, database).await?;
+    }
+    let mut control = database.open(&stage.settings).await?;
+    let made = make_tables_by(control.as_mut(), args, plan, stage, database).await;
+    control.close().await;
+    made
+}
+
+async fn make_tables_by(
+    control: &mut dyn Session,
+    args: &RunArgs,
+    plan: &mut Plan,
+    stage: &mut Stage,
+    database: &Database,
+) -> Result<RunRow> {
+    if args.no_seed {
+        stage::check_unseeded(control, stage).await?;
+    } else {
+        stage.set_up(plan, control).await?;
+    }
+    if plan.replay.is_none() {
+        let stocked = schema::stocked_skus(control).await?;
+        if !stocked.is_empty() {
+            plan.seed.sku_ids = stocked;
+        }
+    }
+    stage.verify(control).await?;
+    let audit = serde_json::to_string(&stage.audit)?;
+    schema::register_run(control, database.dialect(), &mix_name(plan), audit).await
+}
+
 async fn run_locked(
     args: &RunArgs,
     plan: &mut Plan,
-    mut program: Program,
+    mut stage: Stage,
     database: &Database,
-    settings: SessionSettings,
 ) -> Result<(Report, Result<()>)> {
-    schema::migrate(database).await?;
-    let mut control = database.open(&settings).await?;
-    if args.no_seed {
-        check_unseeded(control.as_mut(), &program).await?;
-    } else {
-        seed(plan, &program, database, control.as_mut()).await?;
-    }
-    verify(&mut program, control.as_mut()).await?;
-    let run = register(control.as_mut(), &program, database.dialect()).await?;
-    control.close().await;
-
+    let run = make_tables(args, plan, &mut stage, database).await?;
     let load = load(plan, database)?;
-    let delay = plan.retry_delay.map_or(program.delay, |delay| (delay.min, delay.max));
-    let retry = RetryPolicy {
-        tries: plan.max_tries.unwrap_or(program.tries),
-        delay_min: delay.0,
-        delay_max: delay.1,
-        within: program.within,
-    };
-    let config = config(args, plan, &retry, &load);
+    let faults = stage::check_faults(plan, &stage.programs)?;
+    let source = stage.source(&run);
+    let redis = stage.redis.as_ref().map(RedisStage::info);
+    let services = stage.services.iter();
+    let services = services.map(|service| (service.name.clone(), service.database.info.clone())).collect();
+    let members: Vec<Member> = stage
+        .programs
+        .into_iter()
+        .zip(&plan.mix)
+        .map(|(program, (_, weight))| Member { retry: retry(plan, &program), weight: *weight, program })
+        .collect();
+    let config = config(args, plan, members.first().map(|member| &member.retry), &load);
     let history = args.history.as_deref().map(|path| HistoryWriter::create(path, &run)).transpose()?;
     let stream = OrderStream {
         source: plan.take_order_source(),
@@ -194,12 +197,21 @@ async fn run_locked(
         seed: plan.random_seed,
         run_id: run.id,
     };
-    let parts = Parts { program, stream, retry, load, history };
+    let parts = Parts {
+        members,
+        services: stage.services,
+        redis: stage.redis.as_ref().map(|stage| stage.redis.clone()),
+        redis_killer: stage.redis.as_ref().and_then(RedisStage::killer),
+        stream,
+        load,
+        faults,
+        history,
+    };
 
     let stop = Stop::default();
     let watch = tokio::spawn(stop_on_signal(stop.clone()));
     let preparing = Progress::preparing("opening connections");
-    let engine = Engine::prepare(database.clone(), settings, parts, stop.clone()).await;
+    let engine = Engine::prepare(database.clone(), stage.settings, parts, stop.clone()).await;
     preparing.finish();
     let engine = engine?;
     let progress = Progress::running(engine.live(), plan.orders, plan.duration);
@@ -213,7 +225,6 @@ async fn run_locked(
 
     let checking = Progress::preparing("auditing");
     let Finished { figures, answers, stream, elapsed, lost_server, history } = finished;
-    let source = Source::of_run(Some(&run));
     let verdict =
         audit::audit(database, &source, ClientWitness::Complete, answers.told(&stream), args.full).await;
     checking.finish();
@@ -225,6 +236,12 @@ async fn run_locked(
     let report = Report::new(ReportParts {
         run_id: run.id,
         strategy: run.strategy,
+        members: plan.mix.iter().map(|(strategy, weight)| (strategy.name.clone(), *weight)).collect(),
+        services,
+        redis,
+        expected: plan.expect.audit.get(database.dialect()).copied().unwrap_or(ExpectedFinding::Nothing),
+        expected_errors: plan.expect.errors.clone(),
+        thresholds: &plan.expect.thresholds,
         database: database.info.clone(),
         config,
         random_seed: plan.random_seed,
@@ -244,63 +261,34 @@ fn reached_its_end(plan: &Plan, finished: &Finished) -> bool {
         || plan.duration.is_some_and(|duration| finished.elapsed >= duration)
 }
 
-/// A strategy with tables of its own cannot go on from stock that another
-/// strategy moved, nor the other way round.
-async fn check_unseeded(control: &mut dyn Session, program: &Program) -> Result<()> {
-    let latest = schema::latest_run(control).await?;
-    let (stock, ledger) = latest.map_or((None, None), |run| (run.stock_query, run.ledger_table));
-    ensure!(
-        stock == program.stock_query && ledger == program.ledger_table,
-        "the stock was last moved by a strategy with other tables than {}: leave --no-seed out",
-        program.name
-    );
-    Ok(())
+/// The strategy's name, or the mix as it is written.
+fn mix_name(plan: &Plan) -> String {
+    match plan.mix.as_slice() {
+        [(strategy, _)] => strategy.name.clone(),
+        mix => mix
+            .iter()
+            .map(|(strategy, weight)| format!("{}@{weight}", strategy.name))
+            .collect::<Vec<_>>()
+            .join(","),
+    }
 }
 
-async fn seed(plan: &Plan, program: &Program, database: &Database, control: &mut dyn Session) -> Result<()> {
+fn retry(plan: &Plan, program: &Program) -> RetryPolicy {
+    let delay = plan.retry_delay.map_or(program.delay, |delay| (delay.min, delay.max));
+    RetryPolicy {
+        tries: plan.max_tries.unwrap_or(program.tries),
+        delay_min: delay.0,
+        delay_max: delay.1,
+        within: program.within,
+    }
+}
+
+async fn seed(plan: &Plan, database: &Database) -> Result<()> {
     let seeding =
         Progress::preparing(&format!("seeding {} SKUs", text::thousands(plan.seed.sku_ids.len() as u64)));
     let seeded = schema::seed(database, &plan.seed).await;
     seeding.finish();
-    seeded?;
-    for sql in &program.setup {
-        control.control(sql).await.with_context(|| format!("{}: a setup statement failed", program.name))?;
-    }
-    Ok(())
-}
-
-/// Lets the database check every statement before any load is put on it.
-async fn verify(program: &mut Program, control: &mut dyn Session) -> Result<()> {
-    let name = program.name.clone();
-    let mut text_slots = Vec::new();
-    for step in program.steps_mut() {
-        let is_text = |(position, slot): (usize, &Slot)| text_slots.contains(slot).then_some(position);
-        step.statement.text_binds = step.binds.iter().enumerate().filter_map(is_text).collect();
-        let place = format!("{name}: {}", step.place);
-        let shape =
-            control.prepare(&step.statement).await.map_err(|error| usage(format!("{place}: {error}")))?;
-        for (column, slot) in step.statement.columns.iter().zip(&step.yields) {
-            match shape.columns.iter().find(|shape| shape.name == *column) {
-                Some(shape) if shape.is_text => text_slots.push(*slot),
-                Some(_) => {}
-                None => return Err(usage(format!("{place}: {}", not_returned(column, &shape)))),
-            }
-        }
-        step.statement.returns_rows = Some(!shape.columns.is_empty());
-    }
-    Ok(())
-}
-
-fn not_returned(column: &str, shape: &Shape) -> String {
-    let names: Vec<&str> = shape.columns.iter().map(|shape| shape.name.as_str()).collect();
-    let suggestion = text::did_you_mean(column, names.iter().copied());
-    let returned = if names.is_empty() { "no columns".to_owned() } else { text::backquoted(&names) };
-    format!("yields `{column}`{suggestion}, but returns {returned}")
-}
-
-async fn register(control: &mut dyn Session, program: &Program, dialect: Dialect) -> Result<RunRow> {
-    let (stock, ledger) = (program.stock_query.as_deref(), program.ledger_table.as_deref());
-    schema::register_run(control, dialect, &program.name, stock, ledger).await
+    seeded
 }
 
 fn load(plan: &Plan, database: &Database) -> Result<Load> {
@@ -320,12 +308,15 @@ fn load(plan: &Plan, database: &Database) -> Result<Load> {
         concurrency: usize::try_from(plan.concurrency)?,
         connections: usize::try_from(connections.min(plan.concurrency))?,
         orders: plan.orders,
+        duplicates: plan.duplicates,
         duration: plan.duration,
         think: plan.think,
+        acquire_timeout: plan.acquire_timeout,
+        transaction_timeout: plan.transaction_timeout,
     })
 }
 
-fn config(args: &RunArgs, plan: &Plan, retry: &RetryPolicy, load: &Load) -> Config {
+fn config(args: &RunArgs, plan: &Plan, retry: Option<&RetryPolicy>, load: &Load) -> Config {
     let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     let replayed = plan.replay.as_ref().map(|(path, _)| path.display().to_string());
     let of_file = |value: String| if replayed.is_some() { "as in the file".to_owned() } else { value };
@@ -342,11 +333,17 @@ fn config(args: &RunArgs, plan: &Plan, retry: &RetryPolicy, load: &Load) -> Conf
         line_order: line_order.map_or_else(String::new, |value| value.get_name().to_owned()),
         dist: of_file(plan.dist.to_string()),
         replay: replayed.clone(),
+        duplicates_pct: plan.duplicates,
+        faults: plan.faults.iter().map(ToString::to_string).collect(),
+        params: plan.params.clone(),
         seeded: !args.no_seed,
         think_us: micros(plan.think),
-        tries: retry.tries,
-        retry_delay_us: [micros(retry.delay_min), micros(retry.delay_max)],
+        tries: retry.map_or(0, |retry| retry.tries),
+        retry_delay_us: retry.map_or([0, 0], |retry| [micros(retry.delay_min), micros(retry.delay_max)]),
         lock_timeout_ms: plan.lock_timeout.map(|timeout| micros(timeout) / 1_000),
+        acquire_timeout_us: plan.acquire_timeout.map(micros),
+        statement_timeout_ms: plan.statement_timeout.map(|timeout| micros(timeout) / 1_000),
+        transaction_timeout_us: plan.transaction_timeout.map(micros),
         loop_kind: "closed",
     }
 }

@@ -1,0 +1,427 @@
+//! What a run stands on: its databases and Redis, its programs compiled and
+//! checked by them, its tables made.
+
+use super::super::open::start_lab;
+use crate::audit::Source;
+use crate::cli::RunArgs;
+use crate::db::redis::Redis;
+use crate::db::schema;
+use crate::db::{
+    Database, DatabaseUrl, Dialect, Isolation, Session, SessionSettings, Shape, Statement, Value,
+};
+use crate::engine::{RedisKiller, Service};
+use crate::exit::usage;
+use crate::fault::Faults;
+use crate::lab::{LabKind, LabServer};
+use crate::report::model::RedisInfo;
+use crate::scenario::Plan;
+use crate::strategy::program::{AuditSource, Setup, Slot, Transaction};
+use crate::strategy::{Program, Setting, guard};
+use crate::text;
+use anyhow::{Context, Result, ensure};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Setup scripts that are on their way at once.
+const SCRIPTS_AT_ONCE: usize = 64;
+
+/// The programs of a run, and the databases they run on.
+pub(super) struct Stage {
+    pub(super) programs: Vec<Program>,
+    pub(super) audit: AuditSource,
+    pub(super) services: Vec<Service>,
+    pub(super) redis: Option<RedisStage>,
+    /// What every session is opened with.
+    pub(super) settings: SessionSettings,
+}
+
+/// The Redis of a run; a private one goes with it.
+pub(super) struct RedisStage {
+    pub(super) redis: Redis,
+    lab: Option<Arc<LabServer>>,
+}
+
+impl RedisStage {
+    pub(super) fn info(&self) -> RedisInfo {
+        RedisInfo {
+            version: self.redis.version.clone(),
+            url_redacted: self.redis.url_redacted.clone(),
+            private: self.lab.is_some(),
+        }
+    }
+
+    /// How it is killed on purpose: only a private one is.
+    pub(super) fn killer(&self) -> Option<RedisKiller> {
+        let lab = Arc::clone(self.lab.as_ref()?);
+        // One that is gone already needs no killing.
+        Some(Arc::new(move || lab.kill().unwrap_or_default()))
+    }
+}
+
+/// A file that cannot run anywhere near the expected database is found before
+/// one is looked for.
+pub(super) fn check_early(plan: &Plan, expected: Option<Dialect>) -> Result<()> {
+    let Some(dialect) = expected else { return Ok(()) };
+    check_named(plan, dialect)?;
+    let setting = Setting { dialect, services: BTreeMap::new(), params: plan.params.clone() };
+    for (strategy, _) in &plan.mix {
+        let program = strategy.compile(&setting).map_err(usage)?;
+        check_faults(plan, std::slice::from_ref(&program)).or_else(|error| {
+            // In a mix another program may have the transaction.
+            if plan.mix.len() > 1 { Ok(Faults::default()) } else { Err(error) }
+        })?;
+    }
+    Ok(())
+}
+
+fn check_named(plan: &Plan, dialect: Dialect) -> Result<()> {
+    if plan.databases.is_empty() || plan.databases.contains(&dialect) {
+        return Ok(());
+    }
+    let named: Vec<&str> = plan.databases.iter().map(|dialect| dialect.title()).collect();
+    Err(usage(format!("the scenario is for {}, not for {}", named.join(", "), dialect.title())))
+}
+
+/// The faults of a run, on transactions that its programs really have.
+pub(super) fn check_faults(plan: &Plan, programs: &[Program]) -> Result<Faults> {
+    let names: Vec<&str> = programs.iter().flat_map(Program::transaction_names).collect();
+    Faults::new(plan.faults.clone(), &names).map_err(usage)
+}
+
+/// Compiles the programs for the databases that are there, connects to what
+/// else they need, and refuses what must not be.
+pub(super) async fn prepare(args: &RunArgs, plan: &Plan, database: &mut Database) -> Result<Stage> {
+    check_named(plan, database.dialect())?;
+    let settings = SessionSettings {
+        isolation: plan.isolation,
+        lock_timeout: plan.lock_timeout,
+        statement_timeout: plan.statement_timeout,
+        read_only: false,
+    };
+    check_services(&args.service, plan)?;
+    let services = services(&args.service, &settings).await?;
+    let setting = Setting {
+        dialect: database.dialect(),
+        services: services.iter().map(|service| (service.name.clone(), service.database.dialect())).collect(),
+        params: plan.params.clone(),
+    };
+    let programs: Result<Vec<Program>> =
+        plan.mix.iter().map(|(strategy, _)| strategy.compile(&setting)).collect();
+    let mut programs = programs.map_err(usage)?;
+    let settings =
+        SessionSettings { isolation: isolation(&mut programs, plan, database.dialect())?, ..settings };
+    if settings.isolation != plan.isolation {
+        database.reread(&settings).await?;
+    }
+    let audit = common_audit(&programs)?;
+    guard_writes(&programs, database, &services, &args.allow_writes)?;
+    check_faults(plan, &programs)?;
+    let redis = redis(args, plan, &programs).await?;
+    Ok(Stage { programs, audit, services, redis, settings })
+}
+
+async fn services(named: &[(String, String)], settings: &SessionSettings) -> Result<Vec<Service>> {
+    let mut services: Vec<Service> = Vec::new();
+    for (name, url) in named {
+        ensure_usage(services.iter().all(|known| known.name != *name), || {
+            format!("--service {name} is given twice")
+        })?;
+        let url = DatabaseUrl::parse(url).map_err(|error| usage(format!("--service {name}: {error:#}")))?;
+        let database = Database::connect(&url, settings, std::time::Duration::ZERO).await?;
+        services.push(Service { name: name.clone(), database });
+    }
+    Ok(services)
+}
+
+fn ensure_usage(holds: bool, otherwise: impl FnOnce() -> String) -> Result<()> {
+    if holds { Ok(()) } else { Err(usage(otherwise())) }
+}
+
+fn check_services(named: &[(String, String)], plan: &Plan) -> Result<()> {
+    let files = || plan.mix.iter().map(|(strategy, _)| &strategy.file);
+    let of_transactions = files().flat_map(|file| &file.transaction).filter_map(|tx| tx.service.as_deref());
+    let of_setup = files().flat_map(|file| &file.setup).filter_map(|setup| setup.service.as_deref());
+    let known: Vec<&str> = of_transactions.chain(of_setup).collect();
+    for (name, _) in named {
+        ensure_usage(known.contains(&name.as_str()), || {
+            let suggestion = text::did_you_mean(name, known.iter().copied());
+            format!("--service {name}: the strategy has no such service{suggestion}")
+        })?;
+    }
+    Ok(())
+}
+
+/// The isolation level of the sessions. Programs of a mix that depend on
+/// different levels ask for theirs transaction by transaction.
+fn isolation(programs: &mut [Program], plan: &Plan, dialect: Dialect) -> Result<Option<Isolation>> {
+    let first = programs.first().and_then(|program| program.isolation);
+    let all_alike = programs.iter().all(|program| program.isolation == first);
+    for program in programs.iter_mut() {
+        if let (Some(pinned), Some(asked)) = (program.isolation, plan.isolation)
+            && pinned != asked
+        {
+            return Err(usage(format!(
+                "strategy {} depends on isolation {}: leave --isolation out",
+                program.name,
+                pinned.as_str()
+            )));
+        }
+        if !all_alike {
+            program.pin_isolation();
+        }
+    }
+    let is_serializable = plan.isolation.is_none_or(|level| level == Isolation::Serializable);
+    ensure_usage(dialect != Dialect::Sqlite || is_serializable, || {
+        "SQLite has one isolation level, serializable: leave --isolation out".to_owned()
+    })?;
+    Ok(if all_alike { first.or(plan.isolation) } else { plan.isolation })
+}
+
+/// Programs of a mix move the same stock and write the same ledger, or no
+/// audit could judge them together.
+fn common_audit(programs: &[Program]) -> Result<AuditSource> {
+    let mut common = programs.first().map(|program| program.audit.clone()).unwrap_or_default();
+    for program in programs.iter().skip(1) {
+        ensure_usage(program.audit.stock == common.stock && program.audit.ledger == common.ledger, || {
+            format!(
+                "{} and {} keep their stock or ledger in different tables: they cannot be mixed",
+                programs[0].name, program.name
+            )
+        })?;
+        for invariant in &program.audit.invariants {
+            if !common.invariants.contains(invariant) {
+                common.invariants.push(invariant.clone());
+            }
+        }
+    }
+    Ok(common)
+}
+
+/// Nothing outside our own prefix is written unless the user names the
+/// database it is in.
+fn guard_writes(
+    programs: &[Program],
+    database: &Database,
+    services: &[Service],
+    allowed: &[String],
+) -> Result<()> {
+    for program in programs {
+        let own = program
+            .services
+            .iter()
+            .filter_map(|(name, _)| services.iter().find(|service| service.name == *name));
+        let databases = std::iter::once(database).chain(own.map(|service| &service.database));
+        for (service, database) in databases.enumerate() {
+            let foreign = guard::foreign_writes(program, service);
+            let name = &database.url().database;
+            ensure_usage(foreign.is_empty() || allowed.contains(name), || {
+                format!(
+                    "strategy {} may write outside stockbench's own tables: {}; if database {name} may be changed so, \
+                     say --allow-writes {name}",
+                    program.name,
+                    foreign.join(", ")
+                )
+            })?;
+        }
+    }
+    Ok(())
+}
+
+async fn redis(args: &RunArgs, plan: &Plan, programs: &[Program]) -> Result<Option<RedisStage>> {
+    if !programs.iter().any(Program::needs_redis) {
+        return Ok(None);
+    }
+    if let Some(url) = &args.redis_url {
+        let kills =
+            plan.faults.iter().any(|fault| matches!(fault, crate::fault::FaultSpec::KillRedis { .. }));
+        ensure_usage(!kills, || {
+            "kill-redis ends only a Redis that was started for the run: leave --redis-url out".to_owned()
+        })?;
+        return Ok(Some(RedisStage { redis: Redis::connect(url).await?, lab: None }));
+    }
+    let lab = start_lab(LabKind::Redis).await.context("the strategy needs a Redis (--redis-url)")?;
+    let redis = Redis::connect(&lab.url).await?;
+    Ok(Some(RedisStage { redis, lab: Some(Arc::new(lab)) }))
+}
+
+impl Stage {
+    /// Runs what makes the strategies' own tables and keys.
+    pub(super) async fn set_up(&self, plan: &Plan, control: &mut dyn Session) -> Result<()> {
+        let mut done: Vec<(Option<&str>, &Setup)> = Vec::new();
+        for program in &self.programs {
+            for setup in &program.setup {
+                let service = match setup {
+                    Setup::Sql { service, .. } => self.service(program, *service),
+                    Setup::Script { .. } => None,
+                };
+                let name = service.map(|service| service.name.as_str());
+                // Programs of a mix share what they both make.
+                if done.contains(&(name, setup)) {
+                    continue;
+                }
+                self.run_setup(plan, setup, service, control)
+                    .await
+                    .with_context(|| format!("{}: a setup statement failed", program.name))?;
+                done.push((name, setup));
+            }
+        }
+        Ok(())
+    }
+
+    async fn run_setup(
+        &self,
+        plan: &Plan,
+        setup: &Setup,
+        service: Option<&Service>,
+        control: &mut dyn Session,
+    ) -> Result<()> {
+        match (setup, service) {
+            (Setup::Sql { sql, .. }, None) => control.control(sql).await?,
+            (Setup::Sql { sql, .. }, Some(service)) => {
+                let mut session = service.database.open(&self.settings).await?;
+                session.control(sql).await?;
+                session.close().await;
+            }
+            (Setup::Script { script, binds }, _) => self.run_script(plan, script, binds).await?,
+        }
+        Ok(())
+    }
+
+    async fn run_script(&self, plan: &Plan, script: &Arc<str>, binds: &[Slot]) -> Result<()> {
+        let redis = &self.redis.as_ref().context("a script, and no Redis")?.redis;
+        let statement = &Statement { sql: Arc::clone(script), is_script: true, ..Statement::default() };
+        let per_sku = binds.iter().any(|slot| matches!(slot, Slot::SkuId | Slot::Quantity));
+        let skus: Vec<i64> = if per_sku { plan.seed.sku_ids.iter().collect() } else { vec![0] };
+        let stock = plan.seed.stock;
+        let calls = skus.into_iter().map(|sku_id| {
+            let value = move |slot: &Slot| match slot {
+                Slot::SkuId => Value::Int(sku_id),
+                Slot::Quantity => Value::Int(stock),
+                Slot::Const(number) => Value::Int(*number),
+                _ => Value::Null,
+            };
+            let values: Vec<Value> = binds.iter().map(value).collect();
+            async move { redis.execute(statement, &values).await.map(drop) }
+        });
+        stream::iter(calls).buffer_unordered(SCRIPTS_AT_ONCE).try_collect::<()>().await?;
+        Ok(())
+    }
+
+    /// The database of a program's service, if it has one of its own.
+    fn service(&self, program: &Program, service: usize) -> Option<&Service> {
+        let (name, _) = program.services.get(service.checked_sub(1)?)?;
+        self.services.iter().find(|service| service.name == *name)
+    }
+
+    /// What the audit reads of this run.
+    pub(super) fn source(&self, run: &schema::RunRow) -> Source {
+        let services = self.services.iter();
+        Source {
+            reads: self.audit.clone(),
+            run_id: run.id,
+            services: services.map(|service| (service.name.clone(), service.database.clone())).collect(),
+        }
+    }
+
+    /// Lets the databases check every statement before any load is put on them.
+    pub(super) async fn verify(&mut self, control: &mut dyn Session) -> Result<()> {
+        let mut sessions = BTreeMap::new();
+        for service in &self.services {
+            sessions.insert(service.name.clone(), service.database.open(&self.settings).await?);
+        }
+        for program in &mut self.programs {
+            let (name, services) = (program.name.clone(), program.services.clone());
+            let mut checker = Checker { name: &name, services: &services, control, sessions: &mut sessions };
+            checker.check(&mut program.transactions, program.text_slots.clone()).await?;
+            for flow in &mut program.flows {
+                checker.check(&mut flow.program.transactions, flow.program.text_slots.clone()).await?;
+                if let Some(pending) = &flow.pending {
+                    checker.check_query(None, pending, "pending").await?;
+                }
+            }
+        }
+        let name = self.programs.first().map_or_else(String::new, |program| program.name.clone());
+        let mut checker = Checker { name: &name, services: &[], control, sessions: &mut sessions };
+        for (index, invariant) in self.audit.invariants.iter().enumerate() {
+            let place = format!("invariant {}", index + 1);
+            for query in std::iter::once(&invariant.query).chain(&invariant.same_as) {
+                checker.check_query(query.service.as_ref(), &query.sql, &place).await?;
+            }
+        }
+        for session in sessions.into_values() {
+            session.close().await;
+        }
+        Ok(())
+    }
+}
+
+/// Prepares statements on the databases they are for.
+struct Checker<'c> {
+    name: &'c str,
+    services: &'c [(String, Dialect)],
+    control: &'c mut dyn Session,
+    sessions: &'c mut BTreeMap<String, Box<dyn Session>>,
+}
+
+impl Checker<'_> {
+    fn session(&mut self, service: Option<&String>) -> &mut dyn Session {
+        match service.and_then(|name| self.sessions.get_mut(name)) {
+            Some(session) => session.as_mut(),
+            None => self.control,
+        }
+    }
+
+    async fn check_query(&mut self, service: Option<&String>, sql: &str, place: &str) -> Result<()> {
+        let statement = Statement { sql: sql.into(), returns_rows: Some(true), ..Statement::default() };
+        let place = format!("{}: {place}", self.name);
+        let prepared = self.session(service).prepare(&statement).await;
+        prepared.map(drop).map_err(|error| usage(format!("{place}: {error}")))
+    }
+
+    async fn check(&mut self, transactions: &mut [Transaction], mut text_slots: Vec<Slot>) -> Result<()> {
+        for tx in transactions {
+            let service = tx
+                .service
+                .checked_sub(1)
+                .and_then(|index| self.services.get(index))
+                .map(|(name, _)| name.clone());
+            for step in tx.steps.iter_mut().filter(|step| !step.statement.is_script) {
+                let is_text =
+                    |(position, slot): (usize, &Slot)| text_slots.contains(slot).then_some(position);
+                step.statement.text_binds = step.binds.iter().enumerate().filter_map(is_text).collect();
+                let place = format!("{}: {}", self.name, step.place);
+                let prepared = self.session(service.as_ref()).prepare(&step.statement).await;
+                let shape = prepared.map_err(|error| usage(format!("{place}: {error}")))?;
+                for (index, column) in step.statement.columns.iter().enumerate() {
+                    let Some(known) = shape.columns.iter().find(|known| known.name == *column) else {
+                        return Err(usage(format!("{place}: {}", not_returned(column, &shape))));
+                    };
+                    text_slots.extend(step.yields.get(index).filter(|_| known.is_text));
+                }
+                step.statement.returns_rows = Some(!shape.columns.is_empty());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn not_returned(column: &str, shape: &Shape) -> String {
+    let names: Vec<&str> = shape.columns.iter().map(|shape| shape.name.as_str()).collect();
+    let suggestion = text::did_you_mean(column, names.iter().copied());
+    let returned = if names.is_empty() { "no columns".to_owned() } else { text::backquoted(&names) };
+    format!("yields `{column}`{suggestion}, but returns {returned}")
+}
+
+/// A strategy with tables of its own cannot go on from stock that another
+/// strategy moved, nor the other way round.
+pub(super) async fn check_unseeded(control: &mut dyn Session, stage: &Stage) -> Result<()> {
+    let latest = schema::latest_run(control).await?;
+    let latest = Source::of_run(latest.as_ref())?.reads;
+    let name = stage.programs.first().map_or("", |program| program.name.as_str());
+    ensure!(
+        latest.stock == stage.audit.stock && latest.ledger == stage.audit.ledger,
+        "the stock was last moved by a strategy with other tables than {name}: leave --no-seed out"
+    );
+    Ok(())
+}

@@ -1,0 +1,314 @@
+//! One execution of a program, from its first statement to its answer:
+//! connections taken and given back, deadlines kept, faults let happen,
+//! refused attempts tried again.
+
+use super::pool::Lease;
+use super::recorder::ShardHandle;
+use super::stop::Stop;
+use super::{CUT_OFF, Member, Shared};
+use crate::db::{DbError, ErrorClass, Reply, Statement};
+use crate::fault::{self, Mishap};
+use crate::outcome::Outcome;
+use crate::strategy::interpret::Stuck;
+use crate::strategy::interpret::Task;
+use crate::strategy::{Action, Machine, Program};
+use rand_chacha::ChaCha8Rng;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// A program on its way, for an order, a batch or a flow.
+pub(super) struct Run<'s> {
+    shared: &'s Shared,
+    program: &'s Program,
+    member: &'s Member,
+    recorder: ShardHandle<'s>,
+    machine: Machine<'s>,
+    /// One for each database, as far as they are needed.
+    leases: Vec<Option<Lease<'s>>>,
+    rng: ChaCha8Rng,
+    intended: Instant,
+    attempt_started: Option<Instant>,
+    transaction_started: Option<Instant>,
+    /// Whether anything was sent: what has begun is seen through.
+    begun: bool,
+    attempts: u32,
+    conflicts: u32,
+    connection_wait: Duration,
+    backoff: Duration,
+}
+
+/// What a program came to.
+pub(super) struct Ended {
+    pub(super) outcome: Outcome,
+    pub(super) recorded: Option<Outcome>,
+    pub(super) answers: Vec<(i64, Outcome)>,
+    pub(super) attempts: u32,
+    pub(super) conflicts: u32,
+    pub(super) connection_wait: Duration,
+    pub(super) backoff: Duration,
+    pub(super) futile_retries: u32,
+    pub(super) stuck: bool,
+}
+
+impl<'s> Run<'s> {
+    /// A task before its first statement; `program` is the member's own or one
+    /// of its flows.
+    pub(super) fn new(
+        shared: &'s Shared,
+        member: &'s Member,
+        program: &'s Program,
+        recorder: ShardHandle<'s>,
+        task: Task,
+        rng: ChaCha8Rng,
+    ) -> Self {
+        Self {
+            shared,
+            program,
+            member,
+            recorder,
+            machine: Machine::new(program, task),
+            leases: shared.pools.iter().map(|_| None).collect(),
+            rng,
+            intended: Instant::now(),
+            attempt_started: None,
+            transaction_started: None,
+            begun: false,
+            attempts: 1,
+            conflicts: 0,
+            connection_wait: Duration::ZERO,
+            backoff: Duration::ZERO,
+        }
+    }
+
+    /// Drives the program to its answer; `None` if it never started because
+    /// the server is lost or the run is being stopped.
+    pub(super) async fn finish(mut self) -> Option<Ended> {
+        let outcome = loop {
+            match self.machine.action() {
+                Action::Done(outcome) => break outcome,
+                Action::Refused => self.refused().await,
+                Action::Think => {
+                    if !self.shared.load.think.is_zero() {
+                        pause(self.shared.load.think, &self.shared.stop).await;
+                    }
+                    self.machine.succeeded(Reply::default());
+                }
+                Action::Execute(statement) if statement.is_script => {
+                    if !self.send(None).await {
+                        break CUT_OFF;
+                    }
+                }
+                Action::Begin(_) | Action::Execute(_) | Action::Commit | Action::Rollback => {
+                    let pool = self.shared.pool_of(self.program, self.machine.service());
+                    if self.leases[pool].is_none() && !self.take_lease(pool).await {
+                        if !self.begun {
+                            return None;
+                        }
+                        continue;
+                    }
+                    if !self.send(Some(pool)).await {
+                        break CUT_OFF;
+                    }
+                }
+            }
+        };
+        self.end_attempt();
+        Some(Ended {
+            outcome,
+            recorded: self.machine.recorded(),
+            answers: self.machine.answers().to_vec(),
+            attempts: self.attempts,
+            conflicts: self.conflicts + u32::from(self.machine.stuck().is_some()),
+            connection_wait: self.connection_wait,
+            backoff: self.backoff,
+            futile_retries: self.machine.futile_retries(),
+            stuck: self.machine.stuck() == Some(Stuck::SameValues),
+        })
+    }
+
+    /// Takes a connection to a database. Without one, an order that has begun
+    /// is told so.
+    async fn take_lease(&mut self, pool: usize) -> bool {
+        let waiting = Instant::now();
+        let limit = self.shared.load.acquire_timeout;
+        let lease = self.shared.pools[pool].lease();
+        let lease = async {
+            match limit {
+                Some(limit) => tokio::time::timeout(limit, lease).await.map_err(|_| limit),
+                None => Ok(lease.await),
+            }
+        };
+        let taken = if self.begun {
+            lease.await
+        } else {
+            tokio::select! {
+                biased;
+                taken = lease => taken,
+                () = self.shared.stop.asked() => Ok(None),
+            }
+        };
+        self.connection_wait += waiting.elapsed();
+        self.attempt_started.get_or_insert_with(Instant::now);
+        let why = match taken {
+            Ok(Some(lease)) => {
+                self.leases[pool] = Some(lease);
+                return true;
+            }
+            Ok(None) if !self.begun => return false,
+            Ok(None) => "the server is lost".to_owned(),
+            Err(limit) => {
+                self.begun = true;
+                format!("no connection was free within {}", humantime::format_duration(limit))
+            }
+        };
+        let code = "pool".to_owned();
+        self.failed(&DbError { class: ErrorClass::NeverStarted, code, message: why }, None);
+        false
+    }
+
+    /// Sends what the machine asks for and tells it the result; false when the
+    /// client stops here for good.
+    async fn send(&mut self, pool: Option<usize>) -> bool {
+        if self.is_too_late() || self.is_failed_on_purpose() {
+            return true;
+        }
+        self.begun = true;
+        self.attempt_started.get_or_insert_with(Instant::now);
+        let completes = self.machine.completes_transaction();
+        let name = self.machine.transaction_name();
+        let sent = match self.machine.action() {
+            Action::Execute(statement) if statement.is_script => self.run_script(statement).await,
+            action => {
+                let session = pool.and_then(|pool| self.leases[pool].as_mut()).map(Lease::session);
+                let Some(session) = session else { return true };
+                match action {
+                    Action::Begin(sql) => session.control(sql).await.map(|()| Reply::default()),
+                    Action::Commit => session.control("COMMIT").await.map(|()| Reply::default()),
+                    Action::Rollback => session.control("ROLLBACK").await.map(|()| Reply::default()),
+                    Action::Execute(statement) => {
+                        session.execute(statement, self.machine.binds(now_ms())).await
+                    }
+                    Action::Think | Action::Refused | Action::Done(_) => return true,
+                }
+            }
+        };
+        if completes && sent.is_ok() && !self.shared.faults.is_empty() {
+            if self.shared.faults.strike(Mishap::Crash, name, &mut self.rng) {
+                self.leases.iter_mut().filter_map(Option::take).for_each(Lease::discard);
+                return false;
+            }
+            if self.shared.faults.strike(Mishap::Lose, name, &mut self.rng) {
+                self.failed(&fault::answer_lost(), pool);
+                return true;
+            }
+        }
+        match sent {
+            Ok(reply) => self.machine.succeeded(reply),
+            Err(error) => self.failed(&error, pool),
+        }
+        true
+    }
+
+    async fn run_script(&mut self, statement: &Statement) -> Result<Reply, DbError> {
+        match &self.shared.redis {
+            Some(redis) => redis.execute(statement, self.machine.binds(now_ms())).await,
+            None => Err(DbError {
+                class: ErrorClass::Bug,
+                code: "redis".to_owned(),
+                message: "a script, and no Redis".to_owned(),
+            }),
+        }
+    }
+
+    /// Whether the transaction has had its time: then it is rolled back.
+    fn is_too_late(&mut self) -> bool {
+        let Some(limit) = self.shared.load.transaction_timeout else { return false };
+        if self.machine.starts_transaction() {
+            self.transaction_started = Some(Instant::now());
+            return false;
+        }
+        let may_end = matches!(self.machine.action(), Action::Execute(_) | Action::Commit);
+        let is_late = self.transaction_started.is_some_and(|started| started.elapsed() > limit);
+        if !may_end || !is_late {
+            return false;
+        }
+        let message = format!("the transaction took longer than {}", humantime::format_duration(limit));
+        self.failed(&DbError { class: ErrorClass::Cancelled, code: "deadline".to_owned(), message }, None);
+        true
+    }
+
+    fn is_failed_on_purpose(&mut self) -> bool {
+        let faults = &self.shared.faults;
+        let is_failed = !faults.is_empty()
+            && self.machine.starts_transaction()
+            && faults.strike(Mishap::Fail, self.machine.transaction_name(), &mut self.rng);
+        if is_failed {
+            self.begun = true;
+            self.failed(&fault::failed(), None);
+        }
+        is_failed
+    }
+
+    /// Counts an error and tells the machine; a lost connection is not used
+    /// again.
+    fn failed(&mut self, error: &DbError, pool: Option<usize>) {
+        self.recorder.failed(error);
+        if error.class == ErrorClass::Lost
+            && let Some(lease) = pool.and_then(|pool| self.leases[pool].take())
+        {
+            lease.discard();
+        }
+        self.machine.failed(error);
+    }
+
+    /// Gives the connections back, waits, and tries again; or gives up. What
+    /// is being taken back is tried until its time is over.
+    async fn refused(&mut self) {
+        self.end_attempt();
+        self.conflicts += 1;
+        let is_undoing = self.machine.is_undoing();
+        let attempts = if is_undoing { 1 } else { self.attempts };
+        let is_lost = self.shared.pools.iter().any(|pool| pool.lost_server().is_some());
+        let may_go_on = !is_lost && (is_undoing || !self.shared.stop.is_asked());
+        let delay = self.member.retry.next_delay(attempts, self.intended.elapsed(), &mut self.rng);
+        let Some(delay) = delay.filter(|_| may_go_on) else {
+            return self.machine.give_up();
+        };
+        let waiting = Instant::now();
+        if is_undoing {
+            tokio::time::sleep(delay).await;
+        } else {
+            pause(delay, &self.shared.stop).await;
+        }
+        self.backoff += waiting.elapsed();
+        if !is_undoing && self.shared.stop.is_asked() {
+            return self.machine.give_up();
+        }
+        self.attempts += 1;
+        self.machine.retry();
+    }
+
+    fn end_attempt(&mut self) {
+        for lease in self.leases.iter_mut().filter_map(Option::take) {
+            if self.machine.is_tainted() {
+                lease.discard();
+            }
+        }
+        self.transaction_started = None;
+        if let Some(started) = self.attempt_started.take() {
+            self.recorder.attempt(started.elapsed());
+        }
+    }
+}
+
+/// Waits, unless the run is being stopped.
+pub(super) async fn pause(duration: Duration, stop: &Stop) {
+    tokio::select! {
+        () = tokio::time::sleep(duration) => {}
+        () = stop.asked() => {}
+    }
+}
+
+fn now_ms() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,115 @@
+//! Which order is delivered next: each once, or a share of them two or more
+//! times, some right behind the first and some much later.
+
+use crate::workload::chance;
+use parking_lot::Mutex;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// One more copy follows another with this probability, in percent.
+const ANOTHER_COPY: u8 = 25;
+
+/// Copies that come later come at most this many orders later.
+const LATER_MAX: u64 = 500;
+
+/// Keeps the draws of copies apart from those of the orders themselves.
+const STREAM: u64 = 1 << 63;
+
+/// The deliveries of a run, in the order in which they start.
+#[derive(Debug)]
+pub struct Deliveries {
+    orders: Option<u64>,
+    duplicates: u8,
+    seed: u64,
+    next: AtomicU64,
+    copies: Mutex<BinaryHeap<Reverse<(u64, u64)>>>,
+}
+
+impl Deliveries {
+    /// `orders` of them, or endlessly many; `duplicates` percent more than once.
+    pub fn new(orders: Option<u64>, duplicates: u8, seed: u64) -> Self {
+        Self { orders, duplicates, seed, next: AtomicU64::new(0), copies: Mutex::default() }
+    }
+
+    /// The number of the order to deliver next; `None` when all have been.
+    pub fn next(&self) -> Option<u64> {
+        if self.duplicates == 0 {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            return self.is_order(number).then_some(number);
+        }
+        let mut copies = self.copies.lock();
+        let number = self.next.load(Ordering::Relaxed);
+        let is_due = copies.peek().is_some_and(|Reverse((due, _))| *due <= number);
+        if is_due || !self.is_order(number) {
+            return copies.pop().map(|Reverse((_, number))| number);
+        }
+        self.next.store(number + 1, Ordering::Relaxed);
+        copies.extend(self.copies_of(number).into_iter().map(|due| Reverse((due, number))));
+        Some(number)
+    }
+
+    fn is_order(&self, number: u64) -> bool {
+        self.orders.is_none_or(|orders| number < orders)
+    }
+
+    /// After how many orders each further copy of an order is due.
+    fn copies_of(&self, number: u64) -> Vec<u64> {
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+        rng.set_stream(number | STREAM);
+        let mut copies = Vec::new();
+        let mut is_copied = chance(self.duplicates, &mut rng);
+        while is_copied {
+            // Half of them at once, so that copies meet each other.
+            let later = if chance(50, &mut rng) { 0 } else { rng.random_range(1..=LATER_MAX) };
+            copies.push(number + 1 + later);
+            is_copied = chance(ANOTHER_COPY, &mut rng);
+        }
+        copies
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn delivered(orders: u64, duplicates: u8) -> BTreeMap<u64, u64> {
+        let deliveries = Deliveries::new(Some(orders), duplicates, 7);
+        let mut times = BTreeMap::new();
+        while let Some(number) = deliveries.next() {
+            *times.entry(number).or_default() += 1;
+        }
+        times
+    }
+
+    #[test]
+    fn without_duplicates_every_order_comes_once() {
+        assert!(delivered(1_000, 0).into_iter().eq((0..1_000).map(|number| (number, 1))));
+    }
+
+    #[test]
+    fn with_duplicates_that_share_of_the_orders_comes_again() {
+        let times = delivered(10_000, 30);
+        assert_eq!(times.len(), 10_000, "every order comes at least once");
+        let again = times.values().filter(|times| **times > 1).count();
+        assert!((2_700..3_300).contains(&again), "{again}");
+        assert!(times.values().any(|times| *times > 2));
+        assert_eq!(times, delivered(10_000, 30), "the same seed delivers alike");
+    }
+
+    #[test]
+    fn copies_come_both_at_once_and_later() {
+        let deliveries = Deliveries::new(Some(2_000), 100, 7);
+        let mut places: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+        for place in 0.. {
+            let Some(number) = deliveries.next() else { break };
+            places.entry(number).or_default().push(place);
+        }
+        let gaps: Vec<u64> = places.values().map(|places| places[1] - places[0]).collect();
+        assert!(gaps.iter().filter(|gap| **gap < 4).count() > 500);
+        assert!(gaps.iter().filter(|gap| **gap > 100).count() > 500);
+    }
+}

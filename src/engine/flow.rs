@@ -1,0 +1,77 @@
+//! A background program: expiry, write-back, restock. It works while it finds
+//! work, sleeps when it finds none, and outlives the last client until nothing
+//! is left to wait for.
+
+use super::attempt::Run;
+use super::recorder::FlowFigures;
+use super::{Member, Shared};
+use crate::db::Statement;
+use crate::outcome::Outcome;
+use crate::strategy::interpret::Task;
+use crate::strategy::program::Flow;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a flow may go on after the last client.
+const DRAIN_WITHIN: Duration = Duration::from_secs(60);
+
+/// Errors in a row after which a flow that is being drained gives up.
+const ERRORS_MAX: u32 = 20;
+
+/// Runs a flow until the run is over and nothing is left for it to do.
+pub(super) async fn run(shared: Arc<Shared>, member: usize, flow: usize) {
+    let member = &shared.members[member];
+    let flow = &member.program.flows[flow];
+    let mut draining_since = None;
+    let mut errors_in_row = 0;
+    loop {
+        let is_draining = shared.drain.is_asked();
+        let outcome = once(&shared, member, flow).await;
+        errors_in_row = if outcome == Some(Outcome::Error) { errors_in_row + 1 } else { 0 };
+        if is_draining {
+            let since = *draining_since.get_or_insert_with(Instant::now);
+            let is_over = since.elapsed() > DRAIN_WITHIN || errors_in_row >= ERRORS_MAX || outcome.is_none();
+            let is_idle = outcome == Some(Outcome::Skipped);
+            if is_over || is_idle && !is_pending(&shared, flow).await {
+                return;
+            }
+            if outcome != Some(Outcome::Done) {
+                tokio::time::sleep(flow.every).await;
+            }
+        } else if outcome != Some(Outcome::Done) {
+            tokio::select! {
+                () = tokio::time::sleep(flow.every) => {}
+                () = shared.drain.asked() => {}
+            }
+        }
+    }
+}
+
+/// Runs the flow's program once; `None` if there was no connection for it.
+async fn once(shared: &Shared, member: &Member, flow: &Flow) -> Option<Outcome> {
+    let token = shared.token();
+    let task = Task { run_id: shared.stream.run_id, token, ..Task::default() };
+    let rng = ChaCha8Rng::seed_from_u64(shared.stream.seed ^ token.unsigned_abs().rotate_left(32));
+    let recorder = shared.recorder.shard(0);
+    let ended = Run::new(shared, member, &flow.program, recorder, task, rng).finish().await?;
+    recorder.flowed(
+        &flow.program.name,
+        FlowFigures {
+            runs: u64::from(ended.outcome == Outcome::Done),
+            conflicts: ended.conflicts.into(),
+            errors: u64::from(ended.outcome == Outcome::Error),
+        },
+    );
+    Some(ended.outcome)
+}
+
+async fn is_pending(shared: &Shared, flow: &Flow) -> bool {
+    let Some(sql) = &flow.pending else { return false };
+    let query = Statement { sql: sql.as_str().into(), returns_rows: Some(true), ..Statement::default() };
+    match shared.pools[0].lease().await {
+        Some(mut lease) => lease.session().execute(&query, &[]).await.is_ok_and(|reply| reply.matched > 0),
+        None => false,
+    }
+}

@@ -1,0 +1,187 @@
+//! Thresholds: figures of the report that must stay on one side of a value.
+
+use super::Report;
+use crate::text;
+use anyhow::{Context, Result};
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+use std::fmt;
+use std::str::FromStr;
+
+/// A figure, a comparison and a value, as in `p99 < 50ms`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Threshold {
+    figure: String,
+    comparison: Comparison,
+    value: f64,
+    text: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Comparison {
+    Below,
+    AtMost,
+    Above,
+    AtLeast,
+    Equal,
+    NotEqual,
+}
+
+/// Longer signs first, so that `<=` is not read as `<`.
+const COMPARISONS: [(&str, Comparison); 6] = [
+    ("<=", Comparison::AtMost),
+    (">=", Comparison::AtLeast),
+    ("==", Comparison::Equal),
+    ("!=", Comparison::NotEqual),
+    ("<", Comparison::Below),
+    (">", Comparison::Above),
+];
+
+/// A bare one of these is the order latency of what was deducted.
+const LATENCIES: [&str; 7] = ["min", "mean", "p50", "p90", "p99", "p999", "max"];
+
+/// What came of a threshold.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Judged {
+    /// The threshold as it was written.
+    pub expr: String,
+    /// The figure; missing where the run has none, and then it fails.
+    pub value: Option<f64>,
+    /// Whether it held.
+    pub passed: bool,
+}
+
+impl FromStr for Threshold {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let shape = "expected FIGURE <|<=|>|>=|==|!= VALUE, as in 'p99 < 50ms' or 'oversold_units == 0'";
+        let found = COMPARISONS.iter().find_map(|(sign, comparison)| {
+            let (figure, value) = text.split_once(sign)?;
+            Some((figure.trim(), *comparison, value.trim()))
+        });
+        let (figure, comparison, value) =
+            found.ok_or_else(|| format!("`{text}` is no threshold: {shape}"))?;
+        let number = number(value).ok_or_else(|| {
+            format!(
+                "`{text}`: `{value}` is neither a number, a share such as 30% nor a duration such as 50ms"
+            )
+        })?;
+        check_figure(figure).map_err(|error| format!("`{text}`: {error}"))?;
+        Ok(Self { figure: figure.to_owned(), comparison, value: number, text: text.to_owned() })
+    }
+}
+
+fn number(text: &str) -> Option<f64> {
+    if let Some(percent) = text.strip_suffix('%') {
+        return percent.parse::<f64>().ok().map(|percent| percent / 100.0);
+    }
+    let plain = text.parse::<f64>().ok().filter(|number| number.is_finite());
+    plain.or_else(|| text::duration(text).ok().map(|duration| duration.as_secs_f64() * 1e6))
+}
+
+/// A figure's first name must be one of the report's.
+fn check_figure(figure: &str) -> Result<(), String> {
+    let schema = serde_json::to_value(schemars::schema_for!(Report)).unwrap_or_default();
+    let names = |object: &Value| -> Vec<String> {
+        object["properties"].as_object().map_or_else(Vec::new, |known| known.keys().cloned().collect())
+    };
+    let mut known = names(&schema);
+    known.extend(names(&schema["$defs"]["AuditReport"]));
+    known.extend(LATENCIES.map(str::to_owned));
+    let first = figure.split('.').next().unwrap_or_default();
+    if known.iter().any(|name| name == first) {
+        return Ok(());
+    }
+    let suggestion = text::did_you_mean(first, known.iter().map(String::as_str));
+    Err(format!("the report has no figure `{figure}`{suggestion}"))
+}
+
+impl<'de> Deserialize<'de> for Threshold {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl fmt::Display for Threshold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Threshold {
+    fn judge(&self, report: &Value) -> Judged {
+        let value = self.find(report);
+        let passed = value.is_some_and(|value| {
+            let is_equal = (value - self.value).abs() < f64::EPSILON;
+            match self.comparison {
+                Comparison::Below => value < self.value,
+                Comparison::AtMost => value <= self.value,
+                Comparison::Above => value > self.value,
+                Comparison::AtLeast => value >= self.value,
+                Comparison::Equal => is_equal,
+                Comparison::NotEqual => !is_equal,
+            }
+        });
+        Judged { expr: self.text.clone(), value, passed }
+    }
+
+    fn find(&self, report: &Value) -> Option<f64> {
+        let path = match self.figure.as_str() {
+            bare if LATENCIES.contains(&bare) => format!("latency_us.order.deducted.{bare}"),
+            path => path.to_owned(),
+        };
+        let walk = |root: &Value| path.split('.').try_fold(root.clone(), |at, name| at.get(name).cloned());
+        let found = walk(report).or_else(|| walk(&report["audit"]));
+        // What was counted by name and never met was met no time.
+        let counted = ["outcomes.", "errors."].iter().any(|counts| path.starts_with(counts));
+        found.and_then(|value| value.as_f64()).or_else(|| counted.then_some(0.0))
+    }
+}
+
+/// Judges thresholds by a report.
+///
+/// # Errors
+/// The report cannot be written as JSON, which would be a bug.
+pub fn judge(thresholds: &[Threshold], report: &Report) -> Result<Vec<Judged>> {
+    let report = serde_json::to_value(report).context("a report is JSON")?;
+    Ok(thresholds.iter().map(|threshold| threshold.judge(&report)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn holds(threshold: &str) -> bool {
+        let report = json!({
+            "conflict_rate": 0.25,
+            "outcomes": { "deducted": 3 },
+            "audit": { "oversold_units": 0 },
+            "latency_us": { "order": { "deducted": { "p99": 49_000 } } },
+        });
+        threshold.parse::<Threshold>().unwrap().judge(&report).passed
+    }
+
+    #[test]
+    fn figures_are_found_by_path_by_short_name_and_in_the_audit() {
+        assert!(holds("p99 < 50ms") && !holds("p99 < 0.04s") && holds("p99 == 49000"));
+        assert!(holds("conflict_rate <= 25%") && !holds("conflict_rate < 0.25"));
+        assert!(holds("oversold_units == 0") && !holds("oversold_units != 0"));
+        assert!(holds("outcomes.deducted >= 3") && holds("outcomes.conflict == 0"));
+    }
+
+    #[test]
+    fn a_figure_without_a_value_fails() {
+        assert!(!holds("p50 < 1h") && !holds("p50 > 0"));
+    }
+
+    #[test]
+    fn what_is_no_threshold_is_refused() {
+        let error = |text: &str| text.parse::<Threshold>().unwrap_err();
+        assert!(error("p99").contains("is no threshold"));
+        assert!(error("p99 < fast").contains("neither a number"));
+        assert!(error("oversold_unit == 0").contains("did you mean \"oversold_units\"?"));
+    }
+}

@@ -1,0 +1,164 @@
+//! The whole catalogue and every scenario, on every database: what is expected
+//! of each, what the audit found, and the verdict.
+//!
+//! `make catalogue` keeps the table as docs/catalogue.md; STOCKBENCH_ROUNDS
+//! says how often every cell is run.
+
+use crate::support::{Backend, Place, place};
+use serde_json::Value;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use stockbench::db::Dialect;
+use stockbench::finding::ExpectedFinding;
+use stockbench::scenario::{SHIPPED, Scenario};
+use stockbench::strategy::{Safety, Strategy, catalogue};
+
+const BACKENDS: [(Backend, Dialect); 4] = [
+    (Backend::Postgres, Dialect::Postgres),
+    (Backend::MySql, Dialect::MySql),
+    (Backend::MariaDb, Dialect::MariaDb),
+    (Backend::Sqlite, Dialect::Sqlite),
+];
+
+/// What a run on one database came to; nothing where it cannot run.
+type Cell = Option<Result<String, String>>;
+
+fn rounds() -> u32 {
+    std::env::var("STOCKBENCH_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(1)
+}
+
+/// Runs every row on every database, the databases side by side.
+fn table(
+    rows: &[&'static str],
+    cell: impl Fn(&'static str, &Place, Dialect) -> Cell + Sync,
+) -> Vec<Vec<Cell>> {
+    let column = |(backend, dialect): (Backend, Dialect)| -> Vec<Cell> {
+        let Some(place) = place(backend) else { return rows.iter().map(|_| None).collect() };
+        let rounds = 0..rounds();
+        rows.iter()
+            .map(|row| rounds.clone().map(|_| cell(row, &place, dialect)).reduce(worse).flatten())
+            .collect()
+    };
+    std::thread::scope(|scope| {
+        let columns = BACKENDS.map(|backend| scope.spawn(move || column(backend)));
+        columns.map(|column| column.join().unwrap()).into()
+    })
+}
+
+fn worse(one: Cell, other: Cell) -> Cell {
+    if matches!(one, Some(Err(_))) { one } else { other }
+}
+
+fn judge(
+    place: &Place,
+    arguments: &[&str],
+    want: ExpectedFinding,
+    code: i32,
+) -> (Result<String, String>, Value) {
+    let (exit, report) = place.run(arguments);
+    let found = report["audit"]["findings_by_kind"].as_object().cloned().unwrap_or_default();
+    let as_wanted = match want {
+        ExpectedFinding::Nothing => found.is_empty(),
+        ExpectedFinding::Kind(kind) => found.contains_key(kind.as_str()),
+    };
+    let found: Vec<String> = found.keys().cloned().collect();
+    let found = if found.is_empty() { "nothing".to_owned() } else { found.join(", ") };
+    let is_met = as_wanted && exit == code;
+    let cell = if is_met {
+        Ok(found)
+    } else {
+        Err(format!("expected {} and exit {code}, found {found} and exit {exit}: {report:#}", want.as_str()))
+    };
+    (cell, report)
+}
+
+fn strategy_cell(name: &str, place: &Place, dialect: Dialect) -> Cell {
+    let file = Strategy::load(name).unwrap().file;
+    if file.refused.get(dialect).is_some() {
+        return None;
+    }
+    let want = file.expect.audit.get(dialect).copied().unwrap_or(ExpectedFinding::Nothing);
+    let code = if want == ExpectedFinding::Nothing { 0 } else { 3 };
+    let (cell, report) = judge(place, &["-s", name], want, code);
+    if !file.expect.deadlocks.contains(&dialect) {
+        return Some(cell);
+    }
+    let deadlocks = report["deadlocks"].as_u64().unwrap();
+    Some(match cell {
+        Ok(found) if deadlocks > 0 => Ok(format!("{found}; deadlocks")),
+        Ok(_) => Err(format!("expected deadlocks: {report:#}")),
+        error => error,
+    })
+}
+
+fn scenario_cell(name: &str, place: &Place, dialect: Dialect) -> Cell {
+    let scenario = Scenario::load(name).unwrap();
+    if !scenario.databases.is_empty() && !scenario.databases.contains(&dialect) {
+        return None;
+    }
+    let want = scenario.expect.audit.get(dialect).copied().unwrap_or(ExpectedFinding::Nothing);
+    Some(judge(place, &["--scenario", name], want, 0).0)
+}
+
+fn markdown(heading: &str, rows: &[(String, String)], columns: &[Vec<Cell>]) -> String {
+    let mut text = format!("| {heading} | |");
+    for (_, dialect) in BACKENDS {
+        write!(text, " {} |", dialect.title()).unwrap();
+    }
+    text.push_str("\n|---|---|---|---|---|---|\n");
+    for (index, (name, note)) in rows.iter().enumerate() {
+        write!(text, "| `{name}` | {note} |").unwrap();
+        for column in columns {
+            let cell = match &column[index] {
+                None => "–".to_owned(),
+                Some(Ok(found)) => format!("✓ {found}"),
+                Some(Err(_)) => "✗".to_owned(),
+            };
+            write!(text, " {cell} |").unwrap();
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// Prints a table, keeps it when asked to, and fails with every cell that is
+/// not as expected.
+fn report(part: &str, names: &[&str], text: &str, columns: &[Vec<Cell>]) {
+    // Past the test runner, which keeps what passes quiet.
+    std::io::stdout().write_all(format!("\n{text}\n").as_bytes()).unwrap();
+    if let Some(folder) = std::env::var_os("STOCKBENCH_WRITE_CATALOGUE") {
+        std::fs::write(std::path::Path::new(&folder).join(format!("{part}.md")), text).unwrap();
+    }
+    let mut wrong = String::new();
+    for ((_, dialect), column) in BACKENDS.iter().zip(columns) {
+        for (name, cell) in names.iter().zip(column) {
+            if let Some(Err(why)) = cell {
+                writeln!(wrong, "{name} on {dialect}: {why}").unwrap();
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn every_strategy_is_judged_as_its_file_says() {
+    let names: Vec<&'static str> = catalogue::names().collect();
+    let columns = table(&names, strategy_cell);
+    let row = |name: &&str| {
+        let file = Strategy::load(name).unwrap().file;
+        let safety = if file.safety == Some(Safety::Safe) { "safe" } else { "unsafe" };
+        let note = file.safety_note.map_or_else(String::new, |note| format!(" {note}"));
+        ((*name).to_owned(), format!("{safety}{note}"))
+    };
+    let rows: Vec<(String, String)> = names.iter().map(row).collect();
+    report("strategies", &names, &markdown("strategy", &rows, &columns), &columns);
+}
+
+#[test]
+fn every_scenario_comes_out_as_it_says() {
+    let names: Vec<&'static str> = SHIPPED.iter().map(|(name, _)| *name).collect();
+    let columns = table(&names, scenario_cell);
+    let row = |name: &&str| ((*name).to_owned(), Scenario::load(name).unwrap().summary);
+    let rows: Vec<(String, String)> = names.iter().map(row).collect();
+    report("scenarios", &names, &markdown("scenario", &rows, &columns), &columns);
+}
