@@ -94,8 +94,8 @@ pub struct RunArgs {
     #[arg(long, value_name = "URL", env = "REDIS_URL", hide_env_values = true, help_heading = "Database")]
     pub redis_url: Option<String>,
     /// A database of its own for a service of the strategy, as in orders=postgres://…
-    #[arg(long, value_name = "NAME=URL", value_parser = service, help_heading = "Database")]
-    pub service: Vec<(String, String)>,
+    #[arg(long, value_name = "NAME=URL", help_heading = "Database")]
+    pub service: Vec<String>,
 
     /// How much.
     #[command(flatten)]
@@ -108,6 +108,7 @@ pub struct RunArgs {
     #[arg(long, help_heading = "Stock")]
     pub no_seed: bool,
     /// Let the strategy write tables outside the prefix stockbench_ in the database of this name
+    /// (`redis`: keys outside the prefix stockbench:)
     #[arg(long, value_name = "DATABASE", help_heading = "Stock")]
     pub allow_writes: Vec<String>,
 
@@ -153,8 +154,8 @@ pub struct AuditArgs {
     #[command(flatten)]
     pub database: DatabaseArgs,
     /// The database of a service of the strategy, as in orders=postgres://…
-    #[arg(long, value_name = "NAME=URL", value_parser = service, help_heading = "Database")]
-    pub service: Vec<(String, String)>,
+    #[arg(long, value_name = "NAME=URL", help_heading = "Database")]
+    pub service: Vec<String>,
     /// The clients' answers, kept by `run --history`
     #[arg(long, value_name = "FILE")]
     pub history: Option<PathBuf>,
@@ -213,11 +214,6 @@ pub enum Output {
     Table,
     /// For programs.
     Json,
-}
-
-fn service(text: &str) -> Result<(String, String), String> {
-    let (name, url) = text.split_once('=').ok_or("expected NAME=URL, as in orders=sqlite:orders.db")?;
-    Ok((name.to_owned(), url.to_owned()))
 }
 
 fn param(text: &str) -> Result<(String, i64), String> {

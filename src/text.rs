@@ -100,6 +100,11 @@ pub fn count(number: u64, noun: &str) -> String {
 pub fn micros(us: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "shown with three digits at most")]
     let us = us as f64;
+    micros_of(us)
+}
+
+/// Microseconds, and parts of them, as [`micros`] shows them.
+pub fn micros_of(us: f64) -> String {
     match us {
         _ if us < 1_000.0 => format!("{us:.0} µs"),
         _ if us < 10_000.0 => format!("{:.2} ms", us / 1e3),

@@ -70,8 +70,12 @@ impl OrderAudit {
         match told {
             Some(told) => {
                 self.judge_told(told, &ours, findings);
-                let is_duplicate = told.answers == Answers::of(Outcome::Duplicate);
-                if is_duplicate && entries.is_empty() {
+                // Any other answer would be a decision that a duplicate repeats.
+                let is_undecided =
+                    Outcome::ALL.into_iter().filter(|outcome| told.answers.has(*outcome)).all(|outcome| {
+                        matches!(outcome, Outcome::Duplicate | Outcome::Conflict | Outcome::Error)
+                    });
+                if told.answers.has(Outcome::Duplicate) && is_undecided && entries.is_empty() {
                     let (order_id, line) = (told.order.id, told.order.lines[0]);
                     findings.order(FindingKind::DuplicateWithoutEntry, line.sku_id, order_id, line.quantity);
                 }
@@ -93,7 +97,7 @@ impl OrderAudit {
             findings.order(FindingKind::UnexpectedOrder, entry.sku_id, order.id, entry.delta);
         }
         let sold = |line: &Line| sold_units(entries, line.sku_id);
-        let sold_lines = order.lines.iter().filter(|line| sold(line) != 0).count();
+        let sold_lines = order.lines.iter().filter(|line| sold(line) > 0).count();
         if sold_lines > 0 && sold_lines < order.lines.len() {
             for line in order.lines.iter().filter(|line| sold(line) == 0) {
                 findings.order(FindingKind::HalfOrder, line.sku_id, order.id, line.quantity);
@@ -124,8 +128,9 @@ impl OrderAudit {
             let applied = sold_lines > 0;
             self.unknown_recovered += u64::from(applied);
             self.unknown_not_applied += u64::from(!applied);
-        } else if !answers.has(Outcome::Duplicate) {
-            for line in order.lines.iter().filter(|line| sold(line) != 0) {
+        } else if self.witness == ClientWitness::Complete || !answers.has(Outcome::Duplicate) {
+            // Where some answers are missing, a duplicate may repeat one of them.
+            for line in order.lines.iter().filter(|line| sold(line) > 0) {
                 findings.order(FindingKind::RefusedButSold, line.sku_id, order.id, sold(line));
             }
         }
@@ -299,7 +304,8 @@ mod tests {
             told(4, &[(1, 1)], Outcome::Unknown),
             told(5, &[(1, 1)], Outcome::Duplicate),
         ];
-        let entries = vec![entry(1, 1, -2), entry(1, 2, -1), entry(4, 1, -1), entry(5, 1, -1)];
+        let earlier = Entry { run_id: RUN - 1, ..entry(5, 1, -1) };
+        let entries = vec![entry(1, 1, -2), entry(1, 2, -1), entry(4, 1, -1), earlier];
         let (kinds, audit) = judge(told, entries);
         assert_eq!(kinds, []);
         assert_eq!((audit.orders, audit.units_told), (5, 3));

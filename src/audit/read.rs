@@ -5,11 +5,11 @@ use super::findings::Collector;
 use super::orders::{OrderAudit, SideBySide};
 use super::skus::{SkuAudit, SkuTotals};
 use super::{AuditReport, ClientWitness, Entry, Units};
-use crate::db::schema::{LEDGER, RunRow, STOCK_QUERY};
+use crate::db::schema::{RunRow, STOCK_QUERY};
 use crate::db::{Database, Dialect, Session, SessionSettings, Statement, Value};
 use crate::engine::answers::ToldOrder;
 use crate::finding::FindingKind;
-use crate::strategy::program::{AuditSource, Invariant, Ledger, Query};
+use crate::strategy::program::{AuditSource, ENTRY_COLUMNS, Invariant, Ledger, Query};
 use anyhow::{Context, Result, anyhow};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -40,18 +40,6 @@ impl Source {
 
     fn stock_query(&self) -> &str {
         self.reads.stock.as_deref().unwrap_or(STOCK_QUERY)
-    }
-
-    /// The ledger as it stands in FROM, if there is one.
-    fn ledger(&self) -> Option<String> {
-        match &self.reads.ledger {
-            Ledger::Usual => Some(LEDGER.to_owned()),
-            Ledger::Other(text) if text.trim_start().to_lowercase().starts_with("select") => {
-                Some(format!("({text}) AS ledger_entries"))
-            }
-            Ledger::Other(table) => Some(table.clone()),
-            Ledger::None => None,
-        }
     }
 }
 
@@ -147,7 +135,12 @@ async fn prepare<'s>(
     let session = sessions.of(query.service.as_ref());
     let statement =
         Statement { sql: query.sql.as_str().into(), returns_rows: Some(true), ..Statement::default() };
-    let shape = session.prepare(&statement).await.context("cannot check an invariant")?;
+    let shape = session.prepare(&statement).await.with_context(|| {
+        let hint = query.service.as_ref().map_or_else(String::new, |name| {
+            format!(" of service {name} (--service {name}=URL names its database)")
+        });
+        format!("cannot check an invariant{hint}")
+    })?;
     Ok((shape.columns.into_iter().map(|column| column.name).collect(), session))
 }
 
@@ -174,7 +167,7 @@ pub async fn audit(
     let mut findings = Collector::new(full);
     let mut orders = OrderAudit::new(source.run_id, witness);
     let mut totals = Totals::default();
-    if let Some(ledger) = source.ledger() {
+    if let Some(ledger) = source.reads.ledger.as_table() {
         compare_orders(session.as_mut(), &ledger, told, &mut orders, &mut findings).await?;
         let (sums, lowest) = compare_skus(session.as_mut(), source, &ledger, &orders, &mut findings).await?;
         totals = sums;
@@ -194,8 +187,11 @@ pub async fn audit(
     let undersold_orders = findings.orders_of(FindingKind::Undersold);
     let (findings_by_kind, findings) = findings.finish();
     let findings_total = findings_by_kind.values().sum();
-    let is_stocked = totals.skus > 0 || source.reads.ledger == Ledger::None;
-    let judged = orders.decided > 0 && is_stocked;
+    let judged = match source.reads.ledger {
+        // Without answers the invariants are all there is to judge by.
+        Ledger::None => orders.decided > 0 || witness == ClientWitness::Missing,
+        Ledger::Usual | Ledger::Other(_) => orders.decided > 0 && totals.skus > 0,
+    };
     Ok(AuditReport {
         passed: judged && findings_total == 0,
         judged,
@@ -222,8 +218,6 @@ pub async fn audit(
         findings,
     })
 }
-
-const ENTRY_COLUMNS: &str = "order_id, sku_id, kind, status, delta, balance, run_id";
 
 fn entry(row: &[Value]) -> Result<Entry> {
     let [order_id, sku_id, kind, status, delta, balance, run_id] = row else {

@@ -2,6 +2,7 @@
 //! clients' answers.
 
 use super::open::open;
+use super::run::named_services;
 use super::to_stdout;
 use crate::audit::{self, AuditReport, ClientWitness, Source};
 use crate::cli::{AuditArgs, Output};
@@ -11,6 +12,7 @@ use crate::engine::history::History;
 use crate::exit::{Exit, usage};
 use crate::report::progress::Progress;
 use crate::report::terminal;
+use crate::text;
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
@@ -53,11 +55,19 @@ pub(super) async fn audit(args: AuditArgs) -> Result<Exit> {
             (witness, history.told)
         }
     };
-    for (name, url) in &args.service {
-        let url = DatabaseUrl::parse(url).map_err(|error| usage(format!("--service {name}: {error:#}")))?;
-        source
-            .services
-            .insert(name.clone(), Database::connect(&url, &read_only, args.database.wait_for_db).await?);
+    let named = named_services(&args.service)?;
+    let known = &source.reads.services;
+    if let Some((name, _)) = named.iter().find(|(name, _)| !known.contains(name)) {
+        let suggestion = text::did_you_mean(name, known.iter().map(String::as_str));
+        return Err(usage(format!("--service {name}: the run had no such service{suggestion}")));
+    }
+    if let Some(name) = known.iter().find(|name| named.iter().all(|(given, _)| given != *name)) {
+        bail!("service {name} of the run had a database of its own: name it with --service {name}=URL");
+    }
+    for (name, url) in named {
+        let url = DatabaseUrl::parse(&url).map_err(|error| usage(format!("--service {name}: {error:#}")))?;
+        let database = Database::connect(&url, &read_only, args.database.wait_for_db).await?;
+        source.services.insert(name, database);
     }
     let checking = Progress::preparing("auditing");
     let verdict = audit::audit(database, &source, witness, told.into_iter(), args.full).await;

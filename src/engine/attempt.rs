@@ -4,6 +4,7 @@
 
 use super::pool::Lease;
 use super::recorder::ShardHandle;
+use super::retry::RetryPolicy;
 use super::stop::Stop;
 use super::{CUT_OFF, Member, Shared};
 use crate::db::{DbError, ErrorClass, Reply, Statement};
@@ -31,7 +32,9 @@ pub(super) struct Run<'s> {
     /// Whether anything was sent: what has begun is seen through.
     begun: bool,
     attempts: u32,
+    undo_attempts: u32,
     conflicts: u32,
+    last_error: Option<String>,
     connection_wait: Duration,
     backoff: Duration,
 }
@@ -39,6 +42,8 @@ pub(super) struct Run<'s> {
 /// What a program came to.
 pub(super) struct Ended {
     pub(super) outcome: Outcome,
+    /// The code of the error it ended in, if it did.
+    pub(super) error: Option<String>,
     pub(super) recorded: Option<Outcome>,
     pub(super) answers: Vec<(i64, Outcome)>,
     pub(super) attempts: u32,
@@ -73,10 +78,19 @@ impl<'s> Run<'s> {
             transaction_started: None,
             begun: false,
             attempts: 1,
+            undo_attempts: 0,
             conflicts: 0,
+            last_error: None,
             connection_wait: Duration::ZERO,
             backoff: Duration::ZERO,
         }
+    }
+
+    /// A flow goes on when the run is being stopped: it finishes what others
+    /// have left to it.
+    pub(super) fn regardless_of_stop(mut self) -> Self {
+        self.begun = true;
+        self
     }
 
     /// Drives the program to its answer; `None` if it never started because
@@ -114,6 +128,7 @@ impl<'s> Run<'s> {
         self.end_attempt();
         Some(Ended {
             outcome,
+            error: self.last_error.filter(|_| outcome == Outcome::Error),
             recorded: self.machine.recorded(),
             answers: self.machine.answers().to_vec(),
             attempts: self.attempts,
@@ -128,6 +143,11 @@ impl<'s> Run<'s> {
     /// Takes a connection to a database. Without one, an order that has begun
     /// is told so.
     async fn take_lease(&mut self, pool: usize) -> bool {
+        // Nobody waits for one database while holding another, or two orders
+        // could wait for each other. What is locked for a session is kept.
+        if !self.program.holds_sessions() {
+            self.leases.iter_mut().for_each(|lease| *lease = None);
+        }
         let waiting = Instant::now();
         let limit = self.shared.load.acquire_timeout;
         let lease = self.shared.pools[pool].lease();
@@ -252,6 +272,7 @@ impl<'s> Run<'s> {
     /// again.
     fn failed(&mut self, error: &DbError, pool: Option<usize>) {
         self.recorder.failed(error);
+        self.last_error = Some(error.code.clone());
         if error.class == ErrorClass::Lost
             && let Some(lease) = pool.and_then(|pool| self.leases[pool].take())
         {
@@ -266,10 +287,13 @@ impl<'s> Run<'s> {
         self.end_attempt();
         self.conflicts += 1;
         let is_undoing = self.machine.is_undoing();
-        let attempts = if is_undoing { 1 } else { self.attempts };
+        self.undo_attempts += u32::from(is_undoing);
+        let (attempts, tries) =
+            if is_undoing { (self.undo_attempts, 0) } else { (self.attempts, self.member.retry.tries) };
+        let retry = RetryPolicy { tries, ..self.member.retry };
         let is_lost = self.shared.pools.iter().any(|pool| pool.lost_server().is_some());
         let may_go_on = !is_lost && (is_undoing || !self.shared.stop.is_asked());
-        let delay = self.member.retry.next_delay(attempts, self.intended.elapsed(), &mut self.rng);
+        let delay = retry.next_delay(attempts, self.intended.elapsed(), &mut self.rng);
         let Some(delay) = delay.filter(|_| may_go_on) else {
             return self.machine.give_up();
         };

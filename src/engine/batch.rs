@@ -120,6 +120,6 @@ impl Ended {
             Outcome::Deducted => answer.unwrap_or(Outcome::Error),
             failed => failed,
         };
-        Self { outcome, recorded: None, answers: Vec::new(), ..*self }
+        Self { outcome, error: self.error.clone(), recorded: None, answers: Vec::new(), ..*self }
     }
 }

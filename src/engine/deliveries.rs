@@ -51,6 +51,11 @@ impl Deliveries {
         Some(number)
     }
 
+    /// Whether every order has been delivered as often as it is to be.
+    pub fn is_exhausted(&self) -> bool {
+        !self.is_order(self.next.load(Ordering::Relaxed)) && self.copies.lock().is_empty()
+    }
+
     fn is_order(&self, number: u64) -> bool {
         self.orders.is_none_or(|orders| number < orders)
     }

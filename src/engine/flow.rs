@@ -14,8 +14,12 @@ use rand_chacha::ChaCha8Rng;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long a flow may go on after the last client.
+/// How long a flow may go on after the last client without getting anything
+/// done.
 const DRAIN_WITHIN: Duration = Duration::from_secs(60);
+
+/// How long it may go on at all, however much it gets done.
+const DRAIN_MAX: Duration = Duration::from_secs(600);
 
 /// Errors in a row after which a flow that is being drained gives up.
 const ERRORS_MAX: u32 = 20;
@@ -24,28 +28,36 @@ const ERRORS_MAX: u32 = 20;
 pub(super) async fn run(shared: Arc<Shared>, member: usize, flow: usize) {
     let member = &shared.members[member];
     let flow = &member.program.flows[flow];
-    let mut draining_since = None;
+    let recorder = shared.recorder.shard(0);
+    let mut last_work: Option<Instant> = None;
+    let mut draining_since: Option<Instant> = None;
     let mut errors_in_row = 0;
     loop {
         let is_draining = shared.drain.is_asked();
         let outcome = once(&shared, member, flow).await;
         errors_in_row = if outcome == Some(Outcome::Error) { errors_in_row + 1 } else { 0 };
-        if is_draining {
-            let since = *draining_since.get_or_insert_with(Instant::now);
-            let is_over = since.elapsed() > DRAIN_WITHIN || errors_in_row >= ERRORS_MAX || outcome.is_none();
-            let is_idle = outcome == Some(Outcome::Skipped);
-            if is_over || is_idle && !is_pending(&shared, flow).await {
-                return;
-            }
-            if outcome != Some(Outcome::Done) {
-                tokio::time::sleep(flow.every).await;
-            }
-        } else if outcome != Some(Outcome::Done) {
+        let drained_for = is_draining.then(|| draining_since.get_or_insert_with(Instant::now).elapsed());
+        let is_overdue = drained_for.is_some_and(|drained| drained > DRAIN_MAX);
+        if outcome == Some(Outcome::Done) && !is_overdue {
+            last_work = None;
+            continue;
+        }
+        if !is_draining {
             tokio::select! {
                 () = tokio::time::sleep(flow.every) => {}
                 () = shared.drain.asked() => {}
             }
+            continue;
         }
+        if outcome == Some(Outcome::Skipped) && !is_pending(&shared, flow).await {
+            return;
+        }
+        let waited = last_work.get_or_insert_with(Instant::now).elapsed();
+        if is_overdue || waited > DRAIN_WITHIN || errors_in_row >= ERRORS_MAX || outcome.is_none() {
+            recorder.flowed(&flow.program.name, FlowFigures { unfinished: true, ..FlowFigures::default() });
+            return;
+        }
+        tokio::time::sleep(flow.every).await;
     }
 }
 
@@ -55,13 +67,15 @@ async fn once(shared: &Shared, member: &Member, flow: &Flow) -> Option<Outcome> 
     let task = Task { run_id: shared.stream.run_id, token, ..Task::default() };
     let rng = ChaCha8Rng::seed_from_u64(shared.stream.seed ^ token.unsigned_abs().rotate_left(32));
     let recorder = shared.recorder.shard(0);
-    let ended = Run::new(shared, member, &flow.program, recorder, task, rng).finish().await?;
+    let run = Run::new(shared, member, &flow.program, recorder, task, rng).regardless_of_stop();
+    let ended = run.finish().await?;
     recorder.flowed(
         &flow.program.name,
         FlowFigures {
             runs: u64::from(ended.outcome == Outcome::Done),
             conflicts: ended.conflicts.into(),
             errors: u64::from(ended.outcome == Outcome::Error),
+            unfinished: false,
         },
     );
     Some(ended.outcome)

@@ -82,6 +82,8 @@ pub struct Service {
     pub name: String,
     /// Its database.
     pub database: Database,
+    /// Connections that it can give, at most.
+    pub connections: usize,
 }
 
 /// Kills the Redis of a run.
@@ -146,6 +148,8 @@ pub struct Finished {
     pub stream: OrderStream,
     /// From the first order's start to the last answer.
     pub elapsed: Duration,
+    /// Whether every order was sent as often as it was to be.
+    pub all_sent: bool,
     /// Why the run ended before its orders did, if the server was lost.
     pub lost_server: Option<String>,
     /// Whether the history file was completed.
@@ -182,9 +186,8 @@ impl Engine {
                     statements.extend(program.statements_on(index + 1).cloned());
                 }
             }
-            pools.push(
-                SessionPool::open(service.database, settings, parts.load.connections, statements).await?,
-            );
+            let connections = parts.load.connections.min(service.connections);
+            pools.push(SessionPool::open(service.database, settings, connections, statements).await?);
             service_names.push(service.name);
         }
         let seed = parts.stream.seed;
@@ -252,6 +255,7 @@ impl Engine {
             answers: shared.answers,
             stream: shared.stream,
             elapsed,
+            all_sent: shared.deliveries.is_exhausted(),
             lost_server,
         }
     }

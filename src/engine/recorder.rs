@@ -34,6 +34,8 @@ pub struct Delivery {
     pub program: usize,
     /// How it ended.
     pub outcome: Outcome,
+    /// The code of the error it ended in, if it did.
+    pub error: Option<String>,
     /// The answer it repeats, for an order that was decided before.
     pub recorded: Option<Outcome>,
     /// Units over all lines of its order.
@@ -85,6 +87,8 @@ pub struct FlowFigures {
     pub conflicts: u64,
     /// Times it ended in an error.
     pub errors: u64,
+    /// Whether it was given up with work left, when the run was over.
+    pub unfinished: bool,
 }
 
 /// Everything that a run counted.
@@ -112,6 +116,8 @@ pub struct Figures {
     pub backoff: LatencyUs,
     /// Errors by the database's code.
     pub errors: BTreeMap<String, ErrorCount>,
+    /// Deliveries that ended in an error, by its code.
+    pub ended_in: BTreeMap<String, u64>,
     /// Deliveries that ended as conflict although every retry of theirs was
     /// futile: it repeated the very values refused just before.
     pub futile_orders: u64,
@@ -146,6 +152,7 @@ impl Figures {
             connection_wait: latency_histogram(),
             backoff: latency_histogram(),
             errors: BTreeMap::new(),
+            ended_in: BTreeMap::new(),
             futile_orders: 0,
             stuck_orders: 0,
             futile_retries: 0,
@@ -169,6 +176,9 @@ impl Figures {
         self.retries += u64::from(delivery.attempts.saturating_sub(1));
         self.conflicts += u64::from(delivery.conflicts);
         self.attempts_max = self.attempts_max.max(delivery.attempts);
+        if let Some(code) = &delivery.error {
+            *self.ended_in.entry(code.clone()).or_default() += 1;
+        }
         if delivery.outcome == Outcome::Deducted {
             self.units_deducted += delivery.units;
         }
@@ -223,6 +233,9 @@ impl Figures {
             let entry = self.errors.entry(code).or_insert_with(|| ErrorCount { count: 0, ..error.clone() });
             entry.count += error.count;
         }
+        for (code, count) in other.ended_in {
+            *self.ended_in.entry(code).or_default() += count;
+        }
         self.futile_orders += other.futile_orders;
         self.stuck_orders += other.stuck_orders;
         self.futile_retries += other.futile_retries;
@@ -247,6 +260,7 @@ impl Figures {
             flow.runs += other.runs;
             flow.conflicts += other.conflicts;
             flow.errors += other.errors;
+            flow.unfinished |= other.unfinished;
         }
     }
 }
@@ -327,6 +341,7 @@ impl ShardHandle<'_> {
         flow.runs += figures.runs;
         flow.conflicts += figures.conflicts;
         flow.errors += figures.errors;
+        flow.unfinished |= figures.unfinished;
     }
 
     /// Counts a delivery that was answered; returns how many were before it.
@@ -353,6 +368,7 @@ mod tests {
         Delivery {
             program: 0,
             outcome,
+            error: None,
             recorded: None,
             units: 2,
             latency: Duration::from_millis(3),

@@ -68,7 +68,8 @@ impl FromStr for FaultSpec {
         }
         let (word, place) = text.split_once('@').ok_or_else(unknown)?;
         if word == "kill-redis" {
-            let after = place.parse().map_err(|_| format!("`{place}` is not a number of orders"))?;
+            let after = place.parse().ok().filter(|after| *after > 0);
+            let after = after.ok_or_else(|| format!("`{place}` is not a number of orders from 1"))?;
             return Ok(Self::KillRedis { after });
         }
         let mishap = Mishap::ALL.into_iter().find(|mishap| mishap.as_str() == word).ok_or_else(unknown)?;

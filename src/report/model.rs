@@ -130,6 +130,8 @@ pub struct FlowReport {
     pub conflicts: u64,
     /// Times it ended in an error.
     pub errors: u64,
+    /// Whether it was given up with work left, when the run was over.
+    pub unfinished: bool,
 }
 
 /// What is expected of a run beyond a sound audit.
@@ -139,6 +141,10 @@ pub struct Expectation {
     pub audit: &'static str,
     /// Codes of errors that must be met; orders may end in them.
     pub errors: Vec<String>,
+    /// Whether all of these codes were met.
+    pub errors_met: bool,
+    /// Orders that ended in an error of another code.
+    pub unexpected_errors: u64,
     /// Whether the audit and the errors were as expected.
     pub met: bool,
 }
@@ -431,14 +437,15 @@ impl Report {
             runs: flow.runs,
             conflicts: flow.conflicts,
             errors: flow.errors,
+            unfinished: flow.unfinished,
         };
         let is_expected = |code: &str| parts.expected_errors.iter().any(|expected| is_code(code, expected));
         let errors_met = parts
             .expected_errors
             .iter()
             .all(|expected| figures.errors.keys().any(|code| is_code(code, expected)));
-        let unexpected_error = figures.outcome(Outcome::Error) > 0
-            && (parts.expected_errors.is_empty() || !figures.errors.keys().any(|code| is_expected(code)));
+        let unexpected = figures.ended_in.iter().filter(|(code, _)| !is_expected(code));
+        let unexpected_errors = unexpected.map(|(_, count)| count).sum();
         let audit_met = audit.as_ref().is_some_and(|audit| match parts.expected {
             ExpectedFinding::Nothing => audit.findings.is_empty(),
             ExpectedFinding::Kind(kind) => audit.found(kind),
@@ -446,7 +453,9 @@ impl Report {
         let expectation = Expectation {
             audit: parts.expected.as_str(),
             errors: parts.expected_errors.clone(),
-            met: audit_met && errors_met && !unexpected_error,
+            met: audit_met && errors_met,
+            errors_met,
+            unexpected_errors,
         };
         let deadlocks = figures.errors.iter().filter(|(code, _)| classify::is_deadlock(code));
         let mut report = Self {
@@ -502,19 +511,20 @@ impl Report {
     /// How the command ends.
     pub fn exit(&self) -> Exit {
         let expects_finding = self.expectation.audit != ExpectedFinding::Nothing.as_str();
+        let is_as_expected = self.expectation.met && self.audit.is_some();
         let found = self.audit.as_ref().map_or(Exit::CouldNot, AuditReport::exit);
         let mut exit = match found {
-            // What was expected was found, or it was not: both are a verdict.
-            Exit::Violation | Exit::Held if expects_finding && self.expectation.met => Exit::Held,
-            Exit::Held if expects_finding => Exit::Violation,
+            // What was expected was found, or it was not: both are a verdict,
+            // unless the run was cut short.
+            Exit::Violation | Exit::Held if expects_finding && is_as_expected => Exit::Held,
+            Exit::Held if expects_finding && !self.interrupted => Exit::Violation,
             found => found,
         };
-        let has_errors = self.count(Outcome::Error) > 0;
-        let expects_errors = !self.expectation.errors.is_empty();
-        if self.lost_server.is_some() || has_errors && !expects_errors {
+        let is_unfinished = self.flows.values().any(|flow| flow.unfinished);
+        if self.lost_server.is_some() || self.expectation.unexpected_errors > 0 || is_unfinished {
             exit = exit.worst(Exit::CouldNot);
         }
-        if expects_errors && !self.expectation.met {
+        if !self.expectation.errors_met && !self.interrupted {
             exit = exit.worst(Exit::Violation);
         }
         if self.interrupted {

@@ -91,9 +91,11 @@ fn programs(out: &mut dyn Write, report: &Report) -> io::Result<()> {
 
 fn thresholds(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     for threshold in &report.thresholds {
-        let value = threshold
-            .value
-            .map_or_else(|| "the run has no such figure".to_owned(), |value| value.to_string());
+        let value = match threshold.value {
+            None => "the run has no such figure".to_owned(),
+            Some(value) if threshold.in_microseconds => text::micros_of(value),
+            Some(value) => value.to_string(),
+        };
         let word = if threshold.passed { "held" } else { "MISSED" };
         writeln!(out, "threshold  {}: {word} ({value})", threshold.expr)?;
     }
@@ -289,7 +291,7 @@ fn client(out: &mut dyn Write, report: &Report) -> io::Result<()> {
 
 fn verdict(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     let orders = text::count(report.deliveries, "order");
-    let error = report.count(Outcome::Error);
+    let error = report.expectation.unexpected_errors;
     let expected = &report.expectation;
     if expected.audit != "nothing" || !expected.errors.is_empty() {
         let errors = if expected.errors.is_empty() {
@@ -320,6 +322,9 @@ fn verdict(out: &mut dyn Write, report: &Report) -> io::Result<()> {
         }
         _ => match &report.lost_server {
             Some(reason) => writeln!(out, "could not finish: the server was lost ({reason})"),
+            None if report.flows.values().any(|flow| flow.unfinished) => {
+                writeln!(out, "could not judge: a background program was given up with work left")
+            }
             None if error > 0 => {
                 writeln!(out, "could not judge: {} ended in an error", text::count(error, "order"))
             }

@@ -1,6 +1,7 @@
 //! Thresholds: figures of the report that must stay on one side of a value.
 
 use super::Report;
+use crate::outcome::Outcome;
 use crate::text;
 use anyhow::{Context, Result};
 use schemars::JsonSchema;
@@ -48,6 +49,8 @@ pub struct Judged {
     pub expr: String,
     /// The figure; missing where the run has none, and then it fails.
     pub value: Option<f64>,
+    /// Whether that figure is a duration in microseconds.
+    pub in_microseconds: bool,
     /// Whether it held.
     pub passed: bool,
 }
@@ -63,7 +66,7 @@ impl FromStr for Threshold {
         });
         let (figure, comparison, value) =
             found.ok_or_else(|| format!("`{text}` is no threshold: {shape}"))?;
-        let number = number(value).ok_or_else(|| {
+        let number = number(value, figure).ok_or_else(|| {
             format!(
                 "`{text}`: `{value}` is neither a number, a share such as 30% nor a duration such as 50ms"
             )
@@ -73,12 +76,18 @@ impl FromStr for Threshold {
     }
 }
 
-fn number(text: &str) -> Option<f64> {
+/// A value in the unit of its figure.
+fn number(text: &str, figure: &str) -> Option<f64> {
     if let Some(percent) = text.strip_suffix('%') {
         return percent.parse::<f64>().ok().map(|percent| percent / 100.0);
     }
     let plain = text.parse::<f64>().ok().filter(|number| number.is_finite());
-    plain.or_else(|| text::duration(text).ok().map(|duration| duration.as_secs_f64() * 1e6))
+    let per_second = match figure.rsplit('.').next().unwrap_or_default() {
+        name if name.ends_with("_s") => 1.0,
+        name if name.ends_with("_ms") => 1e3,
+        _ => 1e6,
+    };
+    plain.or_else(|| text::duration(text).ok().map(|duration| duration.as_secs_f64() * per_second))
 }
 
 /// A figure's first name must be one of the report's.
@@ -91,6 +100,9 @@ fn check_figure(figure: &str) -> Result<(), String> {
     known.extend(names(&schema["$defs"]["AuditReport"]));
     known.extend(LATENCIES.map(str::to_owned));
     let first = figure.split('.').next().unwrap_or_default();
+    if let Some(outcome) = figure.strip_prefix("outcomes.") {
+        return outcome.parse::<Outcome>().map(drop);
+    }
     if known.iter().any(|name| name == first) {
         return Ok(());
     }
@@ -124,7 +136,8 @@ impl Threshold {
                 Comparison::NotEqual => !is_equal,
             }
         });
-        Judged { expr: self.text.clone(), value, passed }
+        let in_microseconds = LATENCIES.contains(&self.figure.as_str()) || self.figure.contains("_us.");
+        Judged { expr: self.text.clone(), value, in_microseconds, passed }
     }
 
     fn find(&self, report: &Value) -> Option<f64> {
@@ -182,6 +195,7 @@ mod tests {
         let error = |text: &str| text.parse::<Threshold>().unwrap_err();
         assert!(error("p99").contains("is no threshold"));
         assert!(error("p99 < fast").contains("neither a number"));
+        assert!(error("outcomes.dedcuted == 0").contains("unknown outcome"));
         assert!(error("oversold_unit == 0").contains("did you mean \"oversold_units\"?"));
     }
 }

@@ -14,7 +14,7 @@ use std::ops::ControlFlow;
 
 /// Everything a program may write outside our own tables on a service's
 /// database, in words: a table's name, or the place of a statement that could
-/// not be judged. Scripts for Redis count for service 0.
+/// not be judged.
 pub fn foreign_writes(program: &Program, service: usize) -> Vec<String> {
     let dialect = program.dialect_of(service);
     let mut found = Vec::new();
@@ -23,7 +23,6 @@ pub fn foreign_writes(program: &Program, service: usize) -> Vec<String> {
             Setup::Sql { service: on, sql } if *on == service => {
                 found.extend(foreign_writes_of("setup", sql, dialect));
             }
-            Setup::Script { script, .. } if service == 0 => found.extend(foreign_keys("setup", script)),
             _ => {}
         }
     }
@@ -36,9 +35,7 @@ pub fn foreign_writes(program: &Program, service: usize) -> Vec<String> {
     let on_service = |tx: &&Transaction| tx.service == service;
     for step in program.transactions.iter().chain(flows).filter(on_service).flat_map(|tx| &tx.steps) {
         let (place, text) = (step.place.as_str(), step.statement.sql.as_ref());
-        if step.statement.is_script {
-            found.extend(foreign_keys(place, text));
-        } else {
+        if !step.statement.is_script {
             found.extend(foreign_writes_of(place, text, dialect));
         }
     }
@@ -47,16 +44,90 @@ pub fn foreign_writes(program: &Program, service: usize) -> Vec<String> {
     found
 }
 
-/// A script's keys must show our prefix where they are used: a key that is put
-/// together elsewhere cannot be judged.
-fn foreign_keys(place: &str, script: &str) -> Option<String> {
-    let calls = script.split("call(").skip(1);
-    let is_ours = |call: &str| {
-        let key = call.split_once(',').map_or("", |(_, key)| key.trim_start());
-        key.starts_with("'stockbench:") || key.starts_with("\"stockbench:")
-    };
-    (!calls.into_iter().all(is_ours))
-        .then(|| format!("{place} (a key of Redis that does not begin with 'stockbench:')"))
+/// The name that `--allow-writes` takes for keys that are not ours.
+pub const REDIS: &str = "redis";
+
+/// Scripts of a program whose keys may not be ours.
+pub fn foreign_scripts(program: &Program) -> Vec<String> {
+    let in_setup = program.setup.iter().filter_map(|setup| match setup {
+        Setup::Script { script, .. } => Some(("setup", script.as_ref())),
+        Setup::Sql { .. } => None,
+    });
+    let steps = program.steps().filter(|step| step.statement.is_script);
+    let in_steps = steps.map(|step| (step.place.as_str(), step.statement.sql.as_ref()));
+    let foreign = in_setup.chain(in_steps).filter(|(_, script)| !keys_are_ours(script));
+    foreign
+        .map(|(place, _)| format!("{place} (a key of Redis that does not begin with 'stockbench:)"))
+        .collect()
+}
+
+/// Commands whose first argument is their only key.
+const ONE_KEY: &[&str] = &[
+    "DECR",
+    "DECRBY",
+    "EXPIRE",
+    "GET",
+    "HDEL",
+    "HGET",
+    "HGETALL",
+    "HINCRBY",
+    "HSET",
+    "INCR",
+    "INCRBY",
+    "LINDEX",
+    "LLEN",
+    "LPOP",
+    "LPUSH",
+    "LRANGE",
+    "LREM",
+    "PEXPIRE",
+    "RPOP",
+    "RPUSH",
+    "SADD",
+    "SCARD",
+    "SET",
+    "SISMEMBER",
+    "SREM",
+    "STRLEN",
+    "TTL",
+    "ZADD",
+    "ZCARD",
+    "ZRANGE",
+    "ZREM",
+    "ZSCORE",
+];
+
+/// Commands that take any number of keys: only one is judged.
+const ANY_KEYS: &[&str] = &["DEL", "EXISTS", "UNLINK"];
+
+/// Whether a script shows, wherever it speaks to Redis, a command it is known
+/// to use and a key with our prefix. What is put together elsewhere, or called
+/// by another name, cannot be judged and counts as foreign.
+fn keys_are_ours(script: &str) -> bool {
+    if ["_G", "_ENV", "load", "getfenv", "setfenv", "require"].iter().any(|word| script.contains(word)) {
+        return false;
+    }
+    script.split("redis").skip(1).all(|rest| {
+        let call = rest.strip_prefix(".call(").or_else(|| rest.strip_prefix(".pcall("));
+        call.is_some_and(call_is_ours)
+    })
+}
+
+fn call_is_ours(call: &str) -> bool {
+    let Some(rest) = call.strip_prefix('\'') else { return false };
+    let Some((command, rest)) = rest.split_once('\'') else { return false };
+    let Some(rest) = rest.trim_start().strip_prefix(',') else { return false };
+    let Some(key) = rest.trim_start().strip_prefix("'stockbench:") else { return false };
+    let Some((_, after)) = key.split_once('\'') else { return false };
+    // The literal ends the key, or something is appended to it.
+    let after = after.trim_start();
+    let ends = [",", ")", ".."].iter().any(|end| after.starts_with(end));
+    let argument_end = after.find([',', ')']).unwrap_or(after.len());
+    let is_one_key = after[argument_end..].starts_with(')');
+    let command = command.to_uppercase();
+    let has_word = [" and ", " or "].iter().any(|word| after[..argument_end].contains(word));
+    ends && !has_word
+        && (ONE_KEY.contains(&command.as_str()) || ANY_KEYS.contains(&command.as_str()) && is_one_key)
 }
 
 fn foreign_writes_of(place: &str, sql: &str, dialect: Dialect) -> Vec<String> {
@@ -100,7 +171,9 @@ impl Visitor for Writes<'_> {
             }
             Statement::CreateTable(create) => self.target(&create.name),
             Statement::CreateIndex(create) => self.target(&create.table_name),
-            Statement::Drop { names, .. } => names.iter().for_each(|name| self.target(name)),
+            Statement::Drop { names, table, .. } => {
+                names.iter().chain(table).for_each(|name| self.target(name));
+            }
             _ => self.unknown(),
         }
         ControlFlow::Continue(())
@@ -116,10 +189,17 @@ impl Visitor for Writes<'_> {
 
     fn pre_visit_expr(&mut self, expression: &Expr) -> ControlFlow<()> {
         if let Expr::Function(function) = expression {
-            let name = function.name.to_string().to_lowercase();
-            if !HARMLESS.contains(&name.as_str()) {
-                self.found.push(format!("{} (calls {name}(), which may write)", self.place));
+            self.called(&function.name);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, table: &TableFactor) -> ControlFlow<()> {
+        match table {
+            TableFactor::Table { name, args: Some(_), .. } | TableFactor::Function { name, .. } => {
+                self.called(name);
             }
+            _ => {}
         }
         ControlFlow::Continue(())
     }
@@ -149,12 +229,16 @@ const HARMLESS: &[&str] = &[
     "if",
     "ifnull",
     "iif",
+    "json_array_elements",
+    "json_array_elements_text",
     "json_arrayagg",
     "json_each",
     "json_extract",
     "json_object",
     "json_table",
     "json_to_recordset",
+    "jsonb_array_elements",
+    "jsonb_to_recordset",
     "julianday",
     "lag",
     "last_insert_id",
@@ -184,10 +268,19 @@ const HARMLESS: &[&str] = &[
     "array_agg",
     "json_agg",
     "unix_timestamp",
+    "unnest",
     "upper",
 ];
 
 impl Writes<'_> {
+    /// A function of the user's own may do anything.
+    fn called(&mut self, name: &ObjectName) {
+        let name = name.to_string().to_lowercase();
+        if !HARMLESS.contains(&name.as_str()) {
+            self.found.push(format!("{} (calls {name}(), which may write)", self.place));
+        }
+    }
+
     fn targets(&mut self, tables: &[TableWithJoins]) {
         for table in tables {
             let joined = table.joins.iter().map(|join| &join.relation);
@@ -266,15 +359,35 @@ mod tests {
 
     #[test]
     fn a_script_must_show_its_keys() {
-        assert_eq!(foreign_keys("s", "return redis.call('SET', 'stockbench:lock:' .. ARGV[1], 1)"), None);
-        assert!(foreign_keys("s", "return redis.call('SET', ARGV[1], 1)").is_some());
-        assert!(foreign_keys("s", "redis.pcall('FLUSHALL')").is_some());
+        for ours in [
+            "return redis.call('SET', 'stockbench:lock:' .. ARGV[1], 1, 'NX')",
+            "return redis.call('DEL', 'stockbench:sold')",
+            "if redis.call('GET', 'stockbench:a') then return redis.call('DEL', 'stockbench:b:' .. ARGV[1]) end",
+        ] {
+            assert!(keys_are_ours(ours), "{ours}");
+        }
+        for foreign in [
+            "return redis.call('SET', ARGV[1], 1)",
+            "redis.pcall('FLUSHALL')",
+            "local c = redis.call; c('FLUSHALL')",
+            "redis['call']('SET', 'prod', 1)",
+            "redis.call ('FLUSHALL')",
+            "redis.call('DEL', 'stockbench:x', 'prod:y')",
+            "redis.call('RENAME', 'stockbench:x', 'prod:y')",
+            "redis.call('DEL', 'stockbench:' and 'prod')",
+            "_G['re' .. 'dis'].call('FLUSHALL')",
+        ] {
+            assert!(!keys_are_ours(foreign), "{foreign}");
+        }
     }
 
     #[test]
     fn what_cannot_be_judged_is_not_waved_through() {
         assert_eq!(found(Dialect::MySql, "CALL take_stock(?)").len(), 1);
         assert_eq!(found(Dialect::Postgres, "SELECT take_stock($1)").len(), 1);
+        assert_eq!(found(Dialect::Postgres, "SELECT * FROM take_stock(1)").len(), 1);
+        assert_eq!(found(Dialect::Postgres, "SELECT 1 FROM stockbench_sku, LATERAL take_stock(id)").len(), 1);
+        assert_eq!(found(Dialect::MySql, "DROP INDEX stockbench_i ON orders"), ["orders"]);
         assert_eq!(found(Dialect::Postgres, "SELEC nonsense FORM").len(), 1);
     }
 }

@@ -310,6 +310,9 @@ impl<'p> Machine<'p> {
         self.attempt += 1;
         self.finished = false;
         self.tainted = false;
+        // What a refused attempt answered was rolled back with it.
+        self.answers.clear();
+        self.recorded = None;
         self.enter(self.resume);
     }
 
@@ -662,7 +665,7 @@ impl<'p> Machine<'p> {
         match (self.tx().role, then) {
             (Role::Finally, _) => return self.finally_from(self.transaction + 1),
             // An undo that did not complete is tried again, whatever stopped it.
-            (Role::Undo, Then::Done(Outcome::Error)) => {
+            (Role::Undo, Then::Done(Outcome::Error | Outcome::Conflict)) => {
                 let then = self.refused();
                 return self.settle(then);
             }
@@ -730,7 +733,8 @@ fn json<T>(items: &[T], item: impl Fn(&T) -> String) -> String {
 /// One row of a batch's answers.
 fn batch_answer(row: &[Value]) -> Option<(i64, Outcome)> {
     let [order_id, outcome] = row else { return None };
-    Some((order_id.as_int()?, outcome.to_text().parse().ok()?))
+    let outcome = outcome.to_text().parse().ok().filter(|outcome: &Outcome| outcome.is_answer())?;
+    Some((order_id.as_int()?, outcome))
 }
 
 #[cfg(test)]

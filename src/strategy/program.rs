@@ -6,6 +6,7 @@ use super::file::{
     TransactionText,
 };
 use super::sql::{Piece, pieces};
+use crate::db::schema::LEDGER;
 use crate::db::{Dialect, Isolation, Statement};
 use crate::outcome::Outcome;
 use crate::text;
@@ -123,6 +124,43 @@ pub struct AuditSource {
     pub ledger: Ledger,
     /// Queries that must return no row.
     pub invariants: Vec<Invariant>,
+    /// Services that had a database of their own.
+    pub services: Vec<String>,
+}
+
+impl AuditSource {
+    /// The stock and the ledger as the audit will ask for them, where they are
+    /// not the usual ones.
+    pub fn queries(&self) -> Vec<(&'static str, String)> {
+        let stock = self
+            .stock
+            .as_ref()
+            .map(|sql| ("audit.stock", format!("SELECT sku_id, stock FROM ({sql}) AS stock_now")));
+        let ledger = match &self.ledger {
+            Ledger::Other(_) => self
+                .ledger
+                .as_table()
+                .map(|table| ("audit.ledger", format!("SELECT id, {ENTRY_COLUMNS} FROM {table}"))),
+            Ledger::Usual | Ledger::None => None,
+        };
+        stock.into_iter().chain(ledger).collect()
+    }
+}
+
+/// What the audit reads of an entry, in this order.
+pub const ENTRY_COLUMNS: &str = "order_id, sku_id, kind, status, delta, balance, run_id";
+
+impl Ledger {
+    /// The ledger as it stands in FROM, if there is one.
+    pub fn as_table(&self) -> Option<String> {
+        let is_name = |text: &str| text.chars().all(|c| c.is_alphanumeric() || "_.\"`".contains(c));
+        match self {
+            Self::Usual => Some(LEDGER.to_owned()),
+            Self::Other(text) if is_name(text.trim()) => Some(text.clone()),
+            Self::Other(query) => Some(format!("({query}) AS ledger_entries")),
+            Self::None => None,
+        }
+    }
 }
 
 /// Where the ledger is.
@@ -283,7 +321,7 @@ pub enum Slot {
 }
 
 /// The binds of a program that handles orders.
-const ORDER_BINDS: &[(&str, Slot)] = &[
+static ORDER_BINDS: &[(&str, Slot)] = &[
     ("order_id", Slot::OrderId),
     ("run_id", Slot::RunId),
     ("sku_id", Slot::SkuId),
@@ -295,7 +333,7 @@ const ORDER_BINDS: &[(&str, Slot)] = &[
 ];
 
 /// The binds of a program that handles many orders of one SKU at once.
-const BATCH_BINDS: &[(&str, Slot)] = &[
+static BATCH_BINDS: &[(&str, Slot)] = &[
     ("orders", Slot::Orders),
     ("run_id", Slot::RunId),
     ("sku_id", Slot::SkuId),
@@ -304,11 +342,15 @@ const BATCH_BINDS: &[(&str, Slot)] = &[
 ];
 
 /// The binds of a background program.
-const FLOW_BINDS: &[(&str, Slot)] =
+static FLOW_BINDS: &[(&str, Slot)] =
     &[("run_id", Slot::RunId), ("token", Slot::Token), ("now_ms", Slot::NowMs)];
 
 /// The binds of a setup script.
-const SETUP_BINDS: &[(&str, Slot)] = &[("sku_id", Slot::SkuId), ("stock", Slot::Quantity)];
+static SETUP_BINDS: &[(&str, Slot)] = &[("sku_id", Slot::SkuId), ("stock", Slot::Quantity)];
+
+fn built_in(name: &str) -> bool {
+    ORDER_BINDS.iter().chain(BATCH_BINDS).chain(SETUP_BINDS).any(|(known, _)| *known == name)
+}
 
 /// The name of a value that is always there.
 pub(super) fn built_in_name(slot: Slot) -> Option<&'static str> {
@@ -370,6 +412,11 @@ impl Program {
             answering == usize::from(program.batch.is_some()),
             "{name}: a batch has exactly one step with `answers = true`, and nothing else has one"
         );
+        let states = |tx: &Transaction| tx.then.is_some() || tx.steps.iter().any(|step| step.then.is_some());
+        ensure!(
+            program.batch.is_none() || !program.transactions.iter().any(states),
+            "{name}: a batch has no `then`: each of its orders has an answer of its own"
+        );
         Ok(program)
     }
 
@@ -406,6 +453,17 @@ impl Program {
     pub fn needs_redis(&self) -> bool {
         let in_setup = self.setup.iter().any(|setup| matches!(setup, Setup::Script { .. }));
         in_setup || self.steps().any(|step| step.statement.is_script)
+    }
+
+    /// Whether it locks something for a session, beyond a transaction's end.
+    pub fn holds_sessions(&self) -> bool {
+        self.transactions.iter().any(|tx| tx.role == Role::Finally)
+    }
+
+    /// Whether an order may be sold by it; a restock or a stock-take never is.
+    pub fn sells(&self) -> bool {
+        let by_order = |tx: &&Transaction| matches!(tx.role, Role::Sequence | Role::JumpOnly);
+        !self.transactions.iter().filter(by_order).all(|tx| tx.then == Some(Outcome::Done))
     }
 
     /// The names that faults may use.
@@ -502,6 +560,12 @@ impl<'f> Scope<'f> {
             }
         }
         let draw_names: Vec<&str> = file.draw.keys().map(String::as_str).collect();
+        let mut own = file.params.keys().chain(file.draw.keys());
+        if let Some(taken) =
+            own.find(|key| built_in(key) || file.params.contains_key(*key) && file.draw.contains_key(*key))
+        {
+            bail!("{name}: `{taken}` cannot name a param or a draw: it is always there, or named twice");
+        }
         let draws: Result<Vec<Draw>> =
             file.draw.iter().map(|(key, draw)| compile_draw(name, &file.draw, key, draw)).collect();
         let named = file.transaction.iter().chain(file.flow.iter().flat_map(|flow| &flow.transaction));
@@ -527,7 +591,12 @@ impl<'f> Scope<'f> {
     fn flow(&self, flow: &'f FlowText) -> Result<Flow> {
         let mut compiler = Compiler::new(self, FLOW_BINDS, &flow.transaction);
         let place = format!("{}: flow {}", self.name, flow.name);
-        let transactions = compiler.transactions().with_context(|| place.clone())?;
+        let transactions = compiler.transactions()?;
+        let mut gotos = transactions.iter().flat_map(|tx| &tx.steps).map(|step| step.none);
+        ensure!(
+            gotos.any(|goto| goto == Goto::Answer(Outcome::Skipped)),
+            "{place} never rests: say with `none = \"idle\"` when it finds nothing to do"
+        );
         Ok(Flow {
             every: flow.every,
             pending: flow
@@ -550,7 +619,7 @@ impl<'f> Scope<'f> {
                 batch: None,
                 draws: Vec::new(),
                 flows: Vec::new(),
-                services: Vec::new(),
+                services: self.services.clone(),
                 answer: Outcome::Done,
             },
         })
@@ -622,7 +691,7 @@ impl<'f> Scope<'f> {
             self.name
         );
         let stock = audit.stock.as_ref().map(|sql| text(sql, "audit.stock")).transpose()?;
-        Ok(AuditSource { stock, ledger, invariants })
+        Ok(AuditSource { stock, ledger, invariants, services: Vec::new() })
     }
 }
 
@@ -688,6 +757,12 @@ impl<'f> Compiler<'f> {
             let place = text.name.clone().unwrap_or_else(|| format!("transaction {}", index + 1));
             let undone =
                 self.find_transaction(undone).ok_or_else(|| self.nowhere(&place, "undoes refers", undone))?;
+            ensure!(
+                transactions[undone].undone_by.is_none()
+                    && matches!(transactions[undone].role, Role::Sequence | Role::JumpOnly),
+                "{}: {place}: what it undoes is undone already, or is itself there to end something",
+                self.name()
+            );
             transactions[undone].undone_by = Some(index);
         }
         ensure!(
@@ -695,7 +770,31 @@ impl<'f> Compiler<'f> {
             "{}: no transaction runs by itself",
             self.name()
         );
+        self.check_roles(&transactions)?;
         Ok(transactions)
+    }
+
+    /// What takes back or releases is entered by the machine alone.
+    fn check_roles(&self, transactions: &[Transaction]) -> Result<()> {
+        for tx in transactions {
+            let gotos = tx
+                .steps
+                .iter()
+                .flat_map(|step| [Some(step.none), step.unique, step.check, Some(step.locked)]);
+            let jumps = gotos.filter_map(|goto| match goto {
+                Some(Goto::Transaction(index)) => Some(index),
+                _ => None,
+            });
+            let own = matches!(tx.role, Role::Undo | Role::Finally);
+            for target in jumps.chain(std::iter::once(tx.restart).filter(|_| !own)) {
+                ensure!(
+                    !own && matches!(transactions[target].role, Role::Sequence | Role::JumpOnly),
+                    "{}: transactions with `undoes` or `finally` neither jump nor are jumped to",
+                    self.name()
+                );
+            }
+        }
+        Ok(())
     }
 
     fn transaction(&mut self, index: usize, text: &'f TransactionText) -> Result<Transaction> {
@@ -897,8 +996,11 @@ impl<'f> Compiler<'f> {
     fn given(&self, name: &str) -> Option<Slot> {
         let built_in = self.known.iter().find(|(known, _)| *known == name).map(|(_, slot)| *slot);
         let param = || self.scope.params.get(name).map(|value| Slot::Const(*value));
-        let drawn = || self.scope.draw_names.iter().position(|known| *known == name).map(Slot::Drawn);
-        built_in.or_else(param).or_else(drawn)
+        // Only an order has draws of its own.
+        let draws =
+            if std::ptr::eq(self.known, ORDER_BINDS) { self.scope.draw_names.as_slice() } else { &[] };
+        let of_order = || draws.iter().position(|known| *known == name).map(Slot::Drawn);
+        built_in.or_else(param).or_else(of_order)
     }
 
     fn find_bind(&self, name: &str, place: &str) -> Result<Slot> {

@@ -99,6 +99,7 @@ fn scenarios_are_listed_and_run_by_name_or_path() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table of cases")]
 fn bad_input_gets_one_line_and_leaves_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
     let files = tempfile::tempdir().unwrap();
@@ -123,6 +124,14 @@ fn bad_input_gets_one_line_and_leaves_nothing_behind() {
     let no_undo = file("undo.toml", &format!("{ok}sql = \"SELECT 1\"\n[[transaction]]\nundoes = \"gone\"\n"));
     let draw = "draw = { source = { range = [1, 2] }, target = { range = [1, 2], not = \"sorce\" } }\n";
     let no_draw = file("draw.toml", &format!("{draw}{ok}sql = \"SELECT 1\"\n"));
+    let flow = "[[flow]]\nname = \"f\"\nevery = \"1ms\"\n[[flow.transaction]]\n[[flow.transaction.step]]\nsql = \"SELECT 1\"\n";
+    let restless = file("restless.toml", &format!("{ok}sql = \"SELECT 1\"\n{flow}"));
+    let undo = "none = \"@back\"\n[[transaction]]\nname = \"back\"\nundoes = \"do\"\n";
+    let to_undo = file(
+        "to-undo.toml",
+        &format!("[[transaction]]\nname = \"do\"\n[[transaction.step]]\nsql = \"SELECT 1\"\n{undo}"),
+    );
+    let taken = file("taken.toml", &format!("params = {{ quantity = 1 }}\n{ok}sql = \"SELECT 1\"\n"));
     let wrong_key = file("key.lua.toml", &format!("{ok}redis = \"return redis.call('GET', :order_id)\"\n"));
     let inline = "summary = \"x\"\n[strategy]\nsummary = \"y\"\n\n[[strategy.setupp]]\nsql = \"x\"\n";
     let scenario_key = file("scenario.toml", inline);
@@ -158,6 +167,13 @@ fn bad_input_gets_one_line_and_leaves_nothing_behind() {
         ),
         (&["-s", "saga", "--fault", "fail@ordre"], &["no transaction `ordre`; did you mean \"order\"?"]),
         (&["-s", "saga", "--service", "ordrs=sqlite:o.db"], &["no such service; did you mean \"orders\"?"]),
+        (&["-s", "saga", "--service", "postgres://me:secret@h/db?x=y"], &["--service takes NAME=URL"]),
+        (&["-s", "atomic", "--fault", "kill-redis@5"], &["the strategy uses no Redis"]),
+        (&["-s", "atomic", "--statement-timeout", "1s"], &["SQLite limits no statement"]),
+        (&["-s", "shop-order@1,atomic@1"], &["bring different invariants"]),
+        (&["-s", &restless], &["never rests: say with `none = \"idle\"`"]),
+        (&["-s", &to_undo], &["transactions with `undoes` or `finally` neither jump nor are jumped to"]),
+        (&["-s", &taken], &["`quantity` cannot name a param or a draw"]),
         (&["-s", "advisory"], &["strategy advisory cannot run on SQLite"]),
         (&["--scenario", &scenario_key], &["scenario.toml:5: unknown key `setupp`; did you mean \"setup\"?"]),
         (&["--scenario", &scenario_threshold], &["threshold.toml:3: `p99 under 5s` is no threshold"]),
@@ -183,6 +199,10 @@ fn bad_input_gets_one_line_and_leaves_nothing_behind() {
     // What only a database can tell comes after its name has been said.
     let said = stockbench(folder.path(), &["run", "-s", &no_invariant]);
     assert_one_line(&said, 2, &["invariant.toml: invariant 1: ", "no such table"]);
+    let lines = stockbench(folder.path(), &["seed", "--skus", "1"]);
+    assert_eq!(lines.code, 0);
+    let lines = stockbench(folder.path(), &["run", "--no-seed", "--lines", "2"]);
+    assert_one_line(&lines, 2, &["more lines than there are SKUs in stock (1)"]);
     let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
     assert!(left.is_empty() || left == ["stockbench.db"], "left behind: {left:?}");
 }
@@ -206,7 +226,6 @@ fn numbers_out_of_range_are_usage_errors() {
         ["--threshold", "oversold_unit == 0"],
         ["--fault", "burn@x"],
         ["--param", "lock_ms"],
-        ["--service", "orders"],
         ["--no-such-flag", "1"],
     ] {
         let said = stockbench(folder.path(), &["run", arguments[0], arguments[1]]);

@@ -16,6 +16,7 @@ on_every_database!(
     a_batch_answers_every_order_once,
     a_lock_in_redis_holds_as_long_as_it_lasts,
     thresholds_and_expectations_decide_the_exit_code,
+    what_has_no_ledger_is_judged_by_its_invariants,
 );
 
 fn units(report: &Value, name: &str) -> i64 {
@@ -35,7 +36,7 @@ fn every_order_counts_once_however_often_it_is_delivered(place: &Place) {
         "--orders",
         "1000",
     ];
-    for strategy in ["idempotent", "idempotent-savepoint"] {
+    for strategy in ["idempotent", "idempotent-savepoint", "units"] {
         let (code, report) = place.run(&[&["-s", strategy], &load[..]].concat());
         assert_eq!((code, kinds(&report)), (0, vec![]), "{report:#}");
         assert_eq!(outcome(&report, "deducted"), 1_000, "{report:#}");
@@ -75,7 +76,14 @@ fn a_saga_holds_with_a_database_for_each_service(place: &Place) {
     let placed = query(&orders.url, "SELECT count(*) FROM stockbench_order WHERE state = 'shipped'");
     assert_eq!(placed, outcome(&report, "deducted").to_string());
     assert_eq!(report["services"]["notify"]["kind"], "sqlite");
-    // Without the services' databases an audit later cannot see them.
+    // With one connection each, nobody may hold one while waiting for another.
+    let narrow =
+        ["--connections", "1", "--fault", "fail@ship:20%", "--fault", "fail@cancel:50%", "--orders", "100"];
+    let (code, report) = place.run(&[&["-s", "saga"], &services[..], &narrow].concat());
+    assert_eq!((code, kinds(&report), outcome(&report, "unknown")), (0, vec![], 0), "{report:#}");
+    // An audit later needs to be told of the services' databases, too.
+    let said = place.stockbench(&["audit"]);
+    assert_one_line(&said, 1, &["--service orders=URL"]);
     let said = place.stockbench(&[&["audit"], &services[..]].concat());
     assert_eq!(said.code, 0, "{said:?}");
     orders.execute("UPDATE stockbench_order SET state = 'cancelled' WHERE state = 'shipped'");
@@ -334,6 +342,16 @@ fn thresholds_and_expectations_decide_the_exit_code(place: &Place) {
     assert_eq!(expecting("naive", "undersold").0, 3, "another violation than the expected one");
     let (code, report) = expecting("atomic", "oversold");
     assert_eq!((code, &report["expectation"]["met"]), (3, &false.into()), "{report:#}");
+}
+
+fn what_has_no_ledger_is_judged_by_its_invariants(place: &Place) {
+    let (code, report) = place.run(&["--scenario", "transfer", "--orders", "100"]);
+    assert_eq!((code, report["audit"]["entries"].as_u64()), (0, Some(0)), "{report:#}");
+    let said = place.stockbench(&["audit"]);
+    assert!(said.code == 0 && said.stdout.contains("no ledger: judged by"), "{said:?}");
+    place.execute("UPDATE stockbench_account SET balance = balance + 1 WHERE id = 1");
+    let said = place.stockbench(&["audit"]);
+    assert!(said.code == 3 && said.stdout.contains("✗ invariant"), "{said:?}");
 }
 
 #[test]

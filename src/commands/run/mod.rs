@@ -22,7 +22,8 @@ use crate::strategy::Program;
 use crate::text;
 use crate::workload::orders::OrderStream;
 use anyhow::{Context, Result, anyhow};
-use stage::{RedisStage, Stage};
+pub(super) use stage::named_services;
+use stage::{CONNECTIONS_SPARE, RedisStage, Stage};
 use std::fs::Permissions;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -32,9 +33,6 @@ use std::time::{Duration, SystemTime};
 /// Connections by default: more than this rarely helps one hot row, and most
 /// servers have no more to give.
 const CONNECTIONS_DEFAULT_MAX: u64 = 100;
-
-/// Connections kept back for the audit and for whoever watches the server.
-const CONNECTIONS_SPARE: u32 = 3;
 
 pub(super) async fn run(args: RunArgs) -> Result<Exit> {
     let params = args.param.iter().cloned().collect();
@@ -53,7 +51,7 @@ pub(super) async fn run(args: RunArgs) -> Result<Exit> {
             )));
         }
     }
-    stage::check_early(&plan, expected_dialect(&args))?;
+    stage::check_early(&args, &plan, expected_dialect(&args))?;
     let settings = SessionSettings { isolation: plan.isolation, ..SessionSettings::default() };
     let Opened { mut database, lab: _server } = open(&args.database, &settings, true).await?;
     let stage = stage::prepare(&args, &plan, &mut database).await?;
@@ -141,7 +139,9 @@ async fn make_tables(
     if !args.no_seed {
         seed(plan, database).await?;
     }
-    let mut control = database.open(&stage.settings).await?;
+    // What is made and checked beforehand takes the time it takes.
+    let untimed = SessionSettings { lock_timeout: None, statement_timeout: None, ..stage.settings };
+    let mut control = database.open(&untimed).await?;
     let made = make_tables_by(control.as_mut(), args, plan, stage, database).await;
     control.close().await;
     made
@@ -161,6 +161,14 @@ async fn make_tables_by(
     }
     if plan.replay.is_none() {
         let stocked = schema::stocked_skus(control).await?;
+        let asked = usize::try_from(plan.lines.max).unwrap_or(usize::MAX);
+        if !stocked.is_empty() && asked > stocked.len() {
+            return Err(usage(format!(
+                "--lines {} asks for more lines than there are SKUs in stock ({}): an order names each SKU once",
+                plan.lines,
+                stocked.len()
+            )));
+        }
         if !stocked.is_empty() {
             plan.seed.sku_ids = stocked;
         }
@@ -224,7 +232,7 @@ async fn run_locked(
     let interrupted = stop.is_asked() && !reached_its_end(plan, &finished);
 
     let checking = Progress::preparing("auditing");
-    let Finished { figures, answers, stream, elapsed, lost_server, history } = finished;
+    let Finished { figures, answers, stream, elapsed, lost_server, history, all_sent: _ } = finished;
     let verdict =
         audit::audit(database, &source, ClientWitness::Complete, answers.told(&stream), args.full).await;
     checking.finish();
@@ -257,8 +265,7 @@ async fn run_locked(
 }
 
 fn reached_its_end(plan: &Plan, finished: &Finished) -> bool {
-    plan.orders.is_some_and(|orders| finished.figures.deliveries() >= orders)
-        || plan.duration.is_some_and(|duration| finished.elapsed >= duration)
+    finished.all_sent || plan.duration.is_some_and(|duration| finished.elapsed >= duration)
 }
 
 /// The strategy's name, or the mix as it is written.

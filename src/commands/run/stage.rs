@@ -11,17 +11,20 @@ use crate::db::{
 };
 use crate::engine::{RedisKiller, Service};
 use crate::exit::usage;
-use crate::fault::Faults;
+use crate::fault::{FaultSpec, Faults};
 use crate::lab::{LabKind, LabServer};
 use crate::report::model::RedisInfo;
 use crate::scenario::Plan;
-use crate::strategy::program::{AuditSource, Setup, Slot, Transaction};
+use crate::strategy::program::{AuditSource, Invariant, Setup, Slot, Transaction};
 use crate::strategy::{Program, Setting, guard};
 use crate::text;
 use anyhow::{Context, Result, ensure};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// Connections kept back for the audit and for whoever watches the server.
+pub(super) const CONNECTIONS_SPARE: u32 = 3;
 
 /// Setup scripts that are on their way at once.
 const SCRIPTS_AT_ONCE: usize = 64;
@@ -61,9 +64,13 @@ impl RedisStage {
 
 /// A file that cannot run anywhere near the expected database is found before
 /// one is looked for.
-pub(super) fn check_early(plan: &Plan, expected: Option<Dialect>) -> Result<()> {
+pub(super) fn check_early(args: &RunArgs, plan: &Plan, expected: Option<Dialect>) -> Result<()> {
     let Some(dialect) = expected else { return Ok(()) };
     check_named(plan, dialect)?;
+    if !args.service.is_empty() {
+        // Which SQL a service speaks only its database can tell.
+        return Ok(());
+    }
     let setting = Setting { dialect, services: BTreeMap::new(), params: plan.params.clone() };
     for (strategy, _) in &plan.mix {
         let program = strategy.compile(&setting).map_err(usage)?;
@@ -99,8 +106,14 @@ pub(super) async fn prepare(args: &RunArgs, plan: &Plan, database: &mut Database
         statement_timeout: plan.statement_timeout,
         read_only: false,
     };
-    check_services(&args.service, plan)?;
-    let services = services(&args.service, &settings).await?;
+    if plan.statement_timeout.is_some() && database.dialect() == Dialect::Sqlite {
+        return Err(usage(
+            "SQLite limits no statement: leave --statement-timeout out (--lock-timeout limits waits)",
+        ));
+    }
+    let named = named_services(&args.service)?;
+    check_services(&named, plan)?;
+    let services = services(&named, &settings).await?;
     let setting = Setting {
         dialect: database.dialect(),
         services: services.iter().map(|service| (service.name.clone(), service.database.dialect())).collect(),
@@ -114,22 +127,43 @@ pub(super) async fn prepare(args: &RunArgs, plan: &Plan, database: &mut Database
     if settings.isolation != plan.isolation {
         database.reread(&settings).await?;
     }
-    let audit = common_audit(&programs)?;
+    let mut audit = common_audit(&programs)?;
+    audit.services = services.iter().map(|service| service.name.clone()).collect();
     guard_writes(&programs, database, &services, &args.allow_writes)?;
     check_faults(plan, &programs)?;
     let redis = redis(args, plan, &programs).await?;
     Ok(Stage { programs, audit, services, redis, settings })
 }
 
+/// `NAME=URL`, as `--service` takes it. Nothing of it is quoted back: it may
+/// hold a password.
+pub(in crate::commands) fn named_services(given: &[String]) -> Result<Vec<(String, String)>> {
+    let mut named: Vec<(String, String)> = Vec::new();
+    for text in given {
+        let is_name = |name: &str| {
+            !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
+        };
+        let (name, url) = text
+            .split_once('=')
+            .filter(|(name, _)| is_name(name))
+            .ok_or_else(|| usage("--service takes NAME=URL, as in orders=sqlite:orders.db"))?;
+        ensure_usage(named.iter().all(|(known, _)| known != name), || {
+            format!("--service {name} is given twice")
+        })?;
+        named.push((name.to_owned(), url.to_owned()));
+    }
+    Ok(named)
+}
+
 async fn services(named: &[(String, String)], settings: &SessionSettings) -> Result<Vec<Service>> {
     let mut services: Vec<Service> = Vec::new();
     for (name, url) in named {
-        ensure_usage(services.iter().all(|known| known.name != *name), || {
-            format!("--service {name} is given twice")
-        })?;
         let url = DatabaseUrl::parse(url).map_err(|error| usage(format!("--service {name}: {error:#}")))?;
         let database = Database::connect(&url, settings, std::time::Duration::ZERO).await?;
-        services.push(Service { name: name.clone(), database });
+        // Services may share a server with each other and with the stock.
+        let free = database.info.free_connections.saturating_sub(CONNECTIONS_SPARE);
+        let connections = usize::try_from(free)? / (named.len() + 1);
+        services.push(Service { name: name.clone(), database, connections: connections.max(1) });
     }
     Ok(services)
 }
@@ -141,8 +175,13 @@ fn ensure_usage(holds: bool, otherwise: impl FnOnce() -> String) -> Result<()> {
 fn check_services(named: &[(String, String)], plan: &Plan) -> Result<()> {
     let files = || plan.mix.iter().map(|(strategy, _)| &strategy.file);
     let of_transactions = files().flat_map(|file| &file.transaction).filter_map(|tx| tx.service.as_deref());
+    let of_flows = files().flat_map(|file| &file.flow).flat_map(|flow| &flow.transaction);
+    let of_transactions = of_transactions.chain(of_flows.filter_map(|tx| tx.service.as_deref()));
     let of_setup = files().flat_map(|file| &file.setup).filter_map(|setup| setup.service.as_deref());
-    let known: Vec<&str> = of_transactions.chain(of_setup).collect();
+    let invariants = files().flat_map(|file| &file.invariant);
+    let of_invariants = invariants.flat_map(|invariant| [&invariant.service, &invariant.same_as_service]);
+    let of_invariants = of_invariants.filter_map(|service| service.as_deref());
+    let known: Vec<&str> = of_transactions.chain(of_setup).chain(of_invariants).collect();
     for (name, _) in named {
         ensure_usage(known.contains(&name.as_str()), || {
             let suggestion = text::did_you_mean(name, known.iter().copied());
@@ -189,11 +228,23 @@ fn common_audit(programs: &[Program]) -> Result<AuditSource> {
                 programs[0].name, program.name
             )
         })?;
-        for invariant in &program.audit.invariants {
-            if !common.invariants.contains(invariant) {
-                common.invariants.push(invariant.clone());
-            }
-        }
+    }
+    // Sales of one program need not hold what another one promises of its own.
+    let mut sellers = programs.iter().filter(|program| program.sells());
+    let first = sellers.next();
+    for program in sellers {
+        ensure_usage(first.is_none_or(|first| first.audit.invariants == program.audit.invariants), || {
+            format!(
+                "{} and {} bring different invariants, which judge every sale: they cannot be mixed",
+                first.map_or("", |first| first.name.as_str()),
+                program.name
+            )
+        })?;
+    }
+    for program in programs {
+        let new = program.audit.invariants.iter().filter(|invariant| !common.invariants.contains(invariant));
+        let new: Vec<Invariant> = new.cloned().collect();
+        common.invariants.extend(new);
     }
     Ok(common)
 }
@@ -229,12 +280,26 @@ fn guard_writes(
 }
 
 async fn redis(args: &RunArgs, plan: &Plan, programs: &[Program]) -> Result<Option<RedisStage>> {
+    let kills = plan.faults.iter().any(|fault| matches!(fault, FaultSpec::KillRedis { .. }));
     if !programs.iter().any(Program::needs_redis) {
+        ensure_usage(!kills, || "kill-redis: the strategy uses no Redis".to_owned())?;
         return Ok(None);
     }
+    for program in programs {
+        let foreign = guard::foreign_scripts(program);
+        ensure_usage(
+            foreign.is_empty() || args.allow_writes.iter().any(|name| name == guard::REDIS),
+            || {
+                format!(
+                    "strategy {} may write keys that are not stockbench's own: {}; if they may be, say --allow-writes {}",
+                    program.name,
+                    foreign.join(", "),
+                    guard::REDIS
+                )
+            },
+        )?;
+    }
     if let Some(url) = &args.redis_url {
-        let kills =
-            plan.faults.iter().any(|fault| matches!(fault, crate::fault::FaultSpec::KillRedis { .. }));
         ensure_usage(!kills, || {
             "kill-redis ends only a Redis that was started for the run: leave --redis-url out".to_owned()
         })?;
@@ -343,6 +408,9 @@ impl Stage {
         }
         let name = self.programs.first().map_or_else(String::new, |program| program.name.clone());
         let mut checker = Checker { name: &name, services: &[], control, sessions: &mut sessions };
+        for (place, sql) in self.audit.queries() {
+            checker.check_query(None, &sql, place).await?;
+        }
         for (index, invariant) in self.audit.invariants.iter().enumerate() {
             let place = format!("invariant {}", index + 1);
             for query in std::iter::once(&invariant.query).chain(&invariant.same_as) {
