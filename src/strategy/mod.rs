@@ -1,7 +1,7 @@
 //! Strategies: ways to deduct stock, written as data.
 //!
 //! In reading order: [`file`] is what a strategy file may say, [`program`] is
-//! that file checked and compiled for one dialect, [`interpret`] is the one
+//! what is made of it (pure data), `compile` makes it, [`interpret`] is the one
 //! step function that every caller drives, [`catalogue`] holds the built-in
 //! files, [`guard`] finds the tables a program writes, [`show`] prints them.
 //!
@@ -9,6 +9,7 @@
 //! strategy's name appears in Rust outside the catalogue and tests.
 
 pub mod catalogue;
+mod compile;
 pub mod file;
 pub mod guard;
 pub mod interpret;

@@ -1,6 +1,7 @@
 //! Prints a strategy as exactly the SQL that is sent, in order.
 
-use super::program::{Flow, Goto, Program, Role, Setup, Slot, Step, Transaction, built_in_name};
+use super::compile::built_in_name;
+use super::program::{Flow, Goto, Program, Role, Setup, Slot, Step, Transaction};
 use crate::outcome::Outcome;
 use std::fmt::Write as _;
 
