@@ -2,7 +2,7 @@
 //! connections taken and given back, deadlines kept, faults let happen,
 //! refused attempts tried again.
 
-use super::pool::Lease;
+use super::pool::{Lease, SessionPool};
 use super::recorder::ShardHandle;
 use super::retry::RetryPolicy;
 use super::stop::Stop;
@@ -23,6 +23,7 @@ pub(super) struct Run<'s> {
     member: &'s Member,
     recorder: ShardHandle<'s>,
     machine: Machine<'s>,
+    pools: &'s [SessionPool],
     /// One for each database, as far as they are needed.
     leases: Vec<Option<Lease<'s>>>,
     rng: ChaCha8Rng,
@@ -71,6 +72,7 @@ impl<'s> Run<'s> {
             member,
             recorder,
             machine: Machine::new(program, task),
+            pools: &shared.pools,
             leases: shared.pools.iter().map(|_| None).collect(),
             rng,
             intended: Instant::now(),
@@ -86,9 +88,10 @@ impl<'s> Run<'s> {
         }
     }
 
-    /// A flow goes on when the run is being stopped: it finishes what others
-    /// have left to it.
-    pub(super) fn regardless_of_stop(mut self) -> Self {
+    /// A flow has connections of its own, and goes on when the run is being
+    /// stopped: it finishes what others have left to it.
+    pub(super) fn in_background(mut self) -> Self {
+        self.pools = &self.shared.flow_pools;
         self.begun = true;
         self
     }
@@ -150,7 +153,7 @@ impl<'s> Run<'s> {
         }
         let waiting = Instant::now();
         let limit = self.shared.load.acquire_timeout;
-        let lease = self.shared.pools[pool].lease();
+        let lease = self.pools[pool].lease();
         let lease = async {
             match limit {
                 Some(limit) => tokio::time::timeout(limit, lease).await.map_err(|_| limit),
@@ -291,7 +294,7 @@ impl<'s> Run<'s> {
         let (attempts, tries) =
             if is_undoing { (self.undo_attempts, 0) } else { (self.attempts, self.member.retry.tries) };
         let retry = RetryPolicy { tries, ..self.member.retry };
-        let is_lost = self.shared.pools.iter().any(|pool| pool.lost_server().is_some());
+        let is_lost = self.pools.iter().any(|pool| pool.lost_server().is_some());
         let may_go_on = !is_lost && (is_undoing || !self.shared.stop.is_asked());
         let delay = retry.next_delay(attempts, self.intended.elapsed(), &mut self.rng);
         let Some(delay) = delay.filter(|_| may_go_on) else {

@@ -67,7 +67,7 @@ async fn once(shared: &Shared, member: &Member, flow: &Flow) -> Option<Outcome> 
     let task = Task { run_id: shared.stream.run_id, token, ..Task::default() };
     let rng = ChaCha8Rng::seed_from_u64(shared.stream.seed ^ token.unsigned_abs().rotate_left(32));
     let recorder = shared.recorder.shard(0);
-    let run = Run::new(shared, member, &flow.program, recorder, task, rng).regardless_of_stop();
+    let run = Run::new(shared, member, &flow.program, recorder, task, rng).in_background();
     let ended = run.finish().await?;
     recorder.flowed(
         &flow.program.name,
@@ -84,7 +84,7 @@ async fn once(shared: &Shared, member: &Member, flow: &Flow) -> Option<Outcome> 
 async fn is_pending(shared: &Shared, flow: &Flow) -> bool {
     let Some(sql) = &flow.pending else { return false };
     let query = Statement { sql: sql.as_str().into(), returns_rows: Some(true), ..Statement::default() };
-    match shared.pools[0].lease().await {
+    match shared.flow_pools[0].lease().await {
         Some(mut lease) => lease.session().execute(&query, &[]).await.is_ok_and(|reply| reply.matched > 0),
         None => false,
     }

@@ -101,8 +101,11 @@ pub(crate) struct Shared {
     stream: OrderStream,
     load: Load,
     faults: Faults,
-    /// The stock's database first, then the services'.
+    /// The clients' connections: the stock's database first, then the services'.
     pools: Vec<SessionPool>,
+    /// The flows' own, in the same order: a sweeper must not queue behind those
+    /// it sweeps up after.
+    flow_pools: Vec<SessionPool>,
     service_names: Vec<String>,
     redis: Option<Redis>,
     redis_killer: Option<RedisKiller>,
@@ -173,22 +176,27 @@ impl Engine {
         parts: Parts,
         stop: Stop,
     ) -> Result<Self> {
-        let programs = || parts.members.iter().map(|member| &member.program);
-        let mut pools = Vec::new();
-        let mut statements = Vec::new();
-        programs().for_each(|program| statements.extend(program.statements_on(0).cloned()));
-        pools.push(SessionPool::open(database, settings, parts.load.connections, statements).await?);
-        let mut service_names = Vec::new();
-        for service in parts.services {
-            let mut statements = Vec::new();
-            for program in programs() {
-                if let Some(index) = program.services.iter().position(|(name, _)| *name == service.name) {
-                    statements.extend(program.statements_on(index + 1).cloned());
-                }
+        let flows: usize = parts.members.iter().map(|member| member.program.flows.len()).sum();
+        let (mut pools, mut flow_pools, mut service_names) = (Vec::new(), Vec::new(), Vec::new());
+        let of_stock = std::iter::once((None, database, usize::MAX));
+        let of_services = parts.services.into_iter();
+        let of_services =
+            of_services.map(|service| (Some(service.name), service.database, service.connections));
+        for (service, database, most) in of_stock.chain(of_services) {
+            let (mut statements, mut of_flows) = (Vec::new(), Vec::new());
+            for program in parts.members.iter().map(|member| &member.program) {
+                let own = |name: &String| program.services.iter().position(|(known, _)| known == name);
+                let Some(index) = service.as_ref().map_or(Some(0), |name| own(name).map(|at| at + 1)) else {
+                    continue;
+                };
+                statements.extend(program.statements_on(index).cloned());
+                let programs = program.flows.iter().map(|flow| &flow.program);
+                of_flows.extend(programs.flat_map(|flow| flow.statements_on(index)).cloned());
             }
-            let connections = parts.load.connections.min(service.connections);
-            pools.push(SessionPool::open(service.database, settings, connections, statements).await?);
-            service_names.push(service.name);
+            let connections = parts.load.connections.min(most);
+            pools.push(SessionPool::open(database.clone(), settings, connections, statements).await?);
+            flow_pools.push(SessionPool::open(database, settings, flows, of_flows).await?);
+            service_names.extend(service);
         }
         let seed = parts.stream.seed;
         Ok(Self {
@@ -204,6 +212,7 @@ impl Engine {
                 load: parts.load,
                 faults: parts.faults,
                 pools,
+                flow_pools,
                 service_names,
                 redis: parts.redis,
                 redis_killer: parts.redis_killer,
@@ -246,7 +255,7 @@ impl Engine {
         }
         let shared = Arc::into_inner(shared).expect("every client and every flow has ended");
         let lost_server = shared.pools.iter().find_map(SessionPool::lost_server);
-        for pool in shared.pools {
+        for pool in shared.pools.into_iter().chain(shared.flow_pools) {
             pool.close().await;
         }
         Finished {

@@ -339,9 +339,10 @@ impl Program {
         self.transactions.iter().chain(self.flows.iter().flat_map(|flow| &flow.program.transactions))
     }
 
-    /// The statements that run on the database of a service.
+    /// The statements that run on the database of a service, its flows' left
+    /// out.
     pub fn statements_on(&self, service: usize) -> impl Iterator<Item = &Statement> {
-        let there = self.all_transactions().filter(move |tx| tx.service == service);
+        let there = self.transactions.iter().filter(move |tx| tx.service == service);
         there.flat_map(|tx| &tx.steps).map(|step| &step.statement).filter(|statement| !statement.is_script)
     }
 
