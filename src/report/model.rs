@@ -520,7 +520,8 @@ impl Report {
             Exit::Held if expects_finding && !self.interrupted => Exit::Violation,
             found => found,
         };
-        let is_unfinished = self.flows.values().any(|flow| flow.unfinished);
+        // Work left undone can hide a violation, not excuse one.
+        let is_unfinished = found != Exit::Violation && self.flows.values().any(|flow| flow.unfinished);
         if self.lost_server.is_some() || self.expectation.unexpected_errors > 0 || is_unfinished {
             exit = exit.worst(Exit::CouldNot);
         }
