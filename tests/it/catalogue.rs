@@ -61,8 +61,12 @@ fn judge(
         ExpectedFinding::Nothing => found.is_empty(),
         ExpectedFinding::Kind(kind) => found.contains_key(kind.as_str()),
     };
-    let found: Vec<String> = found.keys().cloned().collect();
-    let found = if found.is_empty() { "nothing".to_owned() } else { found.join(", ") };
+    let also: Vec<&str> = found.keys().map(String::as_str).filter(|kind| *kind != want.as_str()).collect();
+    let found = match (as_wanted, also.is_empty()) {
+        (true, true) => want.as_str().to_owned(),
+        (true, false) => format!("{} (also {})", want.as_str(), also.join(", ")),
+        (false, _) => also.join(", "),
+    };
     let is_met = as_wanted && exit == code;
     let cell = if is_met {
         Ok(found)
@@ -147,7 +151,7 @@ fn every_strategy_is_judged_as_its_file_says() {
     let row = |name: &&str| {
         let file = Strategy::load(name).unwrap().file;
         let safety = if file.safety == Some(Safety::Safe) { "safe" } else { "unsafe" };
-        let note = file.safety_note.map_or_else(String::new, |note| format!(" {note}"));
+        let note = file.safety_note.map_or_else(String::new, |note| format!(": {note}"));
         ((*name).to_owned(), format!("{safety}{note}"))
     };
     let rows: Vec<(String, String)> = names.iter().map(row).collect();
