@@ -49,6 +49,17 @@ impl Redis {
         Ok(Self { connection, version: version.trim().to_owned(), url_redacted })
     }
 
+    /// Lets the server compile a script without running it.
+    ///
+    /// # Errors
+    /// The script is no Lua, or the server cannot be reached.
+    pub async fn check(&self, statement: &Statement) -> Result<(), DbError> {
+        let mut load = redis::cmd("SCRIPT");
+        load.arg("LOAD").arg(statement.sql.as_bytes());
+        let loaded: Result<String, RedisError> = load.query_async(&mut self.connection.clone()).await;
+        loaded.map(drop).map_err(|error| classify(&error))
+    }
+
     /// Runs a script. A reply of nil or false is no row; an array is the
     /// yielded values in order; anything else is the one value.
     ///

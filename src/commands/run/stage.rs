@@ -391,6 +391,14 @@ impl Stage {
 
     /// Lets the databases check every statement before any load is put on them.
     pub(super) async fn verify(&mut self, control: &mut dyn Session) -> Result<()> {
+        if let Some(stage) = &self.redis {
+            for program in &self.programs {
+                for step in program.steps().filter(|step| step.statement.is_script) {
+                    let checked = stage.redis.check(&step.statement).await;
+                    checked.map_err(|error| usage(format!("{}: {}: {error}", program.name, step.place)))?;
+                }
+            }
+        }
         let mut sessions = BTreeMap::new();
         for service in &self.services {
             sessions.insert(service.name.clone(), service.database.open(&self.settings).await?);
