@@ -6,15 +6,18 @@ use super::pool::{Lease, SessionPool};
 use super::recorder::ShardHandle;
 use super::retry::RetryPolicy;
 use super::stop::Stop;
-use super::{CUT_OFF, Member, Shared};
+use super::{Member, Shared};
 use crate::db::{DbError, ErrorClass, Reply, Statement};
 use crate::fault::{self, Mishap};
 use crate::outcome::Outcome;
-use crate::strategy::interpret::Stuck;
-use crate::strategy::interpret::Task;
+use crate::strategy::interpret::{Stuck, Task};
 use crate::strategy::{Action, Machine, Program};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// What an order comes to whose client stopped in the middle.
+const CUT_OFF: Outcome = Outcome::Unknown;
 
 /// A program on its way, for an order, a batch or a flow.
 pub(super) struct Run<'s> {
@@ -64,8 +67,10 @@ impl<'s> Run<'s> {
         program: &'s Program,
         recorder: ShardHandle<'s>,
         task: Task,
-        rng: ChaCha8Rng,
     ) -> Self {
+        // Waits and faults differ from task to task, and are the same when the
+        // run is repeated with its seed.
+        let chance = shared.stream.seed ^ task.token.unsigned_abs().rotate_left(32);
         Self {
             shared,
             program,
@@ -74,7 +79,7 @@ impl<'s> Run<'s> {
             machine: Machine::new(program, task),
             pools: &shared.pools,
             leases: shared.pools.iter().map(|_| None).collect(),
-            rng,
+            rng: ChaCha8Rng::seed_from_u64(chance),
             intended: Instant::now(),
             attempt_started: None,
             transaction_started: None,

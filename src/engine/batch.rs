@@ -11,8 +11,6 @@ use crate::outcome::Outcome;
 use crate::strategy::interpret::Task;
 use crate::workload::{Line, Order};
 use parking_lot::Mutex;
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
 use std::collections::{HashMap, VecDeque};
 use tokio::sync::oneshot;
 
@@ -76,12 +74,11 @@ impl Batches {
         let others = self.take(key, member.program.batch.unwrap_or(1) - 1);
         let batch: Vec<(i64, i64)> =
             std::iter::once(own).chain(others.iter().map(|other| other.order)).collect();
-        let token = shared.token();
         let lines = vec![Line { sku_id: key.1, quantity: 0 }];
-        let task = Task { lines, run_id: shared.stream.run_id, token, batch, ..Task::default() };
-        let rng = ChaCha8Rng::seed_from_u64(shared.stream.seed ^ token.unsigned_abs().rotate_left(32));
+        let task =
+            Task { lines, run_id: shared.stream.run_id, token: shared.token(), batch, ..Task::default() };
         let recorder = shared.recorder.shard(client);
-        let ended = Run::new(shared, member, &member.program, recorder, task, rng).finish().await;
+        let ended = Run::new(shared, member, &member.program, recorder, task).finish().await;
         for other in others {
             let answer = ended.as_ref().map(|ended| ended.of(other.order.0));
             // A client that is gone needs no answer.

@@ -9,8 +9,6 @@ use crate::db::Statement;
 use crate::outcome::Outcome;
 use crate::strategy::interpret::Task;
 use crate::strategy::program::Flow;
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,7 +27,7 @@ pub(super) async fn run(shared: Arc<Shared>, member: usize, flow: usize) {
     let member = &shared.members[member];
     let flow = &member.program.flows[flow];
     let recorder = shared.recorder.shard(0);
-    let mut last_work: Option<Instant> = None;
+    let mut idle_since: Option<Instant> = None;
     let mut draining_since: Option<Instant> = None;
     let mut errors_in_row = 0;
     loop {
@@ -39,7 +37,7 @@ pub(super) async fn run(shared: Arc<Shared>, member: usize, flow: usize) {
         let drained_for = is_draining.then(|| draining_since.get_or_insert_with(Instant::now).elapsed());
         let is_overdue = drained_for.is_some_and(|drained| drained > DRAIN_MAX);
         if outcome == Some(Outcome::Done) && !is_overdue {
-            last_work = None;
+            idle_since = None;
             continue;
         }
         if !is_draining {
@@ -52,7 +50,7 @@ pub(super) async fn run(shared: Arc<Shared>, member: usize, flow: usize) {
         if outcome == Some(Outcome::Skipped) && !is_pending(&shared, flow).await {
             return;
         }
-        let waited = last_work.get_or_insert_with(Instant::now).elapsed();
+        let waited = idle_since.get_or_insert_with(Instant::now).elapsed();
         if is_overdue || waited > DRAIN_WITHIN || errors_in_row >= ERRORS_MAX || outcome.is_none() {
             recorder.flowed(&flow.program.name, FlowFigures { unfinished: true, ..FlowFigures::default() });
             return;
@@ -63,11 +61,9 @@ pub(super) async fn run(shared: Arc<Shared>, member: usize, flow: usize) {
 
 /// Runs the flow's program once; `None` if there was no connection for it.
 async fn once(shared: &Shared, member: &Member, flow: &Flow) -> Option<Outcome> {
-    let token = shared.token();
-    let task = Task { run_id: shared.stream.run_id, token, ..Task::default() };
-    let rng = ChaCha8Rng::seed_from_u64(shared.stream.seed ^ token.unsigned_abs().rotate_left(32));
+    let task = Task { run_id: shared.stream.run_id, token: shared.token(), ..Task::default() };
     let recorder = shared.recorder.shard(0);
-    let run = Run::new(shared, member, &flow.program, recorder, task, rng).in_background();
+    let run = Run::new(shared, member, &flow.program, recorder, task).in_background();
     let ended = run.finish().await?;
     recorder.flowed(
         &flow.program.name,

@@ -25,8 +25,8 @@ mod worker;
 use crate::db::redis::Redis;
 use crate::db::{Database, SessionSettings};
 use crate::fault::Faults;
-use crate::outcome::Outcome;
 use crate::strategy::Program;
+use crate::strategy::interpret::TOKENS_PER_TASK;
 use crate::workload::Order;
 use crate::workload::orders::OrderStream;
 use answers::AnswerBook;
@@ -158,9 +158,6 @@ pub struct Finished {
     /// Whether the history file was completed.
     pub history: Result<()>,
 }
-
-/// Tokens of one attempt after the other.
-const TOKENS_PER_TASK: i64 = 1_000;
 
 /// Tasks whose tokens carry a run's number.
 const TASKS_PER_RUN: i64 = 10_000_000_000;
@@ -327,6 +324,3 @@ impl Shared {
         self.started.get().map_or(Duration::ZERO, Instant::elapsed)
     }
 }
-
-/// What an order comes to where it was given up or cut off.
-const CUT_OFF: Outcome = Outcome::Unknown;

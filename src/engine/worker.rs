@@ -33,16 +33,14 @@ pub(super) async fn client(shared: Arc<Shared>, client: usize) {
 async fn run(shared: &Shared, client: usize, member: &Member, order: &Order, number: u64) -> Option<Ended> {
     // What an order is given by chance is the same at every delivery of it.
     let mut of_order = ChaCha8Rng::seed_from_u64(shared.stream.seed ^ number.rotate_left(32));
-    let token = shared.token();
     let task = Task {
-        token,
+        token: shared.token(),
         chance: of_order.next_u64(),
         drawn: draw_all(&member.program.draws, &mut of_order),
         ..Task::of(order, shared.stream.run_id)
     };
-    let rng = ChaCha8Rng::seed_from_u64(shared.stream.seed ^ token.unsigned_abs().rotate_left(32));
     let recorder = shared.recorder.shard(client);
-    Run::new(shared, member, &member.program, recorder, task, rng).finish().await
+    Run::new(shared, member, &member.program, recorder, task).finish().await
 }
 
 fn draw_all(draws: &[Draw], rng: &mut impl Rng) -> Vec<i64> {

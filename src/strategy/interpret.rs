@@ -94,7 +94,7 @@ impl Task {
 }
 
 /// Attempts that a task's token is counted up for.
-const TOKENS_PER_TASK: i64 = 1_000;
+pub const TOKENS_PER_TASK: i64 = 1_000;
 
 /// One order on its way through a program.
 #[derive(Debug)]

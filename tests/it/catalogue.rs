@@ -71,7 +71,12 @@ fn judge(
     let cell = if is_met {
         Ok(found)
     } else {
-        Err(format!("expected {} and exit {code}, found {found} and exit {exit}: {report:#}", want.as_str()))
+        // The gist in one line: a log may be cut after it.
+        let gist = ["outcomes", "errors", "expectation", "lost_server", "audit_error"]
+            .map(|key| report[key].to_string())
+            .join(" ");
+        let want = want.as_str();
+        Err(format!("expected {want} and exit {code}, found {found} and exit {exit}: {gist}: {report:#}"))
     };
     (cell, report)
 }
