@@ -1,5 +1,7 @@
 //! The command line: what can be said, and nothing done about it.
 
+use crate::audit::tables::moment;
+use crate::audit::tables::repair::Toward;
 use crate::db::Dialect;
 use crate::lab::LabKind;
 use crate::load::{LoadArgs, positive};
@@ -39,8 +41,11 @@ pub enum Command {
     Seed(SeedArgs),
     /// Check the stock against its ledger and the clients' answers, read-only
     #[command(after_help = "Example: run with a history file, and judge it again later:\n\n  \
-        stockbench run -s naive --history answers.csv\n  stockbench audit --history answers.csv")]
-    Audit(AuditArgs),
+        stockbench run -s naive --history answers.csv\n  stockbench audit --history answers.csv\n\n\
+        Example: a shop's own tables, by a mapping that you let it propose and then correct:\n\n  \
+        stockbench audit --init --database-url postgres://me@localhost/shop > stock.toml\n  \
+        stockbench audit --mapping stock.toml --database-url postgres://me@localhost/shop")]
+    Audit(Box<AuditArgs>),
     /// List the strategies, or show one as a file or as SQL
     #[command(
         after_help = "Example: the SQL that `cas` sends to MySQL, and a file to start your own from:\n\n  \
@@ -157,14 +162,78 @@ pub struct AuditArgs {
     #[arg(long, value_name = "NAME=URL", help_heading = "Database")]
     pub service: Vec<String>,
     /// The clients' answers, kept by `run --history`
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "mapping")]
     pub history: Option<PathBuf>,
+
+    /// Audit the shop's own tables, as this file maps them
+    #[arg(long, value_name = "FILE", help_heading = "Your own tables")]
+    pub mapping: Option<PathBuf>,
+    /// Look at the database and propose a mapping
+    #[arg(long, help_heading = "Your own tables", conflicts_with_all = ["mapping", "history", "output"])]
+    pub init: bool,
+    /// What a mapped audit takes.
+    #[command(flatten)]
+    pub tables: TableArgs,
+
     /// List every order of every finding
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     pub full: bool,
     /// What to print on stdout
-    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
-    pub output: Output,
+    #[arg(short, long, value_name = "FORMAT", default_value = "table", help_heading = "Output")]
+    pub output: AuditOutput,
+    /// Print the statements that would bring stock and ledger together, each with its reason; none
+    /// is run
+    #[arg(long, value_name = "FORMAT", requires = "mapping", help_heading = "Output")]
+    pub repair: Option<Repair>,
+    /// Which of the two is changed by them: the stock toward its ledger, or the ledger toward the stock
+    #[arg(long, value_name = "SIDE", default_value = "ledger", requires = "repair", help_heading = "Output")]
+    pub repair_toward: Toward,
+    /// Write the entries that the findings rest on, as CSV
+    #[arg(long, value_name = "FILE", requires = "mapping", help_heading = "Output")]
+    pub evidence: Option<PathBuf>,
+}
+
+/// What an audit of the shop's own tables takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Your own tables")]
+pub struct TableArgs {
+    /// Only this SKU (repeatable)
+    #[arg(long, value_name = "SKU", requires = "mapping")]
+    pub sku: Vec<String>,
+    /// Show findings from here: 2026-01-31, 2026-01-31T18:05 (UTC) or 2h (ago). What is summed
+    /// stays whole
+    #[arg(long, value_name = "WHEN", value_parser = moment::parse, requires = "mapping")]
+    pub since: Option<String>,
+    /// Show findings from before
+    #[arg(long, value_name = "WHEN", value_parser = moment::parse, requires = "mapping")]
+    pub until: Option<String>,
+    /// Only sums and balance chains; not the orders
+    #[arg(long, requires = "mapping")]
+    pub quick: bool,
+    /// Keep order ids out of the output
+    #[arg(long, requires = "mapping")]
+    pub redact: bool,
+    /// Insist on a replica that is no further behind than this
+    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "mapping")]
+    pub replica: Option<Duration>,
+    /// Longest wait for a lock
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "2s")]
+    pub lock_timeout: Duration,
+    /// Longest time for one statement
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "2min")]
+    pub statement_timeout: Duration,
+    /// How long adding up one part of the ledger should take
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "5s")]
+    pub part_time: Duration,
+    /// Give up when the snapshot is older: it holds back vacuum and purge
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "15min")]
+    pub max_snapshot_age: Duration,
+    /// Give up after this time
+    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "mapping")]
+    pub max_time: Option<Duration>,
+    /// Give up after this many entries
+    #[arg(long, value_name = "N", value_parser = positive, requires = "mapping")]
+    pub max_rows: Option<u64>,
 }
 
 /// What `strategies` takes.
@@ -214,6 +283,25 @@ pub enum Output {
     Table,
     /// For programs.
     Json,
+}
+
+/// What an audit prints on stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum AuditOutput {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs.
+    Json,
+    /// One screen, for an incident channel.
+    Summary,
+}
+
+/// How repairs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Repair {
+    /// As statements.
+    Sql,
 }
 
 fn param(text: &str) -> Result<(String, i64), String> {

@@ -54,11 +54,21 @@ pub enum FindingKind {
     Invariant,
     /// Every retry repeated what had just been refused.
     FutileRetry,
+    /// Something was given back that had never been taken.
+    ReleaseWithoutReserve,
+    /// An entry whose order, or whose SKU, does not exist.
+    Orphan,
+    /// An order was refused before the stock could have run out.
+    RefusedTooEarly,
+    /// A client was told a balance that no correct shop could have had.
+    StaleBalance,
+    /// The answers contradict the order in which they were given.
+    RealTime,
 }
 
 impl FindingKind {
     /// Every kind, in the order reports show them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 27] = [
         Self::Oversold,
         Self::LostUpdate,
         Self::EntryWithoutMovement,
@@ -81,6 +91,11 @@ impl FindingKind {
         Self::UnsettledReservation,
         Self::Invariant,
         Self::FutileRetry,
+        Self::ReleaseWithoutReserve,
+        Self::Orphan,
+        Self::RefusedTooEarly,
+        Self::StaleBalance,
+        Self::RealTime,
     ];
 
     /// The word in JSON and on the terminal.
@@ -108,6 +123,87 @@ impl FindingKind {
             Self::UnsettledReservation => "unsettled_reservation",
             Self::Invariant => "invariant",
             Self::FutileRetry => "futile_retry",
+            Self::ReleaseWithoutReserve => "release_without_reserve",
+            Self::Orphan => "orphan",
+            Self::RefusedTooEarly => "refused_too_early",
+            Self::StaleBalance => "stale_balance",
+            Self::RealTime => "real_time",
+        }
+    }
+}
+
+impl FindingKind {
+    /// What a finding may mean: its candidate causes, each with what tells it
+    /// from the others. What is certain is in the finding's own sentence.
+    pub const fn may_mean(self) -> &'static [&'static str] {
+        match self {
+            Self::Oversold | Self::NegativeStock => &[
+                "two orders passed the same check before either wrote (check then act): their entries are moments apart",
+                "the check is missing or looks at a copy of the stock (a cache, a replica): the stock goes below zero",
+                "goods arrived that were not booked: a count of the shelf finds more than the stock says",
+            ],
+            Self::LostUpdate => &[
+                "two writers read the same balance and the later one undid the earlier: two entries continue from one balance",
+                "the stock was raised past the ledger (by hand, an import, a stock-take): the chain of balances is whole",
+                "the entry was written and the deduction rolled back or matched no row: no balance moves at that entry",
+            ],
+            Self::EntryWithoutMovement => &[
+                "an UPDATE matched no row (the check or the version failed) and nobody looked at its count",
+                "the deduction and its entry are in different transactions, and only the entry was committed",
+            ],
+            Self::MissingEntry => &[
+                "the stock was lowered and the process stopped before the entry (two transactions)",
+                "the stock was lowered past the ledger (by hand, an import, a stock-take)",
+                "entries were deleted or archived: gaps in their ids",
+            ],
+            Self::BalanceChain => &[
+                "two entries from one balance: concurrent writers without a lock",
+                "an entry from a balance that none leads to: something moved the stock without an entry, or an entry is gone",
+                "a balance written from a stale read while the stock itself was moved relatively: the sums still agree",
+            ],
+            Self::DuplicateEntry => &[
+                "the order was delivered twice (a retry, a redelivered message) and nothing unique refused the second",
+                "two lines of one order name the same SKU: map the column that tells them apart as `line`",
+            ],
+            Self::TwoAnswers => &[
+                "the order was tried again after a refusal, and stock had come back by then",
+                "two deliveries of the order were decided independently of each other",
+            ],
+            Self::DoubleRelease => &[
+                "two workers released the same reservation (expiry beside cancellation): releases moments apart",
+                "a return was booked after the release",
+            ],
+            Self::ReleaseWithoutReserve => &[
+                "the reservation was never written or was rolled back, and its release was not",
+                "the release names another order or SKU than the reservation",
+            ],
+            Self::ConfirmedAndReleased => {
+                &["expiry raced the payment: the release does not check that the reservation is still open"]
+            }
+            Self::UnsettledReservation => &[
+                "whoever should have settled it stopped: the process died, or the sweeper does not run",
+                "it is still open by right: a longer `settle_within` tells",
+            ],
+            Self::UnknownSku => &[
+                "the SKU was deleted and its entries were kept",
+                "the stock row was never written: the entry came first and the rest was rolled back",
+            ],
+            Self::Orphan => &[
+                "the order was deleted or rolled back and its entry was not: no foreign key holds them together",
+                "the entry was written before its order, in another transaction",
+            ],
+            Self::Undersold | Self::RefusedTooEarly => &[
+                "the program looks at a part of the stock (a bucket, the rows that are not locked) and takes it for all",
+                "the check reads a copy (a cache, a replica) that lags",
+                "units were held by reservations or orders that were undone later and are not in the history",
+            ],
+            Self::StaleBalance => {
+                &["the balance told to the client was read outside the lock or transaction that moved it"]
+            }
+            Self::RealTime => {
+                &["an answer rests on a state that had already passed: a stale snapshot, a replica, a cache"]
+            }
+            _ => &[],
         }
     }
 }

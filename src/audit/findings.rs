@@ -1,6 +1,7 @@
 //! Findings: one per invariant and SKU, with its units, its orders and a
 //! sentence that claims no more than was seen.
 
+use super::Key;
 use crate::finding::FindingKind;
 use crate::text;
 use schemars::JsonSchema;
@@ -13,15 +14,64 @@ pub struct Finding {
     /// Which invariant.
     pub kind: FindingKind,
     /// The SKU it is about, where it is about one.
-    pub sku_id: Option<i64>,
+    pub sku_id: Option<Key>,
     /// How many orders are concerned, where that can be told.
     pub orders: u64,
     /// Those orders, or the first few of them.
-    pub order_ids: Vec<i64>,
+    pub order_ids: Vec<Key>,
     /// Units concerned.
     pub units: u64,
-    /// What happened, in a sentence.
+    /// When it happened first, as the database has it, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_at: Option<String>,
+    /// When it happened last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_at: Option<String>,
+    /// What happened, in a sentence: what is certain.
     pub message: String,
+    /// What it may mean: candidate causes, and what tells them apart.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub may_mean: &'static [&'static str],
+    /// The entries that show it, in their order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<Evidence>,
+}
+
+/// One entry that a finding rests on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Evidence {
+    /// What it has to do with the finding.
+    pub role: &'static str,
+    /// Its id in the ledger, if it has one.
+    pub entry_id: String,
+    /// Its order, if it has one.
+    pub order_id: Option<Key>,
+    /// What moved: `sale`, `restock`, ...
+    pub kind: String,
+    /// Signed units.
+    pub delta: i64,
+    /// The stock after it.
+    pub balance: Option<i64>,
+    /// When, as the database has it.
+    pub at: Option<String>,
+}
+
+impl Finding {
+    /// A finding about nothing in particular yet.
+    pub fn new(kind: FindingKind, message: String) -> Self {
+        Self {
+            kind,
+            sku_id: None,
+            orders: 0,
+            order_ids: Vec::new(),
+            units: 0,
+            first_at: None,
+            last_at: None,
+            message,
+            may_mean: kind.may_mean(),
+            evidence: Vec::new(),
+        }
+    }
 }
 
 /// Collects findings: counts are exact, lists are bounded unless asked for.
@@ -29,7 +79,7 @@ pub struct Finding {
 pub struct Collector {
     orders_max: usize,
     findings_max: usize,
-    by_order: BTreeMap<(FindingKind, i64), OrderFinding>,
+    by_order: BTreeMap<(FindingKind, Key), OrderFinding>,
     by_sku: Vec<Finding>,
     total_by_sku: BTreeMap<FindingKind, u64>,
 }
@@ -37,8 +87,9 @@ pub struct Collector {
 #[derive(Debug, Default)]
 struct OrderFinding {
     orders: u64,
-    order_ids: Vec<i64>,
+    order_ids: Vec<Key>,
     units: u64,
+    at: Option<(String, String)>,
 }
 
 /// Orders listed with a finding unless the full list is asked for.
@@ -60,14 +111,35 @@ impl Collector {
         }
     }
 
+    /// A collector of every finding, each with a few of its orders or all.
+    pub fn of_every_finding(full: bool) -> Self {
+        Self { findings_max: usize::MAX, ..Self::new(full) }
+    }
+
     /// An order breaks an invariant at a SKU.
-    pub fn order(&mut self, kind: FindingKind, sku_id: i64, order_id: i64, units: i64) {
+    pub fn order(&mut self, kind: FindingKind, sku_id: impl Into<Key>, order_id: impl Into<Key>, units: i64) {
+        self.order_at(kind, sku_id.into(), order_id.into(), units, None);
+    }
+
+    /// The same, from one moment to another.
+    pub fn order_at(
+        &mut self,
+        kind: FindingKind,
+        sku_id: Key,
+        order_id: Key,
+        units: i64,
+        at: Option<(String, String)>,
+    ) {
         let finding = self.by_order.entry((kind, sku_id)).or_default();
         finding.orders += 1;
         finding.units += units.unsigned_abs();
         if finding.order_ids.len() < self.orders_max {
             finding.order_ids.push(order_id);
         }
+        finding.at = match (finding.at.take(), at) {
+            (Some(one), Some(other)) => Some((one.0.min(other.0), one.1.max(other.1))),
+            (one, other) => one.or(other),
+        };
     }
 
     /// A SKU breaks an invariant.
@@ -81,12 +153,9 @@ impl Collector {
     /// A strategy's own invariant is broken.
     pub fn invariant(&mut self, order_id: Option<i64>, message: String) {
         self.sku(Finding {
-            kind: FindingKind::Invariant,
-            sku_id: None,
             orders: order_id.into_iter().len() as u64,
-            order_ids: order_id.into_iter().collect(),
-            units: 0,
-            message,
+            order_ids: order_id.into_iter().map(Key::Int).collect(),
+            ..Finding::new(FindingKind::Invariant, message)
         });
     }
 
@@ -102,22 +171,30 @@ impl Collector {
         for (kind, _) in self.by_order.keys() {
             *totals.entry(*kind).or_default() += 1;
         }
-        let by_order = self.by_order.into_iter().map(|((kind, sku_id), finding)| Finding {
-            kind,
-            sku_id: Some(sku_id),
-            message: order_message(kind, sku_id, &finding),
-            orders: finding.orders,
-            order_ids: finding.order_ids,
-            units: finding.units,
+        let by_order = self.by_order.into_iter().map(|((kind, sku_id), finding)| {
+            let message = order_message(kind, &sku_id, &finding);
+            let (first_at, last_at) = finding.at.unzip();
+            Finding {
+                sku_id: Some(sku_id),
+                orders: finding.orders,
+                order_ids: finding.order_ids,
+                units: finding.units,
+                first_at,
+                last_at,
+                ..Finding::new(kind, message)
+            }
         });
         let mut findings: Vec<Finding> = self.by_sku.into_iter().chain(by_order).collect();
-        findings.sort_by_key(|finding| (finding.kind, std::cmp::Reverse(finding.units), finding.sku_id));
+        findings.sort_by(|one, other| {
+            let rank = |finding: &Finding| (finding.kind, std::cmp::Reverse(finding.units));
+            rank(one).cmp(&rank(other)).then_with(|| one.sku_id.cmp(&other.sku_id))
+        });
         findings.truncate(self.findings_max);
         (totals, findings)
     }
 }
 
-fn order_message(kind: FindingKind, sku_id: i64, finding: &OrderFinding) -> String {
+fn order_message(kind: FindingKind, sku_id: &Key, finding: &OrderFinding) -> String {
     let orders = text::count(finding.orders, "order");
     let units = text::count(finding.units, "unit");
     match kind {
@@ -170,6 +247,21 @@ fn order_message(kind: FindingKind, sku_id: i64, finding: &OrderFinding) -> Stri
         FindingKind::Undersold => {
             format!(
                 "SKU {sku_id}: {orders} refused as sold out while enough was in stock all the time: {units}"
+            )
+        }
+        FindingKind::ReleaseWithoutReserve => {
+            format!("SKU {sku_id}: {orders} that gave back what was never taken: {units}")
+        }
+        FindingKind::RefusedTooEarly => {
+            format!("SKU {sku_id}: {orders} refused as sold out before the stock could have run out: {units}")
+        }
+        FindingKind::StaleBalance => {
+            format!("SKU {sku_id}: {orders} told a balance that no order of the sales explains: {units}")
+        }
+        FindingKind::RealTime => {
+            format!(
+                "SKU {sku_id}: {orders} whose place in the chain of balances contradicts when they were \
+                 placed and answered: {units}"
             )
         }
         _ => format!("SKU {sku_id}: {orders}, {units}"),

@@ -6,12 +6,15 @@
 //! what they break.
 
 pub mod findings;
+pub mod key;
 pub mod orders;
 pub mod read;
 pub mod skus;
+pub mod tables;
 
 pub use crate::finding::FindingKind;
 pub use findings::Finding;
+pub use key::Key;
 pub use read::{Source, audit};
 
 use crate::engine::recorder::Figures;
@@ -21,13 +24,13 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// One entry of the ledger.
+/// One entry of a ledger: of our own, whose ids are numbers, or of a shop's.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// The order it belongs to; 0 for an opening balance.
-    pub order_id: i64,
+pub struct Entry<K = i64> {
+    /// The order it belongs to; in our own ledger, 0 for an opening balance.
+    pub order_id: K,
     /// The SKU that moved.
-    pub sku_id: i64,
+    pub sku_id: K,
     /// What moved it: `opening`, `sale`, ...
     pub kind: String,
     /// Whether it is a refusal kept for the record.
@@ -131,12 +134,9 @@ impl AuditReport {
         self.findings.insert(
             0,
             Finding {
-                kind: FindingKind::FutileRetry,
-                sku_id: None,
                 orders: figures.futile_orders,
-                order_ids: figures.futile_sample.clone(),
-                units: 0,
-                message,
+                order_ids: figures.futile_sample.iter().copied().map(Key::Int).collect(),
+                ..Finding::new(FindingKind::FutileRetry, message)
             },
         );
         self.findings_total += 1;

@@ -296,7 +296,7 @@ async fn compare_skus(
     let mut lowest = HashMap::new();
     let mut current: Option<SkuAudit> = None;
     let mut finish = |sku: SkuAudit, totals: &mut Totals| {
-        let sku_id = sku.sku_id();
+        let sku_id = *sku.sku_id();
         let told_not_in_ledger = orders.told_not_in_ledger.get(&sku_id).copied().unwrap_or(0);
         let judged = sku.finish(told_not_in_ledger, findings);
         if let Some(least) = judged.lowest.filter(|_| orders.refused_skus.contains(&sku_id)) {
@@ -308,7 +308,7 @@ async fn compare_skus(
     let mut judge = |row: &[Value]| {
         let entry = entry(row)?;
         totals.entries += 1;
-        if current.as_ref().is_none_or(|sku| sku.sku_id() != entry.sku_id) {
+        if current.as_ref().is_none_or(|sku| *sku.sku_id() != entry.sku_id) {
             let next = SkuAudit::new(entry.sku_id, stock.remove(&entry.sku_id));
             if let Some(done) = current.replace(next) {
                 finish(done, &mut totals);

@@ -1,22 +1,24 @@
 //! The invariants that hold SKU by SKU: what the ledger says against what the
 //! stock says. Pure; fed with a SKU's entries in any order.
 
-use super::Entry;
 use super::findings::{Collector, Finding};
+use super::{Entry, Key};
 use crate::finding::FindingKind;
 use crate::text;
 use std::collections::HashMap;
 
 /// One SKU's entries, added up.
 #[derive(Debug)]
-pub struct SkuAudit {
-    sku_id: i64,
+pub struct SkuAudit<K = i64> {
+    sku_id: K,
     stock: Option<i64>,
     // Wide, so that no ledger can make the sums wrap round to something sound.
     sum: i128,
     existed: i128,
     sold: i128,
-    chain: Option<Chain>,
+    chain: Option<Chain<K>>,
+    /// Where the chain begins: 0, unless the ledger has no opening entries.
+    opening: i64,
     /// Whether stock only fell, opening balance aside.
     only_sales: bool,
 }
@@ -40,19 +42,26 @@ pub struct SkuTotals {
     pub lowest: Option<i64>,
 }
 
-impl SkuAudit {
+impl<K: Clone + Into<Key>> SkuAudit<K> {
     /// A SKU and its stock row, if it has one.
-    pub fn new(sku_id: i64, stock: Option<i64>) -> Self {
-        Self { sku_id, stock, sum: 0, existed: 0, sold: 0, chain: Some(Chain::default()), only_sales: true }
+    pub fn new(sku_id: K, stock: Option<i64>) -> Self {
+        Self::opened_at(sku_id, stock, 0)
+    }
+
+    /// The same for a ledger that does not begin with an opening entry.
+    pub fn opened_at(sku_id: K, stock: Option<i64>, opening: i64) -> Self {
+        let chain = Some(Chain { balances: HashMap::new() });
+        let units = i128::from(opening);
+        Self { sku_id, stock, sum: units, existed: units, sold: 0, chain, opening, only_sales: true }
     }
 
     /// Which SKU this is.
-    pub const fn sku_id(&self) -> i64 {
-        self.sku_id
+    pub const fn sku_id(&self) -> &K {
+        &self.sku_id
     }
 
     /// Takes one of its entries.
-    pub fn entry(&mut self, entry: &Entry) {
+    pub fn entry(&mut self, entry: &Entry<K>) {
         if entry.rejected && entry.delta == 0 {
             return;
         }
@@ -78,7 +87,7 @@ impl SkuAudit {
             (0, _) => {}
             (delta, Some(balance)) => {
                 if let Some(chain) = &mut self.chain {
-                    chain.add(balance.saturating_sub(delta), balance, self.stock, entry.order_id);
+                    chain.add(balance.saturating_sub(delta), balance, self.stock, &entry.order_id);
                 }
             }
             // One unknown balance, and nothing can be said of the others.
@@ -89,16 +98,15 @@ impl SkuAudit {
     /// Judges the SKU. `told_not_in_ledger` are units that clients were told
     /// they had bought and that no entry knows of.
     pub fn finish(self, told_not_in_ledger: i64, findings: &mut Collector) -> SkuTotals {
-        let sku_id = self.sku_id;
+        let sku_id: Key = self.sku_id.into();
         let (sum, existed, sold) = (narrow(self.sum), narrow(self.existed), narrow(self.sold));
-        let mut report = |kind, units: i64, order_ids: Vec<i64>, message: String| {
+        let mut report = |kind, units: i64, order_ids: Vec<Key>, message: String| {
             findings.sku(Finding {
-                kind,
-                sku_id: Some(sku_id),
+                sku_id: Some(sku_id.clone()),
                 orders: order_ids.len() as u64,
                 order_ids,
                 units: units.unsigned_abs(),
-                message,
+                ..Finding::new(kind, message)
             });
         };
         let units = |units: i64| text::count(units.unsigned_abs(), "unit");
@@ -133,7 +141,8 @@ impl SkuAudit {
         if stock < 0 {
             report(FindingKind::NegativeStock, stock, Vec::new(), format!("SKU {sku_id}: stock is {stock}"));
         }
-        let breaks = self.chain.map(|chain| chain.breaks_between(sum, stock)).unwrap_or_default();
+        let breaks =
+            self.chain.map(|chain| chain.breaks_between(self.opening, sum, stock)).unwrap_or_default();
         if totals.lost_update > 0 {
             let difference = units(totals.lost_update);
             let (kind, why) = if breaks.all_at_final_balance {
@@ -182,17 +191,23 @@ fn narrow(sum: i128) -> i64 {
 /// nothing to the final balance, whatever order they were written in, so every
 /// balance is left as often as it is reached. (The degree condition of an
 /// Eulerian path; entries that only exchange places are not told apart.)
-#[derive(Debug, Default)]
-struct Chain {
-    balances: HashMap<i64, Degree>,
+#[derive(Debug)]
+struct Chain<K> {
+    balances: HashMap<i64, Degree<K>>,
 }
 
-#[derive(Debug, Default)]
-struct Degree {
+#[derive(Debug)]
+struct Degree<K> {
     reached: i64,
     left: i64,
     left_for_stock: i64,
-    orders: [Option<i64>; 2],
+    orders: [Option<K>; 2],
+}
+
+impl<K> Default for Degree<K> {
+    fn default() -> Self {
+        Self { reached: 0, left: 0, left_for_stock: 0, orders: [None, None] }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -204,33 +219,33 @@ struct Breaks {
     /// The highest balance that too many entries continue from.
     first: Option<i64>,
     /// Orders that continue from that balance, at most two.
-    orders: Vec<i64>,
+    orders: Vec<Key>,
     /// Whether every entry too many claims the balance that is in stock.
     all_at_final_balance: bool,
 }
 
-impl Chain {
-    fn add(&mut self, before: i64, after: i64, stock: Option<i64>, order_id: i64) {
+impl<K: Clone + Into<Key>> Chain<K> {
+    fn add(&mut self, before: i64, after: i64, stock: Option<i64>, order_id: &K) {
         let from = self.balances.entry(before).or_default();
         from.left += 1;
         from.left_for_stock += i64::from(Some(after) == stock);
         if let Some(free) = from.orders.iter_mut().find(|order| order.is_none()) {
-            *free = Some(order_id);
+            *free = Some(order_id.clone());
         }
         self.balances.entry(after).or_default().reached += 1;
     }
 
     /// A chain that is whole up to the ledger's own sum is whole, whatever the
     /// stock; one that isn't is measured against where the stock really ended.
-    fn breaks_between(&self, sum: i64, stock: i64) -> Breaks {
-        let breaks = self.breaks(sum);
-        if breaks.count == 0 { breaks } else { self.breaks(stock) }
+    fn breaks_between(&self, first: i64, sum: i64, stock: i64) -> Breaks {
+        let breaks = self.breaks(first, sum);
+        if breaks.count == 0 { breaks } else { self.breaks(first, stock) }
     }
 
-    fn breaks(&self, last: i64) -> Breaks {
+    fn breaks(&self, start: i64, last: i64) -> Breaks {
         let mut breaks = Breaks { all_at_final_balance: true, ..Breaks::default() };
         for (&balance, degree) in &self.balances {
-            let expected = i64::from(balance == 0) - i64::from(balance == last);
+            let expected = i64::from(balance == start) - i64::from(balance == last);
             let surplus = degree.left - degree.reached - expected;
             breaks.count += u64::from(surplus != 0);
             if surplus > 0 {
@@ -238,7 +253,7 @@ impl Chain {
                 breaks.all_at_final_balance &= degree.left_for_stock >= surplus;
                 if breaks.first.is_none_or(|first| balance > first) {
                     breaks.first = Some(balance);
-                    breaks.orders = degree.orders.iter().flatten().copied().collect();
+                    breaks.orders = degree.orders.iter().flatten().cloned().map(Into::into).collect();
                 }
             }
         }

@@ -1,11 +1,12 @@
 //! `stockbench audit`: judge what is in the tables, with or without the
 //! clients' answers.
 
+use super::audit_tables;
 use super::open::open;
 use super::run::named_services;
 use super::to_stdout;
 use crate::audit::{self, AuditReport, ClientWitness, Source};
-use crate::cli::{AuditArgs, Output};
+use crate::cli::{AuditArgs, AuditOutput};
 use crate::db::schema;
 use crate::db::{Database, DatabaseInfo, DatabaseUrl, SessionSettings};
 use crate::engine::history::History;
@@ -18,7 +19,7 @@ use serde::Serialize;
 
 /// What `audit -o json` prints.
 #[derive(Debug, Serialize)]
-struct AuditOutput<'a> {
+struct AuditJson<'a> {
     schema_version: u32,
     database: &'a DatabaseInfo,
     audit: &'a AuditReport,
@@ -26,6 +27,12 @@ struct AuditOutput<'a> {
 }
 
 pub(super) async fn audit(args: AuditArgs) -> Result<Exit> {
+    if args.init {
+        return audit_tables::init(&args).await;
+    }
+    if let Some(mapping) = &args.mapping {
+        return audit_tables::audit(&args, mapping).await;
+    }
     let history = args.history.as_deref().map(History::read).transpose();
     let history = history.map_err(|error| usage(format!("{error:#}")))?;
     let read_only = SessionSettings { read_only: true, ..SessionSettings::default() };
@@ -76,14 +83,14 @@ pub(super) async fn audit(args: AuditArgs) -> Result<Exit> {
 
     let schema_version = crate::report::model::SCHEMA_VERSION;
     let output =
-        AuditOutput { schema_version, database: &database.info, audit: &verdict, passed: verdict.passed };
+        AuditJson { schema_version, database: &database.info, audit: &verdict, passed: verdict.passed };
     let json = serde_json::to_string_pretty(&output)?;
     to_stdout(|out| match args.output {
-        Output::Table => {
+        AuditOutput::Table | AuditOutput::Summary => {
             writeln!(out, "{}", terminal::database_line(&database.info))?;
             terminal::audit(out, &verdict)
         }
-        Output::Json => writeln!(out, "{json}"),
+        AuditOutput::Json => writeln!(out, "{json}"),
     })?;
     Ok(verdict.exit())
 }

@@ -1,6 +1,7 @@
 //! One file per subcommand: resolve what was asked, call, report.
 
 mod audit;
+mod audit_tables;
 mod clean;
 mod lab;
 mod open;
@@ -11,8 +12,11 @@ mod strategies;
 
 use crate::cli::{Cli, Command};
 use crate::exit::Exit;
-use anyhow::Result;
+use anyhow::{Context, Result};
+use std::fs::Permissions;
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 /// Does what the command line asks for.
 ///
@@ -23,7 +27,7 @@ pub async fn dispatch(cli: Cli) -> Result<Exit> {
     match cli.command {
         Command::Run(args) => run::run(*args).await,
         Command::Seed(args) => seed::seed(args).await,
-        Command::Audit(args) => audit::audit(args).await,
+        Command::Audit(args) => audit::audit(*args).await,
         Command::Strategies(args) => strategies::strategies(args),
         Command::Scenarios => scenarios::scenarios(),
         Command::Lab(args) => lab::lab(args).await,
@@ -39,4 +43,20 @@ fn to_stdout(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()>
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         written => Ok(written?),
     }
+}
+
+/// Writes a file whole or not at all: under another name first.
+fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
+    let write = || -> Result<()> {
+        let readable_by_all = Permissions::from_mode(0o644);
+        let mut file = tempfile::Builder::new().permissions(readable_by_all).tempfile_in(folder_of(path))?;
+        file.write_all(content)?;
+        file.persist(path)?;
+        Ok(())
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

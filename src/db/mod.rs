@@ -3,13 +3,15 @@
 //! In reading order: this file has the words (dialects, values, replies,
 //! errors, the [`Session`] trait), [`classify`] the one table of error codes,
 //! [`database`] a database that can be connected to, prepared, seeded and
-//! locked, [`schema`] our own tables, then one file per backend.
+//! locked, [`catalogue`] what it says of its tables, [`schema`] our own tables, then one file per backend.
 
+pub mod catalogue;
 pub mod classify;
 pub mod database;
 mod mysql;
 mod postgres;
 pub mod redis;
+pub mod replica;
 pub mod schema;
 mod session;
 mod sqlite;
@@ -23,7 +25,7 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -107,6 +109,24 @@ impl Dialect {
             Self::Postgres => format!("${number}"),
             Self::MySql | Self::MariaDb => "?".to_owned(),
             Self::Sqlite => format!("?{number}"),
+        }
+    }
+
+    /// A text as a literal.
+    pub fn literal(self, text: &str) -> String {
+        match self {
+            // Whether a backslash escapes depends on settings; as bytes it cannot.
+            Self::MySql | Self::MariaDb if text.contains('\\') => {
+                let mut hex = String::with_capacity(2 * text.len());
+                for byte in text.bytes() {
+                    write!(hex, "{byte:02X}").expect("a String takes any text");
+                }
+                format!("_utf8mb4 X'{hex}'")
+            }
+            Self::Postgres if text.contains('\\') => {
+                format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+            }
+            _ => format!("'{}'", text.replace('\'', "''")),
         }
     }
 

@@ -6,6 +6,7 @@
 
 pub mod model;
 pub mod progress;
+pub mod tables;
 pub mod terminal;
 pub mod threshold;
 

@@ -29,6 +29,18 @@ impl Progress {
         Self { bar, ticker: None }
     }
 
+    /// Says what is being done, and how much of it is; of 0 where nobody knows.
+    pub fn show(&self, what: &str, done: u64, of: u64) {
+        let template = if of > 0 { "{bar:24} {percent:>3}%  {msg}  left {eta}" } else { "{spinner} {msg}" };
+        if self.bar.length() != Some(of) {
+            self.bar.set_style(ProgressStyle::with_template(template).expect("the template is a constant"));
+            self.bar.set_length(of);
+            self.bar.reset_eta();
+        }
+        self.bar.set_message(what.to_owned());
+        self.bar.set_position(done);
+    }
+
     /// A line that follows a run's counters until `orders` are answered or
     /// `duration` has passed.
     pub fn running(live: Arc<Live>, orders: Option<u64>, duration: Option<Duration>) -> Self {

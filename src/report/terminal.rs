@@ -271,7 +271,7 @@ fn sample(finding: &Finding) -> String {
     if finding.order_ids.is_empty() || finding.kind == FindingKind::BalanceChain {
         return String::new();
     }
-    let shown: Vec<String> = finding.order_ids.iter().map(i64::to_string).collect();
+    let shown: Vec<String> = finding.order_ids.iter().map(ToString::to_string).collect();
     let more = if finding.orders > finding.order_ids.len() as u64 { ", …" } else { "" };
     format!(" (orders {}{more})", shown.join(", "))
 }

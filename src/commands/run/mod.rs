@@ -3,7 +3,7 @@
 mod stage;
 
 use super::open::{Opened, open};
-use super::to_stdout;
+use super::{folder_of, to_stdout, write_whole};
 use crate::audit::{self, AuditReport, ClientWitness};
 use crate::cli::{Output, RunArgs};
 use crate::db::schema::{self, RunRow};
@@ -21,13 +21,10 @@ use crate::scenario::{self, Asked, Plan};
 use crate::strategy::Program;
 use crate::text;
 use crate::workload::orders::OrderStream;
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 pub(super) use stage::named_services;
 use stage::{CONNECTIONS_SPARE, RedisStage, Stage};
-use std::fs::Permissions;
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 /// Connections by default: more than this rarely helps one hot row, and most
@@ -63,7 +60,7 @@ pub(super) async fn run(args: RunArgs) -> Result<Exit> {
     let (report, history) = ran?;
 
     let rendered = report.to_json()?;
-    let json = args.json.as_deref().map_or(Ok(()), |path| write_whole(path, &rendered));
+    let json = args.json.as_deref().map_or(Ok(()), |path| write_whole(path, rendered.as_bytes()));
     to_stdout(|out| match args.output {
         Output::Json => out.write_all(rendered.as_bytes()),
         Output::Table => terminal::run(out, &report),
@@ -75,26 +72,6 @@ pub(super) async fn run(args: RunArgs) -> Result<Exit> {
         exit = exit.worst(Exit::CouldNot);
     }
     Ok(exit)
-}
-
-/// Writes a file whole or not at all: under another name first.
-fn write_whole(path: &Path, content: &str) -> Result<()> {
-    let write = || -> Result<()> {
-        let mut file =
-            tempfile::Builder::new().permissions(readable_by_all()).tempfile_in(folder_of(path))?;
-        file.write_all(content.as_bytes())?;
-        file.persist(path)?;
-        Ok(())
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))
-}
-
-fn readable_by_all() -> Permissions {
-    Permissions::from_mode(0o644)
-}
-
-fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// The dialect that a lab kind or a URL promises, before anything answers.

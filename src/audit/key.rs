@@ -1,0 +1,42 @@
+//! What a shop calls a SKU or an order: a number or a text.
+
+use crate::db::Value;
+use schemars::JsonSchema;
+use serde::Serialize;
+use std::fmt;
+
+/// An id as the database has it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Key {
+    /// A number.
+    Int(i64),
+    /// A text; several columns are joined by `/`.
+    Text(Box<str>),
+}
+
+impl Key {
+    /// The id in a column; `None` where it is NULL.
+    pub fn of(value: &Value) -> Option<Self> {
+        match value {
+            Value::Null => None,
+            Value::Int(number) => Some(Self::Int(*number)),
+            Value::Text(text) => Some(Self::Text(text.as_str().into())),
+        }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Int(number) => number.fmt(f),
+            Self::Text(text) => text.fmt(f),
+        }
+    }
+}
+
+impl From<i64> for Key {
+    fn from(number: i64) -> Self {
+        Self::Int(number)
+    }
+}

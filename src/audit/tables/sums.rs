@@ -1,0 +1,419 @@
+//! The first look at everything: what each SKU's entries add up to, part by
+//! part, and whether that is what is in stock. Who does not add up is suspect.
+
+use super::Pass;
+use super::read::{Reading, TOO_LONG, explain, pass};
+use super::resolve::{LedgerSql, Opening, fingerprint, integer};
+use super::suspects::{BATCH_SKUS, Suspect};
+use crate::audit::{Finding, FindingKind, Key};
+use crate::db::Dialect;
+use crate::db::catalogue::Holds;
+use crate::text;
+use anyhow::{Context, Result, anyhow, bail};
+use std::collections::HashMap;
+use std::time::Instant;
+
+/// Entries of the first part; the time it takes says how large the next can be.
+pub(super) const FIRST_PART: u64 = 50_000;
+
+/// How much larger a part may be than the one before.
+pub(super) const GROWTH_MAX: f64 = 16.0;
+
+/// What the entries of one SKU add up to.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Sums {
+    pub(super) entries: u64,
+    pub(super) delta: i64,
+    pub(super) fingerprint: i64,
+    /// Entries that moved and keep no balance.
+    pub(super) unbalanced: i64,
+    pub(super) lowest: Option<i64>,
+    pub(super) orphans: i64,
+}
+
+impl Reading<'_> {
+    /// Adds up every ledger, part by part.
+    pub(super) async fn sum_up(&mut self) -> Result<HashMap<Key, Sums>> {
+        let mut sums = HashMap::new();
+        for ledger in &self.resolved.ledgers {
+            let mut pass = pass(format!("{}: sums and chains", ledger.name));
+            if let Some((id, Holds::Int)) = &ledger.id {
+                self.sum_by_parts(ledger, id, &mut pass, &mut sums).await?;
+            } else {
+                (self.on_progress)(&format!("adding up {}", ledger.name), 0, 0);
+                self.sum_part(ledger, None, &mut pass, &mut sums).await?;
+            }
+            self.passes.push(pass);
+        }
+        Ok(sums)
+    }
+
+    async fn sum_by_parts(
+        &mut self,
+        ledger: &LedgerSql,
+        id: &str,
+        pass: &mut Pass,
+        sums: &mut HashMap<Key, Sums>,
+    ) -> Result<()> {
+        let mut bounds = None;
+        let sql = format!("SELECT MIN({id}), MAX({id}) FROM {} e", ledger.table);
+        self.query(&sql, pass, |row| {
+            bounds = row[0].as_int().zip(row[1].as_int());
+            Ok(())
+        })
+        .await?;
+        let Some((first, last)) = bounds else { return Ok(()) };
+        let what = format!("adding up {}", ledger.name);
+        let all = last.abs_diff(first) + 1;
+        let mut after = i128::from(first) - 1;
+        let mut width = FIRST_PART;
+        while after < i128::from(last) {
+            let up_to = (after + i128::from(width)).min(i128::from(last));
+            let part = format!("{id} > {after} AND {id} <= {up_to}");
+            if self.resolved.dialect == Dialect::Postgres {
+                // A statement that takes too long would end the snapshot otherwise.
+                self.session.control("SAVEPOINT part").await.map_err(|error| explain(&error))?;
+            }
+            let started = Instant::now();
+            let mut of_part = HashMap::new();
+            match self.sum_part(ledger, Some(&part), pass, &mut of_part).await {
+                Ok(()) => {}
+                Err(error) if width > 1_000 && error.to_string().contains(TOO_LONG) => {
+                    width /= 8;
+                    if self.resolved.dialect == Dialect::Postgres {
+                        let back = self.session.control("ROLLBACK TO SAVEPOINT part").await;
+                        back.map_err(|error| explain(&error))?;
+                    }
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
+            if sums.is_empty() {
+                *sums = of_part;
+            } else {
+                for (sku, part) in of_part {
+                    merge(sums.entry(sku).or_default(), part);
+                }
+            }
+            after = up_to;
+            (self.on_progress)(&what, u64::try_from(after - i128::from(first) + 1).unwrap_or(all), all);
+            let ratio = self.asked.limits.part_time.as_secs_f64() / started.elapsed().as_secs_f64().max(1e-3);
+            width = scaled(width, ratio.clamp(1.0 / GROWTH_MAX, GROWTH_MAX));
+        }
+        Ok(())
+    }
+
+    async fn sum_part(
+        &mut self,
+        ledger: &LedgerSql,
+        part: Option<&str>,
+        pass: &mut Pass,
+        sums: &mut HashMap<Key, Sums>,
+    ) -> Result<()> {
+        let dialect = self.resolved.dialect;
+        let delta = &ledger.delta;
+        let count_if = |condition: &str| format!("COALESCE(SUM(CASE WHEN {condition} THEN 1 ELSE 0 END), 0)");
+        let mut columns = vec![
+            ledger.sku.clone(),
+            "COUNT(*)".to_owned(),
+            integer(dialect, &format!("COALESCE(SUM({delta}), 0)")),
+        ];
+        columns.extend(match &ledger.balance {
+            Some((balance, may_be_missing)) => [
+                integer(
+                    dialect,
+                    &format!(
+                        "COALESCE(SUM({} - {}), 0)",
+                        fingerprint(dialect, balance),
+                        fingerprint(dialect, &format!("({balance} - {delta})"))
+                    ),
+                ),
+                format!("MIN({balance})"),
+                if *may_be_missing {
+                    count_if(&format!("{balance} IS NULL AND {delta} <> 0"))
+                } else {
+                    "0".to_owned()
+                },
+            ],
+            None => ["0".to_owned(), "NULL".to_owned(), "COUNT(*)".to_owned()],
+        });
+        for condition in [&ledger.unmapped, &ledger.fractions, &ledger.orphan] {
+            columns.push(condition.as_deref().map_or_else(|| "0".to_owned(), count_if));
+        }
+        let columns: Vec<String> =
+            columns.into_iter().enumerate().map(|(at, column)| format!("{column} AS c{at}")).collect();
+        let sql = format!(
+            "SELECT {} FROM {}{} GROUP BY {}",
+            columns.join(", "),
+            ledger.from,
+            self.condition(ledger, part),
+            ledger.sku
+        );
+        let (mut unmapped, mut fractions, mut nameless, mut entries) = (0, 0, 0, 0);
+        let result = self
+            .query(&sql, pass, |row| {
+                let number = |at: usize| row[at].as_int().unwrap_or(0);
+                let count = u64::try_from(number(1)).unwrap_or(0);
+                entries += count;
+                unmapped += number(6);
+                fractions += number(7);
+                let part = Sums {
+                    entries: count,
+                    delta: row[2].as_int().context("the ledger adds up to more than 64 bits hold")?,
+                    fingerprint: number(3),
+                    lowest: row[4].as_int(),
+                    unbalanced: number(5),
+                    orphans: number(8),
+                };
+                match Key::of(&row[0]) {
+                    Some(sku) => merge(sums.entry(sku).or_default(), part),
+                    None => nameless += number(1),
+                }
+                Ok(())
+            })
+            .await;
+        result.with_context(|| format!("cannot add up {}", ledger.name))?;
+        self.entries += entries;
+        if unmapped > 0 {
+            return Err(self.unmapped(ledger, unmapped, part).await);
+        }
+        if fractions > 0 {
+            bail!(
+                "{}: {} with fractions of a unit: stockbench counts whole units only",
+                ledger.name,
+                text::count(fractions.unsigned_abs(), "entry")
+            );
+        }
+        if nameless > 0 {
+            let entries = text::count(nameless.unsigned_abs(), "entry");
+            let message = format!("{}: {entries} without a SKU", ledger.name);
+            self.findings.sku(Finding::new(FindingKind::Orphan, message));
+        }
+        Ok(())
+    }
+
+    /// Says what the mapping has no words for.
+    async fn unmapped(&mut self, ledger: &LedgerSql, count: i64, part: Option<&str>) -> anyhow::Error {
+        let condition = ledger.unmapped.as_deref().unwrap_or("FALSE");
+        let narrowed = part.map_or_else(|| condition.to_owned(), |part| format!("{condition} AND {part}"));
+        let sql = format!(
+            "SELECT DISTINCT {} AS words FROM {}{} LIMIT 5",
+            ledger.unmapped_words,
+            ledger.from,
+            self.condition(ledger, Some(&narrowed))
+        );
+        let mut words = Vec::new();
+        let mut pass = pass("unmapped".to_owned());
+        let listed = self
+            .query(&sql, &mut pass, |row| {
+                words.push(format!("`{}`", row[0].to_text()));
+                Ok(())
+            })
+            .await;
+        match listed {
+            Ok(()) => anyhow!(
+                "{}: {} say what the mapping has no word for: {} (kinds.ignore leaves entries out)",
+                ledger.name,
+                text::count(count.unsigned_abs(), "entry"),
+                words.join(", ")
+            ),
+            Err(error) => error,
+        }
+    }
+
+    /// Compares the sums with the stock, SKU by SKU.
+    pub(super) async fn compare(&mut self, mut sums: HashMap<Key, Sums>) -> Result<Stocked> {
+        let openings = self.openings().await?;
+        let resolved = self.resolved;
+        let sql = self.stock_sql();
+        let mut pass = pass("stock".to_owned());
+        let mut stocked = Stocked::default();
+        let mut to_derive: HashMap<i64, Vec<(Suspect, i64)>> = HashMap::new();
+        let mut fractional = 0_u64;
+        let derive = resolved.opening == Opening::Derive;
+        let keeps_balances = resolved.ledgers.iter().any(|ledger| ledger.balance.is_some());
+        (self.on_progress)("comparing with the stock", 0, 0);
+        let read = self
+            .query(&sql, &mut pass, |row| {
+                let Some(sku) = Key::of(&row[0]) else { return Ok(()) };
+                let number = |at: usize| row[at].as_int().unwrap_or(0);
+                let units = row[1].as_int().context("the stock of a SKU is more than 64 bits hold")?;
+                fractional += u64::from(number(3) > 0);
+                let sums = sums.remove(&sku).unwrap_or_default();
+                stocked.skus += 1;
+                stocked.in_stock = stocked.in_stock.saturating_add(units);
+                let (opening, start) = match openings.get(&sku) {
+                    Some((opening, hash)) => (*opening, *hash),
+                    None => (number(4), number(5)),
+                };
+                let is_kept = keeps_balances && sums.unbalanced == 0 && sums.entries > 0;
+                if derive {
+                    stocked.by_ledger = stocked.by_ledger.saturating_add(units);
+                    let start = units.saturating_sub(sums.delta);
+                    let suspect = Suspect { sku, stock: Some(units), opening: None, sums };
+                    if units < 0 || sums.lowest.is_some_and(|lowest| lowest < 0) || sums.orphans > 0 {
+                        stocked.suspects.push(suspect);
+                    } else if is_kept {
+                        to_derive.entry(start).or_default().push((suspect, number(2)));
+                    }
+                    return Ok(());
+                }
+                let expected = opening.saturating_add(sums.delta);
+                stocked.by_ledger = stocked.by_ledger.saturating_add(expected);
+                let is_broken = is_kept && sums.fingerprint != number(2).wrapping_sub(start);
+                let went_below = sums.lowest.is_some_and(|lowest| lowest < 0);
+                if units != expected
+                    || units < 0
+                    || expected < 0
+                    || is_broken
+                    || went_below
+                    || sums.orphans > 0
+                {
+                    stocked.suspects.push(Suspect { sku, stock: Some(units), opening: Some(opening), sums });
+                }
+                Ok(())
+            })
+            .await;
+        read.context("cannot read the stock")?;
+        if fractional > 0 {
+            bail!(
+                "{}: {} with fractions of a unit in stock: stockbench counts whole units only",
+                resolved.stock.table,
+                text::count(fractional, "SKU")
+            );
+        }
+        self.derived(to_derive, &mut pass, &mut stocked.suspects).await?;
+        self.passes.push(pass);
+        // Entries of SKUs that have no stock row.
+        for (sku, sums) in sums {
+            stocked.skus += 1;
+            let opening = openings.get(&sku).map_or(0, |(opening, _)| *opening);
+            stocked.by_ledger = stocked.by_ledger.saturating_add(opening.saturating_add(sums.delta));
+            stocked.suspects.push(Suspect { sku, stock: None, opening: Some(opening), sums });
+        }
+        stocked
+            .suspects
+            .sort_by(|one, other| other.drift().cmp(&one.drift()).then_with(|| one.sku.cmp(&other.sku)));
+        Ok(stocked)
+    }
+
+    /// The query for SKU, units and opening balance, with their fingerprints.
+    fn stock_sql(&self) -> String {
+        let resolved = self.resolved;
+        let (dialect, stock) = (resolved.dialect, &resolved.stock);
+        let units = if stock.is_unique {
+            format!("COALESCE({}, 0)", stock.units)
+        } else {
+            integer(dialect, &format!("COALESCE(SUM({}), 0)", stock.units))
+        };
+        let opening = match &resolved.opening {
+            Opening::Column(column) if stock.is_unique => Some(format!("COALESCE({column}, 0)")),
+            Opening::Column(column) => Some(integer(dialect, &format!("COALESCE(SUM({column}), 0)"))),
+            _ => None,
+        };
+        let fractions = stock.fractions.as_ref().map_or_else(
+            || "0".to_owned(),
+            |condition| {
+                let one = format!("CASE WHEN {condition} THEN 1 ELSE 0 END");
+                if stock.is_unique { one } else { format!("MAX({one})") }
+            },
+        );
+        let hash = |units: &str| fingerprint(dialect, units);
+        let columns = [
+            stock.sku.clone(),
+            units.clone(),
+            hash(&units),
+            fractions,
+            opening.clone().unwrap_or_else(|| "0".to_owned()),
+            hash(&opening.unwrap_or_else(|| integer(dialect, "0"))),
+        ];
+        let columns: Vec<String> =
+            columns.into_iter().enumerate().map(|(at, column)| format!("{column} AS c{at}")).collect();
+        let filter =
+            self.sku_filter(&stock.sku).map_or_else(String::new, |filter| format!(" WHERE {filter}"));
+        let group = if stock.is_unique { String::new() } else { format!(" GROUP BY {}", stock.sku) };
+        format!("SELECT {} FROM {} s{filter}{group}", columns.join(", "), stock.table)
+    }
+
+    /// Opening balances that have a table of their own, and their fingerprints.
+    async fn openings(&mut self) -> Result<HashMap<Key, (i64, i64)>> {
+        let mut openings = HashMap::new();
+        let Opening::Table(query) = &self.resolved.opening else { return Ok(openings) };
+        let sql =
+            format!("SELECT sku, units, {} FROM ({query}) o", fingerprint(self.resolved.dialect, "units"));
+        let mut pass = pass("opening balances".to_owned());
+        self.query(&sql, &mut pass, |row| {
+            if let Some(sku) = Key::of(&row[0]) {
+                openings.insert(sku, (row[1].as_int().unwrap_or(0), row[2].as_int().unwrap_or(0)));
+            }
+            Ok(())
+        })
+        .await
+        .context("cannot read the opening balances")?;
+        self.passes.push(pass);
+        Ok(openings)
+    }
+
+    /// Where opening balances are derived, a chain is whole if it leads from
+    /// what the stock minus the entries comes to.
+    async fn derived(
+        &mut self,
+        by_start: HashMap<i64, Vec<(Suspect, i64)>>,
+        pass: &mut Pass,
+        suspects: &mut Vec<Suspect>,
+    ) -> Result<()> {
+        let starts: Vec<i64> = by_start.keys().copied().collect();
+        let dialect = self.resolved.dialect;
+        let mut hashes = HashMap::new();
+        for some in starts.chunks(BATCH_SKUS) {
+            let each = some.iter().map(|start| {
+                let start = integer(dialect, &start.to_string());
+                format!("SELECT {start} AS start, {}", fingerprint(dialect, &start))
+            });
+            let sql = each.collect::<Vec<_>>().join(" UNION ALL ");
+            self.query(&sql, pass, |row| {
+                hashes.insert(row[0].as_int().unwrap_or(0), row[1].as_int().unwrap_or(0));
+                Ok(())
+            })
+            .await?;
+        }
+        for (start, all) in by_start {
+            let start = hashes.get(&start).copied().unwrap_or(0);
+            let broken =
+                all.into_iter().filter(|(suspect, end)| suspect.sums.fingerprint != end.wrapping_sub(start));
+            suspects.extend(broken.map(|(suspect, _)| suspect));
+        }
+        Ok(())
+    }
+}
+
+/// What the comparison with the stock comes to.
+#[derive(Debug, Default)]
+pub(super) struct Stocked {
+    pub(super) suspects: Vec<Suspect>,
+    pub(super) skus: u64,
+    pub(super) in_stock: i64,
+    pub(super) by_ledger: i64,
+}
+
+pub(super) fn merge(sums: &mut Sums, part: Sums) {
+    sums.entries += part.entries;
+    sums.delta = sums.delta.saturating_add(part.delta);
+    sums.fingerprint = sums.fingerprint.wrapping_add(part.fingerprint);
+    sums.unbalanced += part.unbalanced;
+    sums.orphans += part.orphans;
+    sums.lowest = match (sums.lowest, part.lowest) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    };
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "a width only has to be about right"
+)]
+pub(super) fn scaled(width: u64, ratio: f64) -> u64 {
+    ((width as f64 * ratio) as u64).max(1_000)
+}

@@ -1,0 +1,97 @@
+//! `stockbench audit --mapping` and `--init`: the shop's own tables.
+
+use super::open::open;
+use super::{folder_of, to_stdout, write_whole};
+use crate::audit::tables::{self, Asked, Limits, Mapping, TableAudit, init as proposal, repair};
+use crate::cli::{AuditArgs, AuditOutput, Repair};
+use crate::db::{DatabaseInfo, Dialect, SessionSettings};
+use crate::exit::{Exit, usage};
+use crate::report::progress::Progress;
+use crate::report::tables as views;
+use anyhow::Result;
+use serde::Serialize;
+use std::path::Path;
+
+/// What `audit --mapping -o json` prints.
+#[derive(Debug, Serialize)]
+struct TablesJson<'a> {
+    schema_version: u32,
+    database: &'a DatabaseInfo,
+    audit: &'a TableAudit,
+    passed: bool,
+}
+
+const READ_ONLY: SessionSettings =
+    SessionSettings { isolation: None, lock_timeout: None, statement_timeout: None, read_only: true };
+
+pub(super) async fn init(args: &AuditArgs) -> Result<Exit> {
+    let opened = open(&args.database, &READ_ONLY, false).await?;
+    let mut session = opened.database.open(&READ_ONLY).await?;
+    let proposed = proposal::propose(session.as_mut(), opened.database.dialect()).await;
+    session.close().await;
+    let proposed = proposed?;
+    to_stdout(|out| write!(out, "{proposed}"))?;
+    Ok(Exit::Held)
+}
+
+pub(super) async fn audit(args: &AuditArgs, file: &Path) -> Result<Exit> {
+    let mapping = Mapping::read(file).map_err(|error| usage(format!("{error:#}")))?;
+    if let Some(path) = &args.evidence
+        && (!folder_of(path).is_dir() || path.is_dir())
+    {
+        return Err(usage(format!("cannot write {}: no such folder, or a folder itself", path.display())));
+    }
+    let flags = &args.tables;
+    let asked = Asked {
+        limits: Limits {
+            lock_timeout: flags.lock_timeout,
+            statement_timeout: flags.statement_timeout,
+            part_time: flags.part_time,
+            snapshot_age: flags.max_snapshot_age,
+            max_time: flags.max_time,
+            max_rows: flags.max_rows,
+        },
+        replica: flags.replica,
+        skus: flags.sku.clone(),
+        since: flags.since.clone(),
+        until: flags.until.clone(),
+        redact: flags.redact,
+        quick: flags.quick,
+        full: args.full,
+    };
+    let opened = open(&args.database, &READ_ONLY, false).await?;
+    let database = &opened.database;
+    if flags.replica.is_some() && database.dialect() == Dialect::Sqlite {
+        return Err(usage("--replica: SQLite has no replicas"));
+    }
+    let progress = Progress::preparing("auditing");
+    let show = |what: &str, done: u64, of: u64| progress.show(what, done, of);
+    let name = file.display().to_string();
+    let audited = tables::audit(database, &name, &mapping, &asked, &show).await;
+    progress.finish();
+    let (mut verdict, resolved) = audited?;
+
+    if let Some(path) = &args.evidence {
+        let mut csv = Vec::new();
+        views::evidence(&mut csv, &verdict)?;
+        write_whole(path, &csv)?;
+    }
+    if args.repair == Some(Repair::Sql) {
+        let statements = repair::sql(&verdict, &resolved, args.repair_toward);
+        to_stdout(|out| write!(out, "{statements}"))?;
+        return Ok(verdict.exit());
+    }
+    if !args.full {
+        verdict.shorten();
+    }
+    let schema_version = crate::report::model::SCHEMA_VERSION;
+    let output =
+        TablesJson { schema_version, database: &database.info, audit: &verdict, passed: verdict.passed };
+    let json = serde_json::to_string_pretty(&output)?;
+    to_stdout(|out| match args.output {
+        AuditOutput::Table => views::audit(out, &database.info, &verdict),
+        AuditOutput::Summary => views::summary(out, &database.info, &verdict),
+        AuditOutput::Json => writeln!(out, "{json}"),
+    })?;
+    Ok(verdict.exit())
+}
