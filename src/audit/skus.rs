@@ -248,6 +248,8 @@ impl<K: Clone + Into<Key>> Chain<K> {
             let expected = i64::from(balance == start) - i64::from(balance == last);
             let surplus = degree.left - degree.reached - expected;
             breaks.count += u64::from(surplus != 0);
+            // A lost update leaves the balance behind that it undid.
+            breaks.all_at_final_balance &= surplus >= 0 || balance == last;
             if surplus > 0 {
                 breaks.surplus += surplus;
                 breaks.all_at_final_balance &= degree.left_for_stock >= surplus;

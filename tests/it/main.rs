@@ -9,4 +9,5 @@ mod guards;
 mod labs;
 mod shops;
 mod support;
+mod tables;
 mod tidy;
