@@ -6,6 +6,7 @@
 //! what they break.
 
 pub mod findings;
+pub mod history;
 pub mod key;
 pub mod orders;
 pub mod read;

@@ -30,6 +30,9 @@ pub struct OrderAudit {
     pub decided: u64,
     /// Orders that were refused as sold out, for [`OrderAudit::undersold`].
     refused: Vec<(i64, Vec<Line>)>,
+    /// Orders that took units by the ledger though their clients were not told
+    /// that they had bought them.
+    pub applied: HashSet<i64>,
     /// The SKUs that these refusals are about.
     pub refused_skus: HashSet<i64>,
 }
@@ -47,6 +50,7 @@ impl OrderAudit {
             unknown_not_applied: 0,
             decided: 0,
             refused: Vec::new(),
+            applied: HashSet::new(),
             refused_skus: HashSet::new(),
         }
     }
@@ -112,6 +116,9 @@ impl OrderAudit {
             }
         }
         self.decided += u64::from(has_decision(answers) && entries.is_empty());
+        if !answers.has(Outcome::Deducted) && entries.iter().any(|entry| entry.delta < 0) {
+            self.applied.insert(order.id);
+        }
         if answers.contradict() {
             let line = order.lines[0];
             findings.order(FindingKind::TwoAnswers, line.sku_id, order.id, line.quantity);
@@ -158,7 +165,7 @@ fn has_decision(answers: Answers) -> bool {
 }
 
 /// Movements that are no part of any sale.
-const BESIDE_SALES: [&str; 3] = ["return", "restock", "count"];
+pub const BESIDE_SALES: [&str; 3] = ["return", "restock", "count"];
 
 fn is_of_sale(entry: &Entry, sku_id: i64) -> bool {
     let moves = entry.sku_id == sku_id && !entry.rejected && entry.delta != 0;

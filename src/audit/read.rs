@@ -2,12 +2,14 @@
 //! them to the invariants, row by row.
 
 use super::findings::Collector;
-use super::orders::{OrderAudit, SideBySide};
+use super::history::{self, Start};
+use super::orders::{BESIDE_SALES, OrderAudit, SideBySide};
 use super::skus::{SkuAudit, SkuTotals};
 use super::{AuditReport, ClientWitness, Entry, Units};
 use crate::db::schema::{RunRow, STOCK_QUERY};
 use crate::db::{Database, Dialect, Session, SessionSettings, Statement, Value};
 use crate::engine::answers::ToldOrder;
+use crate::engine::history::History;
 use crate::finding::FindingKind;
 use crate::strategy::program::{AuditSource, ENTRY_COLUMNS, Invariant, Ledger, Query};
 use anyhow::{Context, Result, anyhow};
@@ -161,6 +163,7 @@ pub async fn audit(
     source: &Source,
     witness: ClientWitness,
     told: impl Iterator<Item = ToldOrder> + Send,
+    times: Option<&History>,
     full: bool,
 ) -> Result<AuditReport> {
     let mut session = snapshot_of(database).await?;
@@ -169,9 +172,16 @@ pub async fn audit(
     let mut totals = Totals::default();
     if let Some(ledger) = source.reads.ledger.as_table() {
         compare_orders(session.as_mut(), &ledger, told, &mut orders, &mut findings).await?;
-        let (sums, lowest) = compare_skus(session.as_mut(), source, &ledger, &orders, &mut findings).await?;
+        let (sums, skus) =
+            compare_skus(session.as_mut(), source, &ledger, &orders, times.is_some(), &mut findings).await?;
         totals = sums;
-        orders.undersold(|sku_id| lowest.get(&sku_id).copied(), &mut findings);
+        match times {
+            // Whoever knows when each answer was given knows more.
+            Some(History { told, answers, .. }) => {
+                history::judge(told, answers, &skus.starts, &orders.applied, &mut findings);
+            }
+            None => orders.undersold(|sku_id| skus.lowest.get(&sku_id).copied(), &mut findings),
+        }
     } else {
         told.for_each(|told| orders.count_only(&told));
     }
@@ -273,15 +283,43 @@ impl Totals {
     }
 }
 
-/// Judges every SKU, in the ledger's order; returns the totals, and the least
-/// that each refused SKU can have held.
+/// What the refusals of a run are judged by.
+#[derive(Debug, Default)]
+struct Skus {
+    /// The least that each refused SKU can have held.
+    lowest: HashMap<i64, i64>,
+    /// What each SKU began with; kept only where answers have times.
+    starts: HashMap<i64, Start>,
+    keeps_starts: bool,
+}
+
+impl Skus {
+    fn add(&mut self, entry: &Entry, run_id: i64) {
+        if !self.keeps_starts {
+            return;
+        }
+        let start = self.starts.entry(entry.sku_id).or_default();
+        if entry.run_id != run_id {
+            start.opening = start.opening.saturating_add(entry.delta);
+        } else if entry.kind != "sale" && !entry.rejected {
+            start.is_open = true;
+            if BESIDE_SALES.contains(&entry.kind.as_str()) {
+                start.opening = start.opening.saturating_add(entry.delta.min(0));
+            }
+        }
+    }
+}
+
+/// Judges every SKU, in the ledger's order; returns the totals, and what the
+/// refusals are judged by.
 async fn compare_skus(
     session: &mut dyn Session,
     source: &Source,
     ledger: &str,
     orders: &OrderAudit,
+    keeps_starts: bool,
     findings: &mut Collector,
-) -> Result<(Totals, HashMap<i64, i64>)> {
+) -> Result<(Totals, Skus)> {
     let mut stock: HashMap<i64, i64> = HashMap::new();
     let stock_sql = format!("SELECT sku_id, stock FROM ({}) AS stock_now", source.stock_query());
     let mut keep = |row: &[Value]| {
@@ -293,14 +331,14 @@ async fn compare_skus(
     session.for_each_row(&stock_sql, &mut keep).await.context("cannot read the stock")?;
 
     let mut totals = Totals::default();
-    let mut lowest = HashMap::new();
+    let mut skus = Skus { keeps_starts, ..Skus::default() };
     let mut current: Option<SkuAudit> = None;
-    let mut finish = |sku: SkuAudit, totals: &mut Totals| {
+    let finish = |sku: SkuAudit, totals: &mut Totals, skus: &mut Skus, findings: &mut Collector| {
         let sku_id = *sku.sku_id();
         let told_not_in_ledger = orders.told_not_in_ledger.get(&sku_id).copied().unwrap_or(0);
         let judged = sku.finish(told_not_in_ledger, findings);
         if let Some(least) = judged.lowest.filter(|_| orders.refused_skus.contains(&sku_id)) {
-            lowest.insert(sku_id, least);
+            skus.lowest.insert(sku_id, least);
         }
         totals.add(judged);
     };
@@ -311,9 +349,10 @@ async fn compare_skus(
         if current.as_ref().is_none_or(|sku| *sku.sku_id() != entry.sku_id) {
             let next = SkuAudit::new(entry.sku_id, stock.remove(&entry.sku_id));
             if let Some(done) = current.replace(next) {
-                finish(done, &mut totals);
+                finish(done, &mut totals, &mut skus, findings);
             }
         }
+        skus.add(&entry, source.run_id);
         if let Some(sku) = &mut current {
             sku.entry(&entry);
         }
@@ -321,13 +360,13 @@ async fn compare_skus(
     };
     session.for_each_row(&sql, &mut judge).await.with_context(|| format!("cannot read {ledger}"))?;
     if let Some(done) = current {
-        finish(done, &mut totals);
+        finish(done, &mut totals, &mut skus, findings);
     }
     // Stock that no entry speaks of.
     let mut unspoken: Vec<(i64, i64)> = stock.into_iter().collect();
     unspoken.sort_unstable();
     for (sku_id, units) in unspoken {
-        finish(SkuAudit::new(sku_id, Some(units)), &mut totals);
+        finish(SkuAudit::new(sku_id, Some(units)), &mut totals, &mut skus, findings);
     }
-    Ok((totals, lowest))
+    Ok((totals, skus))
 }

@@ -44,8 +44,8 @@ pub(super) async fn audit(args: AuditArgs) -> Result<Exit> {
     })?;
     session.close().await;
     let mut source = Source::of_run(latest.as_ref())?;
-    let (witness, told) = match history {
-        None => (ClientWitness::Missing, Vec::new()),
+    let witness = match &history {
+        None => ClientWitness::Missing,
         Some(history) => {
             let is_latest = latest
                 .as_ref()
@@ -58,8 +58,7 @@ pub(super) async fn audit(args: AuditArgs) -> Result<Exit> {
                 );
             }
             source.run_id = history.run_id;
-            let witness = if history.complete { ClientWitness::Complete } else { ClientWitness::CutShort };
-            (witness, history.told)
+            if history.complete { ClientWitness::Complete } else { ClientWitness::CutShort }
         }
     };
     let named = named_services(&args.service)?;
@@ -77,7 +76,8 @@ pub(super) async fn audit(args: AuditArgs) -> Result<Exit> {
         source.services.insert(name, database);
     }
     let checking = Progress::preparing("auditing");
-    let verdict = audit::audit(database, &source, witness, told.into_iter(), args.full).await;
+    let told = history.iter().flat_map(|history| history.told.iter().cloned());
+    let verdict = audit::audit(database, &source, witness, told, history.as_ref(), args.full).await;
     checking.finish();
     let verdict = verdict?;
 

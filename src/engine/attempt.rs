@@ -49,6 +49,8 @@ pub(super) struct Ended {
     /// The code of the error it ended in, if it did.
     pub(super) error: Option<String>,
     pub(super) recorded: Option<Outcome>,
+    /// How many units are left after each line; read for the history only.
+    pub(super) remaining: Vec<Option<i64>>,
     pub(super) answers: Vec<(i64, Outcome)>,
     pub(super) attempts: u32,
     pub(super) conflicts: u32,
@@ -138,6 +140,7 @@ impl<'s> Run<'s> {
             outcome,
             error: self.last_error.filter(|_| outcome == Outcome::Error),
             recorded: self.machine.recorded(),
+            remaining: if self.shared.history.is_some() { self.machine.remaining() } else { Vec::new() },
             answers: self.machine.answers().to_vec(),
             attempts: self.attempts,
             conflicts: self.conflicts + u32::from(self.machine.stuck().is_some()),

@@ -117,6 +117,13 @@ impl Ended {
             Outcome::Deducted => answer.unwrap_or(Outcome::Error),
             failed => failed,
         };
-        Self { outcome, error: self.error.clone(), recorded: None, answers: Vec::new(), ..*self }
+        Self {
+            outcome,
+            error: self.error.clone(),
+            recorded: None,
+            remaining: Vec::new(),
+            answers: Vec::new(),
+            ..*self
+        }
     }
 }

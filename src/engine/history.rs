@@ -18,8 +18,8 @@ use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-const MAGIC: &str = "# stockbench history 2";
-const COLUMNS: &str = "order_id,lines,outcome,recorded,invoked_us,returned_us,attempts";
+const MAGIC: &str = "# stockbench history 3";
+const COLUMNS: &str = "order_id,lines,outcome,recorded,remaining,invoked_us,returned_us,attempts";
 const COMPLETE: &str = "# complete";
 
 /// Writes a history file while the run goes on.
@@ -55,12 +55,15 @@ impl HistoryWriter {
             let separator = if lines.is_empty() { "" } else { "+" };
             write!(lines, "{separator}{}x{}", line.quantity, line.sku_id).expect("a String takes any text");
         }
-        let (invoked, returned) = (invoked.as_micros(), (invoked + delivery.latency).as_micros());
+        // Rounded away from each other: the order took effect in between.
+        let (invoked, returned) = (invoked.as_micros(), (invoked + delivery.latency).as_micros() + 1);
         let (outcome, attempts) = (delivery.outcome.as_str(), delivery.attempts);
         let recorded = delivery.recorded.map_or("", Outcome::as_str);
+        let told = |remaining: &Option<i64>| remaining.map_or_else(String::new, |units| units.to_string());
+        let remaining = delivery.remaining.iter().map(told).collect::<Vec<_>>().join("+");
         let written = writeln!(
             self.file.lock(),
-            "{},{lines},{outcome},{recorded},{invoked},{returned},{attempts}",
+            "{},{lines},{outcome},{recorded},{remaining},{invoked},{returned},{attempts}",
             order.id
         );
         if let Err(error) = written {
@@ -96,6 +99,24 @@ pub struct History {
     pub complete: bool,
     /// Every answered order, by ascending id.
     pub told: Vec<ToldOrder>,
+    /// Every answer, as it came.
+    pub answers: Vec<Answer>,
+}
+
+/// One answer, and when it was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Which order.
+    pub order_id: i64,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// How many units the client was told are left after each line; empty
+    /// where it was not told.
+    pub remaining: Vec<Option<i64>>,
+    /// When the order was placed, in microseconds of the run's own clock.
+    pub invoked_us: u64,
+    /// When it was answered.
+    pub returned_us: u64,
 }
 
 impl History {
@@ -126,6 +147,7 @@ impl History {
         };
         let cut_short = !text.ends_with('\n');
         let mut told: BTreeMap<i64, ToldOrder> = BTreeMap::new();
+        let mut answers = Vec::new();
         let mut complete = false;
         let mut lines = lines.peekable();
         while let Some((line, number)) = lines.next() {
@@ -137,20 +159,24 @@ impl History {
             if cut_short && lines.peek().is_none() {
                 break;
             }
-            let (order, outcome, recorded) =
+            let (order, recorded, answer) =
                 parse_line(line).map_err(|error| anyhow!("{name}:{number}: {error}"))?;
             let known =
                 told.entry(order.id).or_insert_with(|| ToldOrder { order, answers: Answers::default() });
-            known.answers.add(outcome, recorded);
+            known.answers.add(answer.outcome, recorded);
+            answers.push(answer);
         }
-        Ok(Self { run_id, started_ms, complete, told: told.into_values().collect() })
+        Ok(Self { run_id, started_ms, complete, told: told.into_values().collect(), answers })
     }
 }
 
-fn parse_line(text: &str) -> Result<(Order, Outcome, Option<Outcome>)> {
+fn parse_line(text: &str) -> Result<(Order, Option<Outcome>, Answer)> {
     let fields: Vec<&str> = text.split(',').collect();
-    ensure!(fields.len() == COLUMNS.split(',').count(), "expected the columns {COLUMNS}");
+    let [id, lines, outcome, recorded, remaining, invoked, returned, _attempts] = fields.as_slice() else {
+        return Err(anyhow!("expected the columns {COLUMNS}"));
+    };
     let whole = |text: &str| text.parse::<i64>().map_err(|_| anyhow!("`{text}` is not a whole number"));
+    let moment = |text: &str| text.parse::<u64>().map_err(|_| anyhow!("`{text}` is no moment"));
     let line = |text: &str| -> Result<Line> {
         let (quantity, sku_id) =
             text.split_once('x').ok_or_else(|| anyhow!("`{text}` is not QUANTITYxSKU"))?;
@@ -161,10 +187,22 @@ fn parse_line(text: &str) -> Result<(Order, Outcome, Option<Outcome>)> {
         );
         Ok(line)
     };
-    let lines: Result<Vec<Line>> = fields[1].split('+').map(line).collect();
-    let outcome = |text: &str| text.parse::<Outcome>().map_err(|error| anyhow!(error));
-    let recorded = if fields[3].is_empty() { None } else { Some(outcome(fields[3])?) };
-    Ok((Order { id: whole(fields[0])?, lines: lines? }, outcome(fields[2])?, recorded))
+    let lines: Result<Vec<Line>> = lines.split('+').map(line).collect();
+    let order = Order { id: whole(id)?, lines: lines? };
+    let parse = |text: &str| text.parse::<Outcome>().map_err(|error| anyhow!(error));
+    let recorded = if recorded.is_empty() { None } else { Some(parse(recorded)?) };
+    let told = |text: &str| if text.is_empty() { Ok(None) } else { whole(text).map(Some) };
+    let remaining: Result<Vec<Option<i64>>> =
+        if remaining.is_empty() { Ok(Vec::new()) } else { remaining.split('+').map(told).collect() };
+    let answer = Answer {
+        order_id: order.id,
+        outcome: parse(outcome)?,
+        remaining: remaining?,
+        invoked_us: moment(invoked)?,
+        returned_us: moment(returned)?,
+    };
+    ensure!(answer.invoked_us <= answer.returned_us, "answered before it was placed");
+    Ok((order, recorded, answer))
 }
 
 #[cfg(test)]
@@ -178,18 +216,20 @@ mod tests {
     #[test]
     fn a_history_reads_back_sorted_and_knows_whether_it_is_complete() {
         let text =
-            format!("{}9,1x4,sold_out,,0,5,1\n7,2x1+1x2,duplicate,deducted,0,9,2\n{COMPLETE}\n", head());
+            format!("{}9,1x4,sold_out,,,0,5,1\n7,2x1+1x2,duplicate,deducted,,0,9,2\n{COMPLETE}\n", head());
         let history = History::parse("h", &text).unwrap();
         assert_eq!((history.run_id, history.started_ms, history.complete), (3, 5, true));
         let ids: Vec<i64> = history.told.iter().map(|told| told.order.id).collect();
         assert_eq!(ids, [7, 9]);
         assert_eq!(history.told[0].order.lines.len(), 2);
         assert!(history.told[1].answers.has(Outcome::SoldOut));
+        let (_, _, answer) = parse_line("4,2x1+1x2,deducted,,7+,3,5,1").unwrap();
+        assert_eq!((answer.remaining, answer.invoked_us, answer.returned_us), (vec![Some(7), None], 3, 5));
     }
 
     #[test]
     fn a_file_cut_short_is_read_as_far_as_it_goes() {
-        let text = format!("{}9,1x4,sold_out,,0,5,1\n7,2x1+1x", head());
+        let text = format!("{}9,1x4,sold_out,,,0,5,1\n7,2x1+1x", head());
         let history = History::parse("h", &text).unwrap();
         assert!(!history.complete);
         assert_eq!(history.told.len(), 1);
@@ -198,7 +238,7 @@ mod tests {
     #[test]
     fn a_damaged_file_is_refused_with_its_line() {
         assert!(History::parse("h", "").unwrap_err().to_string().starts_with("h:1: not a history"));
-        let text = format!("{}9,1x4,gone,,0,5,1\n", head());
+        let text = format!("{}9,1x4,gone,,,0,5,1\n", head());
         assert!(
             History::parse("h", &text).unwrap_err().to_string().starts_with("h:3: unknown outcome `gone`")
         );

@@ -38,6 +38,8 @@ pub struct Delivery {
     pub error: Option<String>,
     /// The answer it repeats, for an order that was decided before.
     pub recorded: Option<Outcome>,
+    /// How many units the client was told are left after each line.
+    pub remaining: Vec<Option<i64>>,
     /// Units over all lines of its order.
     pub units: u64,
     /// From the intended start to the answer, waits and retries included.
@@ -370,6 +372,7 @@ mod tests {
             outcome,
             error: None,
             recorded: None,
+            remaining: Vec::new(),
             units: 2,
             latency: Duration::from_millis(3),
             attempts,

@@ -60,6 +60,7 @@ fn delivery(program: usize, ended: Ended, order: &Order, latency: Duration) -> D
         outcome: ended.outcome,
         error: ended.error,
         recorded: ended.recorded.filter(|_| ended.outcome == Outcome::Duplicate),
+        remaining: if ended.outcome == Outcome::Deducted { ended.remaining } else { Vec::new() },
         units: u64::try_from(order.units()).unwrap_or(0),
         latency,
         attempts: ended.attempts,

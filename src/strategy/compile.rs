@@ -42,6 +42,9 @@ static BATCH_BINDS: &[(&str, Slot)] = &[
 static FLOW_BINDS: &[(&str, Slot)] =
     &[("run_id", Slot::RunId), ("token", Slot::Token), ("now_ms", Slot::NowMs)];
 
+/// The column that tells a client how many units are left after its line.
+const REMAINING: &str = "remaining";
+
 /// The binds of a setup script.
 static SETUP_BINDS: &[(&str, Slot)] = &[("sku_id", Slot::SkuId), ("stock", Slot::Quantity)];
 
@@ -70,6 +73,10 @@ impl Program {
         let known = if file.batch.is_some() { BATCH_BINDS } else { ORDER_BINDS };
         let mut compiler = Compiler::new(&scope, known, &file.transaction);
         let transactions = compiler.transactions()?;
+        let remaining = compiler.yields.iter().find_map(|(name, slot)| match slot {
+            Slot::PerLine(index) if name == REMAINING => Some(*index),
+            _ => None,
+        });
         let (slots, text_slots) = (compiler.slots, compiler.text_slots);
         let flows: Result<Vec<Flow>> = file.flow.iter().map(|flow| scope.flow(flow)).collect();
         let setup: Result<Vec<Option<Setup>>> =
@@ -86,6 +93,7 @@ impl Program {
             transactions,
             slots,
             text_slots,
+            remaining,
             batch: file.batch.map(|orders| usize::try_from(orders.max(1)).unwrap_or(1)),
             draws: scope.draws.clone(),
             flows: flows?,
@@ -226,6 +234,7 @@ impl<'f> Scope<'f> {
                 transactions,
                 slots: compiler.slots,
                 text_slots: compiler.text_slots,
+                remaining: None,
                 batch: None,
                 draws: Vec::new(),
                 flows: Vec::new(),

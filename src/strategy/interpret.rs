@@ -254,6 +254,14 @@ impl<'p> Machine<'p> {
         &self.answers
     }
 
+    /// How many units are left after each line, as the program read it; empty
+    /// where it does not.
+    pub fn remaining(&self) -> Vec<Option<i64>> {
+        let Some(index) = self.program.remaining else { return Vec::new() };
+        let lines = self.kept_per_line.chunks(self.program.slots.line);
+        lines.map(|line| line.get(index).and_then(Value::as_int)).collect()
+    }
+
     /// The answer that was recorded for an order decided before.
     pub fn recorded(&self) -> Option<Outcome> {
         self.recorded

@@ -52,6 +52,9 @@ pub struct Program {
     pub slots: SlotCounts,
     /// Values whose type is text, whatever a database says of them.
     pub text_slots: Vec<Slot>,
+    /// The value, yielded once per line, that tells how many units are left
+    /// after it: what a step yields as `remaining`.
+    pub remaining: Option<usize>,
     /// Orders of one SKU that one execution answers together.
     pub batch: Option<usize>,
     /// Values drawn once per order, in the order of their slots.

@@ -211,7 +211,8 @@ async fn run_locked(
     let checking = Progress::preparing("auditing");
     let Finished { figures, answers, stream, elapsed, lost_server, history, all_sent: _ } = finished;
     let verdict =
-        audit::audit(database, &source, ClientWitness::Complete, answers.told(&stream), args.full).await;
+        audit::audit(database, &source, ClientWitness::Complete, answers.told(&stream), None, args.full)
+            .await;
     checking.finish();
     watch.abort();
     let verdict = verdict.map(|mut verdict: AuditReport| {
