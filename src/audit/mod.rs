@@ -24,6 +24,7 @@ use crate::text;
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// One entry of a ledger: of our own, whose ids are numbers, or of a shop's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +44,9 @@ pub struct Entry<K = i64> {
     /// The run that wrote it.
     pub run_id: i64,
 }
+
+/// How long an audit waits for the sessions of a run to end.
+pub const SESSIONS_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How much the clients' witness can say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]

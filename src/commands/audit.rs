@@ -76,6 +76,9 @@ pub(super) async fn audit(args: AuditArgs) -> Result<Exit> {
         source.services.insert(name, database);
     }
     let checking = Progress::preparing("auditing");
+    if let Some(history) = &history {
+        database.sessions_gone(&history.sessions, audit::SESSIONS_PATIENCE).await?;
+    }
     let told = history.iter().flat_map(|history| history.told.iter().cloned());
     let verdict = audit::audit(database, &source, witness, told, history.as_ref(), args.full).await;
     checking.finish();

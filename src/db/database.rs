@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 /// How long one attempt to connect may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How often a server is asked whether sessions are gone.
+const SESSIONS_POLL: Duration = Duration::from_millis(20);
+
 /// How often a database that is not there yet is asked again.
 const CONNECT_RETRY: Duration = Duration::from_millis(250);
 
@@ -68,6 +71,61 @@ impl Database {
     /// Whatever kept the connection from being made, classified.
     pub async fn open(&self, settings: &SessionSettings) -> Result<Box<dyn Session>, DbError> {
         open(&self.url, settings).await
+    }
+
+    /// The number by which the server knows a session; none where the database
+    /// is in this process.
+    ///
+    /// # Errors
+    /// The session is gone.
+    pub async fn session_id(&self, session: &mut dyn Session) -> Result<Option<i64>> {
+        let sql = match self.dialect() {
+            Dialect::Postgres => "SELECT pg_backend_pid()",
+            Dialect::MySql | Dialect::MariaDb => "SELECT CONNECTION_ID()",
+            Dialect::Sqlite => return Ok(None),
+        };
+        Ok(super::first_row(session, sql).await?.and_then(|row| row[0].as_int()))
+    }
+
+    /// Waits until the server has ended these sessions. A statement goes on
+    /// after its client is gone: what it does is decided only then.
+    ///
+    /// # Errors
+    /// Some of them are still there when `patience` is over.
+    pub async fn sessions_gone(&self, ids: &[i64], patience: Duration) -> Result<()> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let ids = ids.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
+        let sql = match self.dialect() {
+            Dialect::Postgres => format!(
+                "SELECT count(*) FROM pg_stat_activity WHERE pid IN ({ids}) AND application_name = '{}'",
+                postgres::APPLICATION
+            ),
+            Dialect::MySql | Dialect::MariaDb => {
+                format!("SELECT COUNT(*) FROM information_schema.processlist WHERE id IN ({ids})")
+            }
+            Dialect::Sqlite => return Ok(()),
+        };
+        let deadline = Instant::now() + patience;
+        let mut session = self.open(&SessionSettings::default()).await?;
+        let left = loop {
+            let row = super::first_row(session.as_mut(), &sql).await?;
+            let left = row.and_then(|row| row[0].as_int()).unwrap_or(0);
+            if left == 0 || Instant::now() >= deadline {
+                break left;
+            }
+            tokio::time::sleep(SESSIONS_POLL).await;
+        };
+        session.close().await;
+        if left > 0 {
+            bail!(
+                "{} of the run still open on {}: what they are doing is not decided yet (wait, or end them there)",
+                text::count(left.unsigned_abs(), "session"),
+                self.url
+            );
+        }
+        Ok(())
     }
 
     /// The URL, without its password when shown.

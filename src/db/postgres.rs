@@ -9,6 +9,9 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow, PgTypeInfo};
 use sqlx::{Column, ConnectOptions, Connection, Row, TypeInfo, ValueRef};
 use std::str::FromStr;
 
+/// What our sessions are called in `pg_stat_activity`.
+pub(super) const APPLICATION: &str = "stockbench";
+
 /// An open connection.
 pub(super) struct PostgresSession {
     pub(super) connection: PgConnection,
@@ -18,7 +21,7 @@ super::session::implement_session!(PostgresSession, decode, bind_types);
 
 fn options(url: &DatabaseUrl) -> Result<PgConnectOptions, sqlx::Error> {
     let options = PgConnectOptions::from_str(url.secret())?;
-    Ok(options.application_name("stockbench").disable_statement_logging())
+    Ok(options.application_name(APPLICATION).disable_statement_logging())
 }
 
 pub(super) async fn open(url: &DatabaseUrl, settings: &SessionSettings) -> Result<PostgresSession, DbError> {

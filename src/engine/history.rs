@@ -21,6 +21,7 @@ use std::time::Duration;
 const MAGIC: &str = "# stockbench history 3";
 const COLUMNS: &str = "order_id,lines,outcome,recorded,remaining,invoked_us,returned_us,attempts";
 const COMPLETE: &str = "# complete";
+const SESSIONS: &str = "# sessions ";
 
 /// Writes a history file while the run goes on.
 #[derive(Debug)]
@@ -46,6 +47,15 @@ impl HistoryWriter {
         };
         let file = create().with_context(|| format!("cannot write {}", path.display()))?;
         Ok(Self { path: path.to_owned(), file: Mutex::new(file), failure: Mutex::new(None) })
+    }
+
+    /// Notes the sessions that the run has on the stock's database.
+    pub fn sessions(&self, ids: &[i64]) {
+        let ids: Vec<String> = ids.iter().map(i64::to_string).collect();
+        let mut file = self.file.lock();
+        if let Err(error) = writeln!(file, "{SESSIONS}{}", ids.join(" ")).and_then(|()| file.flush()) {
+            self.failure.lock().get_or_insert(error);
+        }
     }
 
     /// Adds one answer. A failure is kept for [`HistoryWriter::finish`].
@@ -101,6 +111,8 @@ pub struct History {
     pub told: Vec<ToldOrder>,
     /// Every answer, as it came.
     pub answers: Vec<Answer>,
+    /// The run's sessions, by the server's numbers for them.
+    pub sessions: Vec<i64>,
 }
 
 /// One answer, and when it was given.
@@ -148,11 +160,16 @@ impl History {
         let cut_short = !text.ends_with('\n');
         let mut told: BTreeMap<i64, ToldOrder> = BTreeMap::new();
         let mut answers = Vec::new();
+        let mut sessions = Vec::new();
         let mut complete = false;
         let mut lines = lines.peekable();
         while let Some((line, number)) = lines.next() {
             if line == COMPLETE {
                 complete = true;
+                continue;
+            }
+            if let Some(ids) = line.strip_prefix(SESSIONS) {
+                sessions.extend(ids.split(' ').filter_map(|id| id.parse::<i64>().ok()));
                 continue;
             }
             // A killed client may have been in the middle of its last line.
@@ -166,7 +183,7 @@ impl History {
             known.answers.add(answer.outcome, recorded);
             answers.push(answer);
         }
-        Ok(Self { run_id, started_ms, complete, told: told.into_values().collect(), answers })
+        Ok(Self { run_id, started_ms, complete, told: told.into_values().collect(), answers, sessions })
     }
 }
 
@@ -215,10 +232,13 @@ mod tests {
 
     #[test]
     fn a_history_reads_back_sorted_and_knows_whether_it_is_complete() {
-        let text =
-            format!("{}9,1x4,sold_out,,,0,5,1\n7,2x1+1x2,duplicate,deducted,,0,9,2\n{COMPLETE}\n", head());
+        let text = format!(
+            "{}{SESSIONS}5 6\n9,1x4,sold_out,,,0,5,1\n7,2x1+1x2,duplicate,deducted,,0,9,2\n{COMPLETE}\n",
+            head()
+        );
         let history = History::parse("h", &text).unwrap();
         assert_eq!((history.run_id, history.started_ms, history.complete), (3, 5, true));
+        assert_eq!(history.sessions, [5, 6]);
         let ids: Vec<i64> = history.told.iter().map(|told| told.order.id).collect();
         assert_eq!(ids, [7, 9]);
         assert_eq!(history.told[0].order.lines.len(), 2);

@@ -155,6 +155,9 @@ pub struct Finished {
     pub all_sent: bool,
     /// Why the run ended before its orders did, if the server was lost.
     pub lost_server: Option<String>,
+    /// The sessions that the run had, by service (the stock's has no name) and
+    /// the server's numbers for them.
+    pub sessions: Vec<(Option<String>, Vec<i64>)>,
     /// Whether the history file was completed.
     pub history: Result<()>,
 }
@@ -196,6 +199,9 @@ impl Engine {
             service_names.extend(service);
         }
         let seed = parts.stream.seed;
+        if let Some(history) = &parts.history {
+            history.sessions(&[pools[0].opened(), flow_pools[0].opened()].concat());
+        }
         Ok(Self {
             shared: Arc::new(Shared {
                 recorder: Recorder::new(parts.members.len()),
@@ -252,9 +258,11 @@ impl Engine {
         }
         let shared = Arc::into_inner(shared).expect("every client and every flow has ended");
         let lost_server = shared.pools.iter().find_map(SessionPool::lost_server);
-        for pool in shared.pools.into_iter().chain(shared.flow_pools) {
-            pool.close().await;
+        let mut sessions = Vec::new();
+        for (pool, of_flows) in shared.pools.into_iter().zip(shared.flow_pools) {
+            sessions.push([pool.close().await, of_flows.close().await].concat());
         }
+        let service_names = std::iter::once(None).chain(shared.service_names.into_iter().map(Some));
         Finished {
             history: shared.history.map_or(Ok(()), HistoryWriter::finish),
             figures: shared.recorder.into_figures(),
@@ -263,6 +271,7 @@ impl Engine {
             elapsed,
             all_sent: shared.deliveries.is_exhausted(),
             lost_server,
+            sessions: service_names.zip(sessions).collect(),
         }
     }
 }

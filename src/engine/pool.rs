@@ -3,7 +3,7 @@
 //! A driver's own pool pings a connection at every turn; here a session goes
 //! from hand to hand as it is, and the wait for one is measured.
 
-use crate::db::{Database, DbError, Session, SessionSettings, Statement};
+use crate::db::{Database, Session, SessionSettings, Statement};
 use anyhow::Result;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
@@ -27,6 +27,8 @@ pub struct SessionPool {
     permits: Semaphore,
     idle: Mutex<Vec<Box<dyn Session>>>,
     lost: Mutex<Option<String>>,
+    /// Every session that was ever opened, by the server's number for it.
+    opened: Mutex<Vec<i64>>,
 }
 
 /// A session on loan.
@@ -47,7 +49,8 @@ impl SessionPool {
         connections: usize,
         statements: Vec<Statement>,
     ) -> Result<Self> {
-        let opening = (0..connections).map(|_| open_prepared(&database, &settings, &statements));
+        let opened = Mutex::new(Vec::with_capacity(connections));
+        let opening = (0..connections).map(|_| open_prepared(&database, &settings, &statements, &opened));
         let idle = stream::iter(opening).buffer_unordered(OPENING_AT_ONCE).try_collect().await?;
         Ok(Self {
             database,
@@ -56,6 +59,7 @@ impl SessionPool {
             permits: Semaphore::new(connections),
             idle: Mutex::new(idle),
             lost: Mutex::new(None),
+            opened,
         })
     }
 
@@ -73,7 +77,7 @@ impl SessionPool {
     /// Replaces a session that was lost.
     async fn reopen(&self) -> Option<Box<dyn Session>> {
         for _ in 0..REOPEN_TRIES {
-            match open_prepared(&self.database, &self.settings, &self.statements).await {
+            match open_prepared(&self.database, &self.settings, &self.statements, &self.opened).await {
                 Ok(session) => return Some(session),
                 Err(error) => *self.lost.lock() = Some(error.to_string()),
             }
@@ -91,10 +95,16 @@ impl SessionPool {
         if self.permits.is_closed() { self.lost.lock().clone() } else { None }
     }
 
-    /// Closes every session.
-    pub async fn close(self) {
+    /// The sessions opened so far, by the server's numbers for them.
+    pub fn opened(&self) -> Vec<i64> {
+        self.opened.lock().clone()
+    }
+
+    /// Closes every session; returns their numbers, those of lost ones too.
+    pub async fn close(self) -> Vec<i64> {
         let closing = self.idle.into_inner().into_iter().map(Session::close);
         stream::iter(closing).buffer_unordered(OPENING_AT_ONCE).collect::<Vec<()>>().await;
+        self.opened.into_inner()
     }
 }
 
@@ -102,8 +112,11 @@ async fn open_prepared(
     database: &Database,
     settings: &SessionSettings,
     statements: &[Statement],
-) -> Result<Box<dyn Session>, DbError> {
+    opened: &Mutex<Vec<i64>>,
+) -> Result<Box<dyn Session>> {
     let mut session = database.open(settings).await?;
+    let id = database.session_id(session.as_mut()).await?;
+    opened.lock().extend(id);
     for statement in statements {
         session.prepare(statement).await?;
     }

@@ -196,3 +196,45 @@ fn an_audit_that_matched_nothing_is_not_a_pass(place: &Place) {
     assert!(said.code == 0 && said.stdout.contains("stockbench_ledger"), "{said:?}");
     assert!(place.stockbench(&["clean"]).stdout.contains("nothing was there"));
 }
+
+/// A statement goes on after its client is gone: until the server has ended
+/// it, nobody knows what it came to.
+#[test]
+fn a_later_audit_waits_for_the_sessions_of_a_killed_run() {
+    use crate::support::{block_on, database, place, query, wait};
+    use stockbench::db::SessionSettings;
+    let Some(place) = place(Backend::Postgres) else { return };
+    let history = place.path("answers.csv").display().to_string();
+    assert_eq!(place.stockbench(&["seed", "--skus", "1", "--stock", "1000"]).code, 0);
+    let said = block_on(async {
+        let mut holder = database(&place.url).await.open(&SessionSettings::default()).await.unwrap();
+        holder.control("BEGIN; SELECT * FROM stockbench_sku FOR UPDATE").await.unwrap();
+        // The test's own thread is busy waiting: the rest happens on another.
+        let waiting = std::thread::scope(|scope| {
+            let kill_and_audit = || {
+                let arguments =
+                    ["run", "-s", "naive", "--no-seed", "--concurrency", "4", "--history", &history];
+                let mut run = spawn(place.folder.path(), &place.arguments(&arguments));
+                let blocked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' \
+                               AND datname = current_database()";
+                until("every client waits for the row", || query(&place.url, blocked) == "4");
+                signal(&run, Signal::SIGKILL);
+                run.wait().unwrap();
+                let audit = spawn(place.folder.path(), &place.arguments(&["audit", "--history", &history]));
+                let asking = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT count(*) FROM pg_stat_activity WHERE pid IN%' \
+                              AND datname = current_database()";
+                until("the audit asks for the sessions", || query(&place.url, asking) == "1");
+                audit
+            };
+            scope.spawn(kill_and_audit).join().unwrap()
+        });
+        holder.control("COMMIT").await.unwrap();
+        holder.close().await;
+        wait(waiting)
+    });
+    // The update went through after its client had been killed, and nobody was
+    // left to write the entry.
+    assert_eq!(said.code, 3, "{said:?}");
+    assert!(said.stdout.contains("the history file ends before its run did"), "{said:?}");
+    assert!(said.stdout.contains("missing_entry: SKU 1: stock is 999"), "{said:?}");
+}

@@ -209,10 +209,14 @@ async fn run_locked(
     let interrupted = stop.is_asked() && !reached_its_end(plan, &finished);
 
     let checking = Progress::preparing("auditing");
-    let Finished { figures, answers, stream, elapsed, lost_server, history, all_sent: _ } = finished;
-    let verdict =
-        audit::audit(database, &source, ClientWitness::Complete, answers.told(&stream), None, args.full)
-            .await;
+    let Finished { figures, answers, stream, elapsed, lost_server, history, sessions, all_sent: _ } =
+        finished;
+    let judging = async {
+        sessions_gone(database, &source, &sessions).await?;
+        let told = answers.told(&stream);
+        audit::audit(database, &source, ClientWitness::Complete, told, None, args.full).await
+    };
+    let verdict = judging.await;
     checking.finish();
     watch.abort();
     let verdict = verdict.map(|mut verdict: AuditReport| {
@@ -240,6 +244,19 @@ async fn run_locked(
         audit: verdict,
     })?;
     Ok((report, history))
+}
+
+/// Waits until no session of the run is left on any of its servers.
+async fn sessions_gone(
+    database: &Database,
+    source: &audit::Source,
+    sessions: &[(Option<String>, Vec<i64>)],
+) -> Result<()> {
+    for (service, ids) in sessions {
+        let database = service.as_ref().and_then(|name| source.services.get(name)).unwrap_or(database);
+        database.sessions_gone(ids, audit::SESSIONS_PATIENCE).await?;
+    }
+    Ok(())
 }
 
 fn reached_its_end(plan: &Plan, finished: &Finished) -> bool {
