@@ -20,9 +20,10 @@ check: ## Formatting and lints
 test: deps ## Install what the tests need, then run every test on real servers
 	STOCKBENCH_REQUIRE_SERVERS=1 $(CARGO) test
 
-bench: deps ## Goodput of the strategies and bulk seeding, side by side
+bench: deps ## Goodput of the strategies, bulk seeding and audits, side by side
 	$(CARGO) build --release
 	sh scripts/bench.sh
+	sh scripts/bench_audit.sh
 
 catalogue: deps ## Run every strategy and scenario on every database, keep the table in docs/catalogue.md
 	sh scripts/catalogue.sh
@@ -32,5 +33,5 @@ ci: deps check test ## What CI runs: formatting, lints, every test
 deps: ## Install the servers that the tests start (Debian and root), MySQL into .deps
 	@sh scripts/deps.sh $(DEPS)
 
-schema: ## Write schema/report.schema.json anew from the code
+schema: ## Write the JSON Schemas in schema/ anew from the code
 	STOCKBENCH_WRITE_SCHEMA=1 $(CARGO) test --test it the_schema

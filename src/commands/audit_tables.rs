@@ -2,24 +2,14 @@
 
 use super::open::open;
 use super::{folder_of, to_stdout, write_whole};
-use crate::audit::tables::{self, Asked, Limits, Mapping, TableAudit, init as proposal, repair};
+use crate::audit::tables::{self, Asked, Limits, Mapping, init as proposal, repair};
 use crate::cli::{AuditArgs, AuditOutput, Repair};
-use crate::db::{DatabaseInfo, Dialect, SessionSettings};
+use crate::db::{Dialect, SessionSettings};
 use crate::exit::{Exit, usage};
 use crate::report::progress::Progress;
 use crate::report::tables as views;
 use anyhow::Result;
-use serde::Serialize;
 use std::path::Path;
-
-/// What `audit --mapping -o json` prints.
-#[derive(Debug, Serialize)]
-struct TablesJson<'a> {
-    schema_version: u32,
-    database: &'a DatabaseInfo,
-    audit: &'a TableAudit,
-    passed: bool,
-}
 
 const READ_ONLY: SessionSettings =
     SessionSettings { isolation: None, lock_timeout: None, statement_timeout: None, read_only: true };
@@ -84,14 +74,11 @@ pub(super) async fn audit(args: &AuditArgs, file: &Path) -> Result<Exit> {
     if !args.full {
         verdict.shorten();
     }
-    let schema_version = crate::report::model::SCHEMA_VERSION;
-    let output =
-        TablesJson { schema_version, database: &database.info, audit: &verdict, passed: verdict.passed };
-    let json = serde_json::to_string_pretty(&output)?;
+    let json = views::TablesReport::new(&database.info, &verdict).to_json()?;
     to_stdout(|out| match args.output {
         AuditOutput::Table => views::audit(out, &database.info, &verdict),
         AuditOutput::Summary => views::summary(out, &database.info, &verdict),
-        AuditOutput::Json => writeln!(out, "{json}"),
+        AuditOutput::Json => write!(out, "{json}"),
     })?;
     Ok(verdict.exit())
 }

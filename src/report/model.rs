@@ -338,7 +338,8 @@ fn cpu_time() -> Duration {
         .map_or(Duration::ZERO, |usage| time(usage.user_time()) + time(usage.system_time()))
 }
 
-fn peak_rss_bytes() -> u64 {
+/// The most memory that this process ever held.
+pub fn peak_rss_bytes() -> u64 {
     // `ru_maxrss` survives exec: a small program started by a large one
     // inherits its peak. Linux keeps this process's own in its status.
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -1,6 +1,7 @@
 //! The audit of a shop's own tables, for people: on a terminal, on one screen
 //! for an incident channel, and as a list of entries.
 
+use super::model::{SCHEMA_VERSION, peak_rss_bytes};
 use crate::audit::tables::TableAudit;
 use crate::audit::{Finding, Key};
 use crate::db::DatabaseInfo;
@@ -8,7 +9,49 @@ use crate::text;
 use anyhow::Result;
 use comfy_table::Table;
 use comfy_table::presets::UTF8_BORDERS_ONLY;
+use schemars::JsonSchema;
+use serde::Serialize;
 use std::io::{self, Write};
+
+/// What `audit --mapping -o json` prints.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(title = "stockbench audit of a shop's own tables")]
+pub struct TablesReport<'a> {
+    /// The version of this shape.
+    schema_version: u32,
+    /// The version of stockbench that wrote it.
+    stockbench_version: &'static str,
+    /// The database, as it described itself.
+    database: &'a DatabaseInfo,
+    /// The most memory that stockbench held.
+    peak_rss_bytes: u64,
+    /// The verdict.
+    audit: &'a TableAudit,
+}
+
+impl<'a> TablesReport<'a> {
+    /// The verdict on a database.
+    pub fn new(database: &'a DatabaseInfo, audit: &'a TableAudit) -> Self {
+        let (schema_version, stockbench_version) = (SCHEMA_VERSION, env!("CARGO_PKG_VERSION"));
+        Self { schema_version, stockbench_version, database, peak_rss_bytes: peak_rss_bytes(), audit }
+    }
+
+    /// The report as JSON.
+    ///
+    /// # Errors
+    /// Serialisation fails, which would be a bug.
+    pub fn to_json(&self) -> Result<String> {
+        Ok(serde_json::to_string_pretty(self)? + "\n")
+    }
+
+    /// The JSON Schema of it, as kept in the repository.
+    ///
+    /// # Errors
+    /// Serialisation fails, which would be a bug.
+    pub fn json_schema() -> Result<String> {
+        Ok(serde_json::to_string_pretty(&schemars::schema_for!(Self))? + "\n")
+    }
+}
 
 /// SKUs and findings that are shown; all of them are in the JSON.
 const SKUS_SHOWN: usize = 15;

@@ -94,7 +94,9 @@ pub(super) fn expect_replica(standing: &Standing, lag_max: Option<Duration>) -> 
             "--replica: the server does not say whether it is a replica ({})",
             standing.why_unknown.as_deref().unwrap_or("no reason given")
         ),
-        (Some(true), None) => bail!("--replica: replication is not running, and its lag is not known"),
+        (Some(true), None) => {
+            bail!("--replica: the server does not know how far it is behind: is replication running?")
+        }
         (Some(true), Some(lag)) if lag > lag_max => {
             bail!(
                 "--replica: the server is {:.1} s behind, at most {at_most} was asked for",

@@ -2,6 +2,7 @@
 //! sound shop raises no alarm; and the audit hurts nobody.
 
 mod shop;
+mod standby;
 
 use crate::support::{Backend, Place, Said, assert_one_line, on_every_database, outcome, place, spawn, wait};
 use rand::SeedableRng;
@@ -673,4 +674,13 @@ fn a_reader_with_select_alone_is_enough_and_a_lock_is_not_waited_for() {
             holder.close().await;
         });
     }
+}
+
+#[test]
+fn the_mapping_of_the_readme_is_one() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let blocks = readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let mappings: Vec<&str> = blocks.filter(|block| block.starts_with("[stock]")).collect();
+    assert_eq!(mappings.len(), 1);
+    stockbench::audit::tables::Mapping::parse("README.md", mappings[0]).unwrap();
 }
