@@ -31,9 +31,11 @@ pub struct Finding {
     pub message: String,
     /// What it may mean: candidate causes, and what tells them apart.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[schemars(default)]
     pub may_mean: &'static [&'static str],
     /// The entries that show it, in their order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
     pub evidence: Vec<Evidence>,
 }
 

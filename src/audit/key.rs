@@ -1,6 +1,6 @@
 //! What a shop calls a SKU or an order: a number or a text.
 
-use crate::db::Value;
+use crate::db::{Dialect, Value};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::fmt;
@@ -22,6 +22,16 @@ impl Key {
             Value::Null => None,
             Value::Int(number) => Some(Self::Int(*number)),
             Value::Text(text) => Some(Self::Text(text.as_str().into())),
+        }
+    }
+}
+
+impl Key {
+    /// The id in SQL.
+    pub fn literal(&self, dialect: Dialect) -> String {
+        match self {
+            Self::Int(number) => number.to_string(),
+            Self::Text(text) => dialect.literal(text),
         }
     }
 }

@@ -15,8 +15,13 @@ const READ_ONLY: SessionSettings =
     SessionSettings { isolation: None, lock_timeout: None, statement_timeout: None, read_only: true };
 
 pub(super) async fn init(args: &AuditArgs) -> Result<Exit> {
+    let limits = SessionSettings {
+        lock_timeout: Some(args.tables.lock_timeout),
+        statement_timeout: Some(args.tables.statement_timeout),
+        ..READ_ONLY
+    };
     let opened = open(&args.database, &READ_ONLY, false).await?;
-    let mut session = opened.database.open(&READ_ONLY).await?;
+    let mut session = opened.database.open(&limits).await?;
     let proposed = proposal::propose(session.as_mut(), opened.database.dialect()).await;
     session.close().await;
     let proposed = proposed?;

@@ -30,6 +30,8 @@ pub struct Column {
     pub type_name: String,
     /// Whether it can be NULL.
     pub nullable: bool,
+    /// Whether the database takes texts for equal that differ in case.
+    pub folds_case: bool,
     /// Whether an insert may leave it out: it has a default, or can be NULL.
     pub optional: bool,
 }
@@ -43,8 +45,12 @@ pub enum Holds {
     Decimal,
     /// Text.
     Text,
+    /// Truth values.
+    Bool,
     /// Moments.
     Time,
+    /// Bytes that are no text.
+    Bytes,
     /// Anything else; read as text.
     Other,
 }
@@ -70,6 +76,8 @@ impl Holds {
         if dialect == Dialect::Sqlite {
             // SQLite's rules of affinity, and the names people give to moments.
             return match name.as_str() {
+                _ if name.contains("bool") => Self::Bool,
+                _ if name.contains("blob") => Self::Bytes,
                 _ if name.contains("int") => Self::Int,
                 _ if name.contains("char") || name.contains("clob") || name.contains("text") => Self::Text,
                 _ if name.contains("date") || name.contains("time") => Self::Time,
@@ -83,7 +91,9 @@ impl Holds {
             "int2" | "int4" | "int8" | "tinyint" | "smallint" | "mediumint" | "int" | "integer"
             | "bigint" => Self::Int,
             "numeric" | "decimal" | "float4" | "float8" | "float" | "double" => Self::Decimal,
-            "text" | "varchar" | "bpchar" | "char" | "tinytext" | "mediumtext" | "longtext" => Self::Text,
+            "bool" => Self::Bool,
+            "bytea" | "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => Self::Bytes,
+            "text" | "varchar" | "citext" | "char" | "tinytext" | "mediumtext" | "longtext" => Self::Text,
             "timestamp" | "timestamptz" | "date" | "datetime" | "time" => Self::Time,
             _ => Self::Other,
         }
@@ -115,6 +125,7 @@ pub async fn table(
             type_name,
             nullable,
             optional: nullable || row[3].as_int() == Some(1),
+            folds_case: row[4].as_int() == Some(1),
         });
         Ok(())
     };
@@ -179,10 +190,12 @@ fn postgres(schema: Option<&str>, name: &str) -> (String, String) {
          AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relname = {name} AND {visible}"
     );
     let columns = format!(
-        "SELECT a.attname::text, t.typname::text, CASE WHEN a.attnotnull THEN 0 ELSE 1 END, \
-         CASE WHEN a.atthasdef OR a.attidentity <> '' THEN 1 ELSE 0 END \
+        "SELECT a.attname::text, COALESCE(b.typname, t.typname)::text, CASE WHEN a.attnotnull THEN 0 ELSE 1 END, \
+         CASE WHEN a.atthasdef OR a.attidentity <> '' THEN 1 ELSE 0 END, \
+         CASE WHEN t.typname = 'citext' THEN 1 ELSE 0 END \
          FROM {class} JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
-         JOIN pg_catalog.pg_type t ON t.oid = a.atttypid ORDER BY a.attnum"
+         JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
+         LEFT JOIN pg_catalog.pg_type b ON t.typtype = 'd' AND b.oid = t.typbasetype ORDER BY a.attnum"
     );
     let keys = format!(
         "SELECT i.indexrelid::bigint, a.attname::text FROM {class} \
@@ -199,7 +212,8 @@ fn mysql(dialect: Dialect, schema: Option<&str>, name: &str) -> (String, String)
     let of_table = format!("table_schema = {schema} AND table_name = {}", dialect.literal(name));
     let columns = format!(
         "SELECT column_name, column_type, CASE is_nullable WHEN 'YES' THEN 1 ELSE 0 END, \
-         CASE WHEN column_default IS NOT NULL OR extra LIKE '%auto_increment%' OR extra LIKE '%GENERATED%' THEN 1 ELSE 0 END \
+         CASE WHEN column_default IS NOT NULL OR extra LIKE '%auto_increment%' OR extra LIKE '%GENERATED%' THEN 1 ELSE 0 END, \
+         CASE WHEN collation_name LIKE '%\\_ci' THEN 1 ELSE 0 END \
          FROM information_schema.columns WHERE {of_table} ORDER BY ordinal_position"
     );
     let keys = format!(
@@ -213,7 +227,7 @@ fn sqlite(schema: Option<&str>, name: &str) -> (String, String) {
     let (name, schema) = (Dialect::Sqlite.literal(name), Dialect::Sqlite.literal(schema.unwrap_or("main")));
     let columns = format!(
         "SELECT name, type, CASE WHEN \"notnull\" = 0 AND pk = 0 THEN 1 ELSE 0 END, \
-         CASE WHEN dflt_value IS NOT NULL OR pk > 0 THEN 1 ELSE 0 END FROM pragma_table_info({name}, {schema}) ORDER BY cid"
+         CASE WHEN dflt_value IS NOT NULL OR pk > 0 THEN 1 ELSE 0 END, 0 FROM pragma_table_info({name}, {schema}) ORDER BY cid"
     );
     // A rowid that is the primary key has no index of its own.
     let keys = format!(

@@ -38,7 +38,8 @@ async fn postgres(session: &mut dyn Session) -> Result<Standing> {
     let sql = "SELECT CASE WHEN pg_is_in_recovery() THEN 1 ELSE 0 END, \
          CAST(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END AS TEXT), \
          CASE WHEN NOT pg_is_in_recovery() THEN NULL \
-         WHEN pg_last_wal_receive_lsn() <= pg_last_wal_replay_lsn() THEN 0 \
+         WHEN pg_last_wal_receive_lsn() <= pg_last_wal_replay_lsn() \
+         AND EXISTS (SELECT FROM pg_stat_wal_receiver) THEN 0 \
          ELSE CAST(EXTRACT(EPOCH FROM clock_timestamp() - pg_last_xact_replay_timestamp()) * 1000 AS BIGINT) END";
     let row = first_row(session, sql).await?.unwrap_or_default();
     let [recovery, position, lag] = row.as_slice() else { return Ok(Standing::default()) };

@@ -2,7 +2,8 @@
 //! for an incident channel, and as a list of entries.
 
 use super::model::{SCHEMA_VERSION, peak_rss_bytes};
-use crate::audit::tables::TableAudit;
+use crate::audit::findings::Evidence;
+use crate::audit::tables::{SkuSummary, TableAudit};
 use crate::audit::{Finding, Key};
 use crate::db::DatabaseInfo;
 use crate::text;
@@ -63,13 +64,13 @@ const SKUS_IN_SUMMARY: usize = 5;
 fn verdict(audit: &TableAudit) -> String {
     match (audit.passed, audit.judged) {
         (true, _) => "passed".to_owned(),
-        (false, false) if audit.findings_total == 0 => "nothing to judge".to_owned(),
-        (false, _) if audit.findings_total == 0 => "nothing found in this time".to_owned(),
+        (false, false) if audit.findings_total + audit.hidden == 0 => "nothing to judge".to_owned(),
+        (false, _) if audit.findings_total == 0 => "FAILED, though not in this time".to_owned(),
         (false, _) => {
             format!(
                 "FAILED ({} in {})",
                 text::count(audit.findings_total, "finding"),
-                text::count(audit.by_sku.len() as u64, "SKU")
+                text::count(audit.broken_skus, "SKU")
             )
         }
     }
@@ -115,18 +116,27 @@ fn head(out: &mut dyn Write, database: &DatabaseInfo, audit: &TableAudit) -> io:
     Ok(())
 }
 
+/// Stock and ledger in words; empty where the sums agree and only orders break
+/// something.
+fn units_of(sku: &SkuSummary) -> [String; 2] {
+    if (sku.stock, sku.ledger) == (None, None) {
+        return Default::default();
+    }
+    [sku.stock, sku.ledger].map(|number| number.map_or_else(|| "none".to_owned(), signed))
+}
+
 fn worst(audit: &TableAudit, rows: usize) -> Table {
     let mut table = Table::new();
     table
         .load_style(UTF8_BORDERS_ONLY)
         .set_header(["SKU", "stock", "ledger", "units", "found", "first", "last"]);
     for sku in audit.by_sku.iter().take(rows) {
-        let number = |number: Option<i64>| number.map_or_else(|| "none".to_owned(), signed);
         let kinds: Vec<&str> = sku.kinds.iter().map(|kind| kind.as_str()).collect();
+        let [stock, ledger] = units_of(sku);
         table.add_row([
             sku.sku_id.to_string(),
-            number(sku.stock),
-            number(sku.ledger),
+            stock,
+            ledger,
             text::thousands(sku.units),
             kinds.join(", "),
             sku.first_at.clone().unwrap_or_default(),
@@ -144,14 +154,16 @@ pub fn audit(out: &mut dyn Write, database: &DatabaseInfo, audit: &TableAudit) -
     head(out, database, audit)?;
     if !audit.by_sku.is_empty() {
         writeln!(out, "\n{}", worst(audit, SKUS_SHOWN))?;
-        let more = audit.by_sku.len().saturating_sub(SKUS_SHOWN);
+        let more = audit.broken_skus.saturating_sub(SKUS_SHOWN as u64);
         if more > 0 {
-            writeln!(out, "… and {}: see the JSON (-o json)", text::count(more as u64, "more SKU"))?;
+            writeln!(out, "… and {}: see the JSON (-o json)", text::count(more, "more SKU"))?;
         }
     }
     let mut explained = Vec::new();
+    let mut shown: &[Evidence] = &[];
     for finding in worst_findings(audit).take(FINDINGS_SHOWN) {
-        show(out, finding)?;
+        show(out, finding, shown)?;
+        shown = &finding.evidence;
         if !finding.may_mean.is_empty() && !explained.contains(&finding.kind) {
             explained.push(finding.kind);
             writeln!(out, "    may mean:")?;
@@ -160,9 +172,9 @@ pub fn audit(out: &mut dyn Write, database: &DatabaseInfo, audit: &TableAudit) -
             }
         }
     }
-    let more = audit.findings.len().saturating_sub(FINDINGS_SHOWN);
+    let more = audit.findings_total.saturating_sub(FINDINGS_SHOWN as u64);
     if more > 0 {
-        writeln!(out, "\n… and {}: see the JSON (-o json)", text::count(more as u64, "more finding"))?;
+        writeln!(out, "\n… and {}: see the JSON (-o json)", text::count(more, "more finding"))?;
     }
     writeln!(out)?;
     for pass in &audit.passes {
@@ -187,7 +199,8 @@ fn worst_findings(audit: &TableAudit) -> impl Iterator<Item = &Finding> {
     by_sku.chain(without)
 }
 
-fn show(out: &mut dyn Write, finding: &Finding) -> io::Result<()> {
+/// Writes a finding; the evidence that stands just above is not repeated.
+fn show(out: &mut dyn Write, finding: &Finding, shown: &[Evidence]) -> io::Result<()> {
     let orders: Vec<String> = finding.order_ids.iter().map(Key::to_string).collect();
     let more = if finding.orders > orders.len() as u64 { ", …" } else { "" };
     let orders =
@@ -198,7 +211,7 @@ fn show(out: &mut dyn Write, finding: &Finding) -> io::Result<()> {
         (Some(first), Some(last)) => writeln!(out, "    from {first} to {last}")?,
         _ => {}
     }
-    for evidence in &finding.evidence {
+    for evidence in finding.evidence.iter().filter(|_| finding.evidence != shown) {
         let balance = evidence.balance.map_or_else(String::new, |balance| format!(" → {balance}"));
         let order = evidence.order_id.as_ref().map_or_else(String::new, |order| format!(", order {order}"));
         let at = evidence.at.as_ref().map_or_else(String::new, |at| format!(", {at}"));
@@ -219,20 +232,15 @@ pub fn summary(out: &mut dyn Write, database: &DatabaseInfo, audit: &TableAudit)
     head(out, database, audit)?;
     for sku in audit.by_sku.iter().take(SKUS_IN_SUMMARY) {
         let kinds: Vec<&str> = sku.kinds.iter().map(|kind| kind.as_str()).collect();
-        let number = |number: Option<i64>| number.map_or_else(|| "none".to_owned(), signed);
+        let [stock, ledger] = units_of(sku);
+        let units =
+            if stock.is_empty() { String::new() } else { format!(" stock {stock}, ledger {ledger}:") };
         let since = sku.first_at.as_ref().map_or_else(String::new, |first| format!(", first {first}"));
-        writeln!(
-            out,
-            "- SKU {}: stock {}, ledger {}: {}{since}",
-            sku.sku_id,
-            number(sku.stock),
-            number(sku.ledger),
-            kinds.join(", ")
-        )?;
+        writeln!(out, "- SKU {}:{units} {}{since}", sku.sku_id, kinds.join(", "))?;
     }
-    let more = audit.by_sku.len().saturating_sub(SKUS_IN_SUMMARY);
+    let more = audit.broken_skus.saturating_sub(SKUS_IN_SUMMARY as u64);
     if more > 0 {
-        writeln!(out, "- and {}", text::count(more as u64, "more SKU"))?;
+        writeln!(out, "- and {}", text::count(more, "more SKU"))?;
     }
     if let Some(finding) = worst_findings(audit).find(|finding| !finding.may_mean.is_empty()) {
         writeln!(out, "{} may mean:", finding.kind.as_str())?;

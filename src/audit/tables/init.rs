@@ -174,9 +174,9 @@ pub async fn propose(session: &mut dyn Session, dialect: Dialect) -> Result<Stri
     Ok(text)
 }
 
-/// A TOML string.
+/// A TOML string on one line, whatever is in it: JSON's escapes are TOML's.
 fn quoted(name: &str) -> String {
-    toml::Value::String(name.to_owned()).to_string()
+    serde_json::to_string(name).unwrap_or_default()
 }
 
 fn stock_part(text: &mut String, stock: &Table, tables: &[Table]) -> Result<()> {
@@ -233,8 +233,8 @@ async fn ledger_part(
     let lowest = match moved {
         Some(moved) => {
             let sql = format!(
-                "SELECT {} FROM {} ORDER BY 1 LIMIT 1",
-                super::resolve::integer(dialect, &dialect.quote(&moved.name)),
+                "SELECT {} FROM {}",
+                super::resolve::integer(dialect, &format!("MIN({})", dialect.quote(&moved.name))),
                 ledger.quoted(dialect)
             );
             crate::db::first_row(session, &sql).await?.and_then(|row| row[0].as_int())
@@ -288,11 +288,7 @@ async fn words(
     column: &Column,
 ) -> Result<Vec<String>> {
     let name = dialect.quote(&column.name);
-    let value = if matches!(dialect, Dialect::MySql | Dialect::MariaDb) {
-        format!("CAST({name} AS CHAR)")
-    } else {
-        format!("CAST({name} AS TEXT)")
-    };
+    let value = super::resolve::as_text(dialect, &name);
     let sql = format!(
         "SELECT DISTINCT {value} AS word FROM {} WHERE {name} IS NOT NULL ORDER BY 1 LIMIT {WORDS_MAX}",
         table.quoted(dialect)

@@ -134,7 +134,7 @@ pub struct KindsText {
     /// A reservation that became a sale.
     #[serde(default)]
     pub confirm: Vec<Word>,
-    /// A reservation or a sale taken back.
+    /// A reservation taken back, or a sale undone before it was complete.
     #[serde(default)]
     pub release: Vec<Word>,
     /// What a customer brought back.
@@ -183,7 +183,7 @@ pub enum Kind {
     Reserve,
     /// A reservation that became a sale; moves nothing.
     Confirm,
-    /// A reservation or a sale taken back.
+    /// A reservation taken back, or a sale undone before it was complete.
     Release,
     /// What a customer brought back.
     Return,
@@ -313,6 +313,19 @@ pub enum Word {
     Text(String),
 }
 
+impl Word {
+    /// The truth value that it stands for, if it does.
+    pub fn as_truth(&self) -> Option<bool> {
+        match self {
+            Self::Bool(truth) => Some(*truth),
+            Self::Int(0) => Some(false),
+            Self::Int(1) => Some(true),
+            Self::Int(_) => None,
+            Self::Text(text) => text.parse().ok(),
+        }
+    }
+}
+
 impl Mapping {
     /// Reads a mapping file.
     ///
@@ -363,11 +376,20 @@ impl Mapping {
 impl LedgerText {
     /// The kinds that its entries can have.
     pub fn possible_kinds(&self) -> Vec<Kind> {
-        if let Some(kind) = self.is {
-            return vec![kind];
+        match (self.is, &self.kind, self.sign) {
+            (Some(kind), ..) => return vec![kind],
+            (None, None, Sign::Out) => return vec![Kind::Sale],
+            (None, None, Sign::In) => return vec![Kind::Restock],
+            _ => {}
         }
         let by_kind = self.kinds.by_kind();
         by_kind.iter().filter(|(_, words)| !words.is_empty()).map(|(kind, _)| *kind).collect()
+    }
+
+    /// Whether every kind has one word: only then does a key with the kind's
+    /// column hold for the kind itself.
+    pub fn has_one_word_a_kind(&self) -> bool {
+        self.kinds.by_kind().iter().all(|(_, words)| words.len() <= 1)
     }
 
     /// Whether entries can be told to be refusals.
@@ -392,6 +414,12 @@ impl LedgerText {
             (self.sign == Sign::ByDirection) == self.direction.is_some(),
             "sign = \"by-direction\" and direction belong together"
         );
+        if let Some(direction) = &self.direction {
+            ensure!(
+                !direction.incoming.is_empty() && !direction.out.is_empty(),
+                "direction: in and out need a value each"
+            );
+        }
         if self.sign == Sign::ByKind {
             ensure!(
                 self.is.is_some() || self.kind.is_some(),

@@ -62,7 +62,9 @@ pub struct TableAudit {
     pub not_checked: Vec<String>,
     /// What the reading took, pass by pass.
     pub passes: Vec<Pass>,
-    /// SKUs with findings, the most units first.
+    /// How many SKUs have findings that are shown.
+    pub broken_skus: u64,
+    /// Those SKUs, or the first of them, the most units first.
     pub by_sku: Vec<SkuSummary>,
     /// Findings left out by --since and --until.
     pub hidden: u64,
@@ -92,10 +94,11 @@ pub struct Pass {
 pub struct SkuSummary {
     /// The SKU.
     pub sku_id: Key,
-    /// Units in stock; nothing where it has no row.
+    /// Units in stock; nothing where it has no row, or where only its orders
+    /// break something and its sums agree.
     pub stock: Option<i64>,
     /// Units that the ledger says must be there; nothing where its opening
-    /// balance is not known.
+    /// balance is not known, or as above.
     pub ledger: Option<i64>,
     /// What was found.
     pub kinds: Vec<FindingKind>,
@@ -119,7 +122,8 @@ impl TableAudit {
 
     /// How the command ends that found this.
     pub fn exit(&self) -> Exit {
-        match (self.findings_total > 0, self.judged) {
+        // What is not shown was found all the same.
+        match (self.findings_total + self.hidden > 0, self.judged) {
             (true, _) => Exit::Violation,
             (false, true) => Exit::Held,
             (false, false) => Exit::CouldNot,

@@ -7,24 +7,41 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// their size suggests; other texts stay as they are.
 pub fn canonical(text: &str) -> String {
     let text = text.trim();
-    if let Ok(number) = text.parse::<u64>() {
-        let micros = match text.len() {
-            ..=10 => number.saturating_mul(1_000_000),
-            11..=13 => number.saturating_mul(1_000),
-            14..=16 => number,
-            _ => number / 1_000,
+    let whole = text.split_once('.').map_or(text, |(whole, _)| whole);
+    if let (Ok(_), Ok(number)) = (whole.parse::<u64>(), text.parse::<f64>()) {
+        let unit = match whole.len() {
+            ..=10 => 1.0,
+            11..=13 => 1e3,
+            14..=16 => 1e6,
+            _ => 1e9,
         };
-        return at(UNIX_EPOCH + Duration::from_micros(micros));
+        return Duration::try_from_secs_f64(number / unit)
+            .map_or_else(|_| text.to_owned(), |since| at(UNIX_EPOCH + since));
     }
     let is_dated = text.get(..10).is_some_and(|date| date.chars().filter(|c| *c == '-').count() == 2);
     if !is_dated {
         return text.to_owned();
     }
     let (date, time) = text.split_at(10);
-    // What follows the time is its zone, and the session is in UTC.
     let time = time.trim_start_matches(['T', ' ']);
     let end = time.find(['+', '-', 'Z', ' ']).unwrap_or(time.len());
-    format!("{date} {}", &time[..end]).trim_end().to_owned()
+    let plain = format!("{date} {}", &time[..end]).trim_end().to_owned();
+    match (humantime::parse_rfc3339_weak(&plain), offset(time[end..].trim())) {
+        (Ok(local), Some((is_east, offset))) if !offset.is_zero() => {
+            at(if is_east { local - offset } else { local + offset })
+        }
+        _ => plain,
+    }
+}
+
+/// How far a zone such as `+01`, `-0530` or `+05:30` is from UTC, and whether
+/// to its east.
+fn offset(zone: &str) -> Option<(bool, Duration)> {
+    let digits: String = zone.get(1..)?.chars().filter(char::is_ascii_digit).collect();
+    let hours: u64 = digits.get(..2)?.parse().ok()?;
+    let minutes: u64 = digits.get(2..4).map_or(Some(0), |minutes| minutes.parse().ok())?;
+    let is_east = zone.starts_with('+');
+    (is_east || zone.starts_with('-')).then(|| (is_east, Duration::from_secs(60 * (60 * hours + minutes))))
 }
 
 /// A moment of this machine's clock in the one form.
@@ -66,6 +83,9 @@ mod tests {
         for (text, expected) in [
             ("2026-01-31 18:05:09.25+00", "2026-01-31 18:05:09.25"),
             ("2026-01-31T18:05:09Z", "2026-01-31 18:05:09"),
+            ("2026-01-31T18:05:09-05:30", "2026-01-31 23:35:09"),
+            ("2026-01-31 18:05:09+02", "2026-01-31 16:05:09"),
+            ("1769882709.25", "2026-01-31 18:05:09.25"),
             ("2026-01-31", "2026-01-31"),
             ("1769882709", "2026-01-31 18:05:09"),
             ("1769882709250", "2026-01-31 18:05:09.25"),

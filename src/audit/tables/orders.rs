@@ -3,14 +3,13 @@
 //! groups by order and returns only those that break something.
 
 use super::mapping::Kind;
-use super::read::{Reading, TOO_LONG, pass, pseudonym};
-use super::resolve::{LedgerSql, integer};
+use super::read::{Reading, TOO_LONG, explain, pass, pseudonym};
+use super::resolve::{LedgerSql, Opening, integer};
 use super::suspects::Suspect;
 use super::{Pass, moment};
 use crate::audit::{FindingKind, Key};
 use crate::db::{Dialect, Value};
 use anyhow::{Context, Result};
-use std::fmt::Write as _;
 
 impl Reading<'_> {
     /// Entries whose order does not exist.
@@ -72,71 +71,93 @@ impl Reading<'_> {
     /// reservations.
     pub(super) async fn orders(&mut self) -> Result<()> {
         for ledger in &self.resolved.ledgers {
-            let Some(order) = &ledger.order else {
-                let missing =
-                    format!("{}: duplicates and reservations: no order column is mapped", ledger.name);
-                self.not_checked.push(missing);
-                continue;
+            let missing = match (&ledger.order, ledger.kinds.as_slice()) {
+                (None, _) => Some("no order column is mapped"),
+                (_, []) => Some("neither `kind` nor `is` says what its entries are"),
+                _ => None,
             };
-            let Some(query) = OrderQuery::of(ledger, order) else { continue };
-            let mut pass = pass(format!("{}: orders", ledger.name));
-            let sql = query.sql(
-                self.resolved.dialect,
-                ledger,
-                &self.condition(ledger, Some(&format!("{order} IS NOT NULL"))),
-            );
-            (self.on_progress)(&format!("looking at the orders of {}", ledger.name), 0, 0);
-            let rows = self.order_rows(&sql, &mut pass, 2 + OrderQuery::NUMBERS).await;
-            match rows {
-                Ok(rows) => {
-                    for (sku, order, numbers, at) in rows {
-                        self.judge_order(ledger, &sku, &order, &numbers, at.as_ref());
-                    }
-                }
-                // The sums stand; what could not be looked at is said.
-                Err(error) if format!("{error:#}").contains(TOO_LONG) => {
-                    self.not_checked.push(format!("{}: orders: {error:#}", ledger.name));
-                    if self.resolved.dialect == Dialect::Postgres {
-                        // The transaction is over with its statement.
-                        self.passes.push(pass);
-                        return Ok(());
-                    }
-                }
-                Err(error) => return Err(error),
+            if let Some(why) = missing {
+                self.not_checked.push(format!("{}: duplicates and reservations: {why}", ledger.name));
+                continue;
             }
-            self.passes.push(pass);
+            let mut pass = pass(format!("{}: orders", ledger.name));
+            for query in OrderQuery::all(ledger, self.resolved.opening == Opening::Ledger) {
+                self.orders_of(ledger, &query, &mut pass).await?;
+            }
+            if pass.statements > 0 {
+                self.passes.push(pass);
+            }
         }
         Ok(())
     }
 
+    async fn orders_of(&mut self, ledger: &LedgerSql, query: &OrderQuery, pass: &mut Pass) -> Result<()> {
+        let dialect = self.resolved.dialect;
+        let order = ledger.order.as_deref().unwrap_or("NULL");
+        let sql = query.sql(dialect, ledger, &self.condition(ledger, Some(&format!("{order} IS NOT NULL"))));
+        (self.on_progress)(&format!("looking at the orders of {}", ledger.name), 0, 0);
+        if dialect == Dialect::Postgres {
+            // A statement that takes too long would end the snapshot otherwise.
+            self.session.control("SAVEPOINT orders").await.map_err(|error| explain(&error))?;
+        }
+        match self.order_rows(&sql, pass, 2 + OrderQuery::NUMBERS).await {
+            Ok(rows) => {
+                for (sku, order, numbers, at) in rows {
+                    self.judge_order(query, &sku, &order, &OrderCounts::of(&numbers), at.as_ref());
+                }
+                Ok(())
+            }
+            // The sums stand; what could not be looked at is said.
+            Err(error) if format!("{error:#}").contains(TOO_LONG) => {
+                self.not_checked.push(format!("{}: orders: {error:#}", ledger.name));
+                if dialect == Dialect::Postgres {
+                    let back = self.session.control("ROLLBACK TO SAVEPOINT orders").await;
+                    back.map_err(|error| explain(&error))?;
+                }
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     fn judge_order(
         &mut self,
-        ledger: &LedgerSql,
+        query: &OrderQuery,
         sku: &Key,
         order: &Key,
-        numbers: &[i64],
+        counts: &OrderCounts,
         at: Option<&(String, String)>,
     ) {
         let mut report = |kind, units: i64| {
             self.findings.order_at(kind, sku.clone(), order.clone(), units, at.cloned());
         };
-        let counts = OrderCounts::of(numbers);
-        if !ledger.is_keyed && counts.repeated > 0 {
-            report(FindingKind::DuplicateEntry, counts.repeated_units);
+        // What was given back in between may be taken again.
+        let repeated =
+            |taken: &Taken| (taken.entries - counts.gives > 1).then(|| taken.repeated(counts.given));
+        if query.finds_duplicates
+            && let Some(units) = repeated(&counts.sales).or_else(|| repeated(&counts.reserves))
+        {
+            report(FindingKind::DuplicateEntry, units);
         }
+        if !query.finds_contradictions {
+            return;
+        }
+        let taken = counts.sales.entries + counts.reserves.entries;
         if counts.refused > 0 && counts.net < 0 {
             report(FindingKind::TwoAnswers, counts.net);
         }
-        if counts.releases > 0 && counts.taken == 0 {
-            report(FindingKind::ReleaseWithoutReserve, counts.net);
-        } else if counts.net > 0 && counts.taken > 0 {
+        if counts.releases > 0 && taken == 0 {
+            if query.sees_what_was_taken {
+                report(FindingKind::ReleaseWithoutReserve, counts.net);
+            }
+        } else if counts.net > 0 && taken > 0 {
             report(FindingKind::DoubleRelease, counts.net);
         }
-        if counts.confirms > 0 && counts.releases > 0 && counts.reserves > 0 {
-            report(FindingKind::ConfirmedAndReleased, counts.net);
+        if counts.reserves.entries > 0 && counts.confirms > 0 && counts.releases > 0 && counts.net >= 0 {
+            report(FindingKind::ConfirmedAndReleased, counts.given);
         }
-        let settles = [Kind::Confirm, Kind::Release].iter().any(|kind| ledger.kinds.contains(kind));
-        if settles && counts.reserves > 0 && counts.confirms == 0 && counts.releases == 0 {
+        let is_settled = counts.confirms + counts.gives + counts.sales.entries > 0;
+        if query.sees_settlements && counts.reserves.entries > 0 && !is_settled {
             let is_recent = self.resolved.settle_within.zip(at).is_some_and(|(within, (first, _))| {
                 let oldest = humantime::parse_rfc3339_weak(&self.taken_at)
                     .ok()
@@ -151,112 +172,139 @@ impl Reading<'_> {
     }
 }
 
-/// The query for orders that break something by themselves.
+/// A query for orders that break something by themselves.
+#[expect(clippy::struct_excessive_bools, reason = "each is a check of its own")]
 pub(super) struct OrderQuery {
-    duplicates: Vec<Kind>,
-    has_reservations: bool,
-    has_refusals: bool,
+    /// Grouped by line as well, where entries of one order and SKU have one.
+    by_line: bool,
+    finds_duplicates: bool,
+    finds_contradictions: bool,
+    /// Whether what a release gives back must be in this ledger.
+    sees_what_was_taken: bool,
+    /// Whether what settles a reservation is in this ledger.
+    sees_settlements: bool,
 }
 
 impl OrderQuery {
     /// Numbers that it gives between SKU and order and the two moments.
-    const NUMBERS: usize = 8;
+    const NUMBERS: usize = 12;
 
-    /// `None` where the database's own keys leave nothing to look for.
-    fn of(ledger: &LedgerSql, order: &str) -> Option<Self> {
-        debug_assert!(!order.is_empty(), "an order column is an expression");
-        let once = [Kind::Sale, Kind::Reserve, Kind::Confirm, Kind::Release];
-        let kinds = ledger.kinds.iter().copied();
-        let duplicates = kinds.filter(|kind| once.contains(kind) && !ledger.is_keyed).collect();
-        let query = Self {
-            duplicates,
-            has_reservations: [Kind::Reserve, Kind::Release].iter().any(|kind| ledger.kinds.contains(kind)),
-            has_refusals: ledger.refused.is_some(),
+    /// The queries that a ledger needs; none where the database's own keys
+    /// leave nothing to look for.
+    fn all(ledger: &LedgerSql, begins_at_zero: bool) -> Vec<Self> {
+        let has = |kinds: &[Kind]| kinds.iter().any(|kind| ledger.kinds.contains(kind));
+        let takes = has(&[Kind::Sale, Kind::Reserve]);
+        let finds_duplicates = takes && !ledger.is_keyed;
+        let finds_contradictions =
+            has(&[Kind::Reserve, Kind::Release, Kind::Return]) || ledger.refused.is_some();
+        let query = |by_line, finds_duplicates, finds_contradictions| Self {
+            by_line,
+            finds_duplicates,
+            finds_contradictions,
+            sees_what_was_taken: takes && begins_at_zero,
+            sees_settlements: has(&[Kind::Confirm, Kind::Release]),
         };
-        let is_needed = !query.duplicates.is_empty() || query.has_reservations || query.has_refusals;
-        is_needed.then_some(query)
+        if ledger.line.is_some() {
+            let both = [query(true, finds_duplicates, false), query(false, false, finds_contradictions)];
+            both.into_iter().filter(|query| query.finds_duplicates || query.finds_contradictions).collect()
+        } else if finds_duplicates || finds_contradictions {
+            vec![query(false, finds_duplicates, finds_contradictions)]
+        } else {
+            Vec::new()
+        }
     }
 
     fn sql(&self, dialect: Dialect, ledger: &LedgerSql, condition: &str) -> String {
-        let order = ledger.order.as_deref().unwrap_or("NULL");
-        let none = || "NULL".to_owned();
-        let refused = ledger.refused.as_ref();
-        let is_refused = refused
+        let or_null = |column: &Option<String>| column.clone().unwrap_or_else(|| "NULL".to_owned());
+        let refused = ledger
+            .refused
+            .as_ref()
             .map_or_else(|| "0".to_owned(), |refused| format!("CASE WHEN {refused} THEN 1 ELSE 0 END"));
-        let mut rows = format!(
-            "SELECT {} AS sku, {order} AS ord, {} AS kind, {} AS delta, {is_refused} AS refused, {} AS moment",
+        let (line, group) = match ledger.line.as_ref().filter(|_| self.by_line) {
+            Some(line) => (format!(", {line} AS line"), "sku, ord, line"),
+            None => (String::new(), "sku, ord"),
+        };
+        let rows = format!(
+            "SELECT {} AS sku, {} AS ord, {} AS kind, {} AS delta, {refused} AS refused, {} AS moment{line} FROM {}{condition}",
             ledger.sku,
+            or_null(&ledger.order),
             ledger.kind,
             ledger.delta,
-            ledger.time.clone().unwrap_or_else(none),
+            or_null(&ledger.time),
+            ledger.from,
         );
-        let mut group = "sku, ord".to_owned();
-        if let Some(line) = &ledger.line {
-            write!(rows, ", {line} AS line").expect("a String takes any text");
-            group += ", line";
-        }
-        write!(rows, " FROM {}{condition}", ledger.from).expect("a String takes any text");
-        let one_of = |kinds: &[Kind]| {
+        let of = |kinds: &[Kind], more: &str| {
             let words: Vec<String> = kinds.iter().map(|kind| format!("'{}'", kind.as_str())).collect();
-            format!("(refused = 0 AND kind IN ({}))", words.join(", "))
+            format!("refused = 0 AND kind IN ({}){more}", words.join(", "))
         };
         let count = |condition: &str| format!("SUM(CASE WHEN {condition} THEN 1 ELSE 0 END)");
-        let units = |condition: &str| {
-            integer(dialect, &format!("COALESCE(SUM(CASE WHEN {condition} THEN delta ELSE 0 END), 0)"))
+        let units = |condition: &str, of: &str| {
+            integer(dialect, &format!("COALESCE(SUM(CASE WHEN {condition} THEN {of} ELSE 0 END), 0)"))
         };
-        // Of the entries of a kind, all but the largest are too many.
-        let repeated = |of: &dyn Fn(Kind) -> String| {
-            let each: Vec<String> = self.duplicates.iter().copied().map(of).collect();
-            if each.is_empty() { "0".to_owned() } else { each.join(" + ") }
-        };
-        let too_many = repeated(&|kind| {
-            let count = count(&one_of(&[kind]));
-            format!("(CASE WHEN {count} > 1 THEN {count} - 1 ELSE 0 END)")
-        });
-        let too_many_units = repeated(&|kind| {
-            let of_kind = one_of(&[kind]);
-            format!(
-                "({} - COALESCE(MAX(CASE WHEN {of_kind} THEN ABS(delta) END), 0))",
-                integer(
-                    dialect,
-                    &format!("COALESCE(SUM(CASE WHEN {of_kind} THEN ABS(delta) ELSE 0 END), 0)")
-                )
-            )
-        });
-        let taken = count(&one_of(&[Kind::Sale, Kind::Reserve]));
-        let reserves = count(&one_of(&[Kind::Reserve]));
-        let confirms = count(&one_of(&[Kind::Confirm]));
-        let releases = count(&one_of(&[Kind::Release]));
-        let refusals = count("refused = 1");
-        let net = units(&one_of(&[Kind::Sale, Kind::Reserve, Kind::Confirm, Kind::Release, Kind::Return]));
+        let (sale, reserve) = (of(&[Kind::Sale], " AND delta < 0"), of(&[Kind::Reserve], " AND delta < 0"));
+        let moves = [Kind::Sale, Kind::Reserve, Kind::Confirm, Kind::Release, Kind::Return];
+        let give = of(&moves, " AND delta > 0");
+        let largest = |condition: &str| format!("COALESCE(MAX(CASE WHEN {condition} THEN -delta END), 0)");
+        let (confirms, releases) = (count(&of(&[Kind::Confirm], "")), count(&of(&[Kind::Release], "")));
+        let (refusals, net) = (count("refused = 1"), units(&of(&moves, ""), "delta"));
+        let (sales, reserves, gives) = (count(&sale), count(&reserve), count(&give));
         let mut having = Vec::new();
-        if !self.duplicates.is_empty() {
-            having.push(format!("{too_many} > 0"));
+        if self.finds_duplicates {
+            having.push(format!("{sales} - {gives} > 1 OR {reserves} - {gives} > 1"));
         }
-        if self.has_refusals {
-            having.push(format!("({refusals} > 0 AND {net} < 0)"));
+        if self.finds_contradictions {
+            having.push(format!("{refusals} > 0 AND {net} < 0"));
+            having.push(format!("{net} > 0 AND {sales} + {reserves} + {releases} > 0"));
+            having.push(format!("{releases} > 0 AND {sales} + {reserves} = 0"));
+            having.push(format!("{reserves} > 0 AND {confirms} > 0 AND {releases} > 0 AND {net} >= 0"));
+            having.push(format!("{reserves} > 0 AND {confirms} + {gives} + {sales} = 0"));
         }
-        if self.has_reservations {
-            having.push(format!("({net} > 0 AND {taken} + {releases} > 0)"));
-            having.push(format!("({releases} > 0 AND {taken} = 0)"));
-            having.push(format!("({reserves} > 0 AND {confirms} > 0 AND {releases} > 0)"));
-            having.push(format!("({reserves} > 0 AND {confirms} + {releases} = 0)"));
-        }
+        let numbers = [
+            sales,
+            units(&sale, "-delta"),
+            largest(&sale),
+            reserves,
+            units(&reserve, "-delta"),
+            largest(&reserve),
+            gives,
+            units(&give, "delta"),
+            refusals,
+            confirms,
+            releases,
+            net,
+        ];
+        debug_assert_eq!(numbers.len(), Self::NUMBERS, "the moments come after the numbers");
         format!(
-            "SELECT sku, ord, {too_many}, {too_many_units}, {refusals}, {taken}, {reserves}, {confirms}, {releases}, {net}, \
-             MIN(moment), MAX(moment) FROM ({rows}) x GROUP BY {group} HAVING {}",
-            having.join(" OR ")
+            "SELECT sku, ord, {}, MIN(moment), MAX(moment) FROM ({rows}) x GROUP BY {group} HAVING ({})",
+            numbers.join(", "),
+            having.join(") OR (")
         )
     }
 }
 
-/// The numbers of [`OrderQuery`], named.
+/// What the entries of one kind took.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Taken {
+    entries: i64,
+    units: i64,
+    largest: i64,
+}
+
+impl Taken {
+    /// Units beyond the largest entry that were not given back.
+    fn repeated(self, given: i64) -> i64 {
+        self.units.saturating_sub(self.largest).saturating_sub(given).max(0)
+    }
+}
+
+/// The numbers of an [`OrderQuery`], named.
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct OrderCounts {
-    repeated: i64,
-    repeated_units: i64,
+    sales: Taken,
+    reserves: Taken,
+    gives: i64,
+    given: i64,
     refused: i64,
-    taken: i64,
-    reserves: i64,
     confirms: i64,
     releases: i64,
     net: i64,
@@ -265,15 +313,16 @@ pub(super) struct OrderCounts {
 impl OrderCounts {
     fn of(numbers: &[i64]) -> Self {
         let at = |index: usize| numbers.get(index).copied().unwrap_or(0);
+        let taken = |from: usize| Taken { entries: at(from), units: at(from + 1), largest: at(from + 2) };
         Self {
-            repeated: at(0),
-            repeated_units: at(1),
-            refused: at(2),
-            taken: at(3),
-            reserves: at(4),
-            confirms: at(5),
-            releases: at(6),
-            net: at(7),
+            sales: taken(0),
+            reserves: taken(3),
+            gives: at(6),
+            given: at(7),
+            refused: at(8),
+            confirms: at(9),
+            releases: at(10),
+            net: at(11),
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::audit::findings::Collector;
 use crate::audit::{Finding, Key};
 use crate::db::replica::{self, Standing};
 use crate::db::{Database, DbError, Dialect, Session, SessionSettings, Value, first_row};
+use crate::exit::usage;
 use crate::text;
 use anyhow::{Context, Result, anyhow, bail};
 use std::collections::{BTreeMap, HashMap};
@@ -79,6 +80,11 @@ pub async fn audit(
     };
     let mut session = database.open(&settings).await?;
     let resolved = resolve::resolve(session.as_mut(), database.dialect(), file, mapping).await?;
+    if let Some(sku) =
+        asked.skus.iter().find(|sku| resolved.stock.sku_form.is_int && sku.parse::<i64>().is_err())
+    {
+        return Err(usage(format!("--sku {sku}: SKUs are whole numbers here")));
+    }
     let standing = replica::standing(session.as_mut(), database.dialect()).await;
     expect_replica(&standing, asked.replica)?;
     let audit = Reading::begin(session, &resolved, asked, on_progress).await?.finish(standing).await?;
@@ -120,6 +126,8 @@ pub(super) struct Reading<'a> {
     pub(super) findings: Collector,
     /// The numbers that stand for order ids.
     pub(super) pseudonyms: HashMap<Key, usize>,
+    /// Entries of the ledger at hand that name no SKU.
+    pub(super) nameless: u64,
 }
 
 impl<'a> Reading<'a> {
@@ -164,6 +172,7 @@ impl<'a> Reading<'a> {
             not_checked: Vec::new(),
             findings: Collector::of_every_finding(asked.full),
             pseudonyms: HashMap::new(),
+            nameless: 0,
         })
     }
 
@@ -213,6 +222,7 @@ impl<'a> Reading<'a> {
             missing_entry_units: totals.missing_entry,
             not_checked: self.not_checked,
             passes: self.passes,
+            broken_skus: by_sku.len() as u64,
             by_sku,
             hidden,
             findings_total,
@@ -256,7 +266,15 @@ impl<'a> Reading<'a> {
             rows += 1;
             on_row(row)
         };
-        let done = self.session.for_each_row(sql, &mut count).await;
+        // A statement may not outlive the limits either.
+        let limits = &self.asked.limits;
+        let most = limits.max_time.unwrap_or(limits.snapshot_age).min(limits.snapshot_age);
+        let left = most.saturating_sub(self.started.elapsed());
+        let done = tokio::time::timeout(left, self.session.for_each_row(sql, &mut count)).await;
+        let Ok(done) = done else {
+            self.check_limits()?;
+            bail!("gave up: the time is over");
+        };
         pass.statements += 1;
         pass.rows += rows;
         pass.seconds += started.elapsed().as_secs_f64();

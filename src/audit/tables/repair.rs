@@ -3,10 +3,10 @@
 //! knows. Each one holds its own condition, so that it moves nothing when run
 //! twice, or when somebody has mended the SKU since.
 
-use super::resolve::{LedgerSql, Opening, Resolved};
+use super::resolve::{Filling, LedgerSql, Opening, Resolved};
 use super::{SkuSummary, TableAudit};
-use crate::audit::Key;
-use crate::db::Dialect;
+use crate::audit::{Finding, Key};
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
 /// Which of the two is changed.
@@ -31,15 +31,20 @@ pub fn sql(audit: &TableAudit, resolved: &Resolved, toward: Toward) -> String {
         audit.taken_at
     );
     let mut count = 0;
+    let mut reasons: HashMap<&Key, Vec<&Finding>> = HashMap::new();
+    for finding in &audit.findings {
+        if let Some(sku) = &finding.sku_id {
+            reasons.entry(sku).or_default().push(finding);
+        }
+    }
     for sku in &audit.by_sku {
         let (Some(stock), Some(ledger)) = (sku.stock, sku.ledger) else { continue };
         if stock == ledger {
             continue;
         }
         count += 1;
-        let reasons = audit.findings.iter().filter(|finding| finding.sku_id.as_ref() == Some(&sku.sku_id));
         text.push('\n');
-        for finding in reasons {
+        for finding in reasons.get(&sku.sku_id).into_iter().flatten() {
             writeln!(text, "-- {}: {}", finding.kind.as_str(), one_line(&finding.message))
                 .expect("a String takes any text");
         }
@@ -50,7 +55,11 @@ pub fn sql(audit: &TableAudit, resolved: &Resolved, toward: Toward) -> String {
         text += &statement;
     }
     if count == 0 {
-        text.push_str("\n-- Stock and ledger agree: there is nothing to repair.\n");
+        text.push_str(if audit.findings_total == 0 {
+            "\n-- Stock and ledger agree: there is nothing to repair.\n"
+        } else {
+            "\n-- No SKU has both a stock and a ledger that differ: no statement mends what was found.\n"
+        });
     }
     text
 }
@@ -58,13 +67,6 @@ pub fn sql(audit: &TableAudit, resolved: &Resolved, toward: Toward) -> String {
 /// A sentence may carry text of the database: no line of it may leave its comment.
 fn one_line(message: &str) -> String {
     message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-fn literal(dialect: Dialect, key: &Key) -> String {
-    match key {
-        Key::Int(number) => number.to_string(),
-        Key::Text(text) => dialect.literal(text),
-    }
 }
 
 /// What the ledger adds up to for a SKU, as SQL.
@@ -80,16 +82,16 @@ fn ledger_sum(resolved: &Resolved, sku: &Key) -> Option<String> {
                 ledger.delta,
                 ledger.from,
                 ledger.sku,
-                literal(resolved.dialect, sku)
+                sku.literal(resolved.dialect)
             )
         })
         .collect();
     match &resolved.opening {
         Opening::Ledger => {}
-        Opening::Column(column) => sums.push(column.clone()),
+        Opening::Column { units, .. } => sums.push(format!("COALESCE({units}, 0)")),
         Opening::Table(query) => sums.push(format!(
             "COALESCE((SELECT units FROM ({query}) o WHERE sku = {}), 0)",
-            literal(resolved.dialect, sku)
+            sku.literal(resolved.dialect)
         )),
         Opening::Derive => return None,
     }
@@ -105,11 +107,12 @@ fn to_ledger(sku: &SkuSummary, stock: i64, ledger: i64, resolved: &Resolved) -> 
     let below =
         if ledger < 0 { "-- the ledger is below zero: this is an oversell, and stays one\n" } else { "" };
     let units = &table.units_column;
-    let change = if drift < 0 { format!("s.{units} + {}", -drift) } else { format!("s.{units} - {drift}") };
-    let key = literal(resolved.dialect, &sku.sku_id);
+    let now = format!("COALESCE({}, 0)", table.units);
+    let change = if drift < 0 { format!("{now} + {}", -drift) } else { format!("{now} - {drift}") };
+    let key = sku.sku_id.literal(resolved.dialect);
     let guard = match ledger_sum(resolved, &sku.sku_id) {
-        Some(sum) => format!("{} - ({sum}) = {drift}", table.units),
-        None => format!("{} = {stock}", table.units),
+        Some(sum) => format!("{now} - ({sum}) = {drift}"),
+        None => format!("{now} = {stock}"),
     };
     format!(
         "{below}UPDATE {} AS s SET {units} = {change} WHERE {} = {key} AND {guard};\n",
@@ -122,33 +125,51 @@ fn to_stock(sku: &SkuSummary, stock: i64, ledger: i64, resolved: &Resolved) -> S
     let [entries] = resolved.ledgers.as_slice() else {
         return format!("-- by hand: several tables make the ledger; {delta} units are to be booked\n");
     };
+    if !resolved.stock.is_unique {
+        return format!(
+            "-- by hand: {delta} units are to be booked; the stock is spread over several rows\n"
+        );
+    }
     match (&entries.correction, ledger_sum(resolved, &sku.sku_id)) {
         (Err(why), _) => format!("-- by hand: {delta} units are to be booked, and {why}\n"),
         (_, None) => format!("-- by hand: {delta} units are to be booked; the opening balance was derived\n"),
-        (Ok(values), Some(sum)) => insert(entries, values, sku, delta, resolved, &sum),
+        (Ok(values), Some(sum)) => insert(entries, values, &sku.sku_id, (stock, delta), resolved, &sum),
     }
 }
 
 fn insert(
     ledger: &LedgerSql,
-    values: &[(String, String)],
-    sku: &SkuSummary,
-    delta: i64,
+    values: &[(String, Filling)],
+    sku: &Key,
+    (stock_now, delta): (i64, i64),
     resolved: &Resolved,
     sum: &str,
 ) -> String {
-    let key = literal(resolved.dialect, &sku.sku_id);
+    let key = sku.literal(resolved.dialect);
     let stock = &resolved.stock;
-    let fill = |value: &str| value.replace("{sku}", &key).replace("{delta}", &delta.to_string());
+    let fill = |filling: &Filling| match filling {
+        Filling::Sku => key.clone(),
+        Filling::Delta => delta.to_string(),
+        Filling::Units => delta.unsigned_abs().to_string(),
+        Filling::Balance => stock_now.to_string(),
+        Filling::Direction(incoming, out) => {
+            if delta < 0 {
+                out.clone()
+            } else {
+                incoming.clone()
+            }
+        }
+        Filling::Literal(literal) => literal.clone(),
+    };
     let columns: Vec<&str> = values.iter().map(|(column, _)| column.as_str()).collect();
-    let filled: Vec<String> = values.iter().map(|(_, value)| fill(value)).collect();
+    let filled: Vec<String> = values.iter().map(|(_, filling)| fill(filling)).collect();
     let unfilled = if ledger.unfilled.is_empty() {
         String::new()
     } else {
         format!("-- fill in as well: {}\n", ledger.unfilled.join(", "))
     };
     format!(
-        "{unfilled}INSERT INTO {} ({}) SELECT {} FROM {} s WHERE {} = {key} AND {} - ({sum}) = {delta};\n",
+        "{unfilled}INSERT INTO {} ({}) SELECT {} FROM {} s WHERE {} = {key} AND COALESCE({}, 0) - ({sum}) = {delta};\n",
         ledger.table,
         columns.join(", "),
         filled.join(", "),

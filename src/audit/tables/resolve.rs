@@ -3,6 +3,7 @@
 //! need.
 
 use super::mapping::{Columns, Kind, LedgerText, Mapping, OpeningFrom, ParentText, Sign, Word};
+use crate::audit::Key;
 use crate::db::catalogue::{self, Column, Holds, Table};
 use crate::db::{Dialect, Session};
 use crate::exit::usage;
@@ -32,6 +33,8 @@ pub struct StockSql {
     pub table: String,
     /// The SKU of a row.
     pub sku: String,
+    /// What a SKU is.
+    pub sku_form: KeyForm,
     /// Its units, whole.
     pub units: String,
     /// The units column itself, quoted.
@@ -49,9 +52,15 @@ pub enum Opening {
     Ledger,
     /// Derived from the chain of balances.
     Derive,
-    /// In a column of the stock table: its units, whole.
-    Column(String),
-    /// In a table of their own: the query that gives SKU and units.
+    /// In a column of the stock table.
+    Column {
+        /// Its units, whole.
+        units: String,
+        /// Whether a row is in fractions of a unit; `None` if none can be.
+        fractions: Option<String>,
+    },
+    /// In a table of their own: the query that gives SKU, units, and whether
+    /// these are in fractions.
     Table(String),
 }
 
@@ -65,7 +74,7 @@ pub struct LedgerSql {
     /// The table alone, quoted.
     pub table: String,
     /// The primary key, if it is mapped.
-    pub id: Option<(String, Holds)>,
+    pub id: Option<IdSql>,
     /// The SKU.
     pub sku: String,
     /// The order.
@@ -98,17 +107,71 @@ pub struct LedgerSql {
     pub kinds: Vec<Kind>,
     /// Whether the database itself refuses the same order, SKU and kind twice.
     pub is_keyed: bool,
-    /// What a correcting entry is made of: the columns and their values, with
-    /// `{sku}` and `{delta}` to be filled in; or why there can be none.
-    pub correction: Result<Vec<(String, String)>, String>,
+    /// What a correcting entry is made of: the columns and their values; or why
+    /// there can be none.
+    pub correction: Result<Vec<(String, Filling)>, String>,
     /// Columns that a correcting entry must have and the mapping does not name.
     pub unfilled: Vec<String>,
+}
+
+/// A primary key in SQL.
+#[derive(Debug, Clone)]
+pub struct IdSql {
+    /// The column.
+    pub column: String,
+    /// The key as a number or a text.
+    pub key: String,
+    /// Whether it is a whole number.
+    pub is_int: bool,
+    /// Whether it can be NULL.
+    pub nullable: bool,
+}
+
+/// What SKUs are in every table of a mapping, so that they can be compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyForm {
+    /// Whole numbers.
+    pub is_int: bool,
+    /// Texts of which the database takes upper and lower case for equal.
+    pub folds_case: bool,
+    /// Bytes, as hexadecimal text.
+    pub is_bytes: bool,
+}
+
+impl KeyForm {
+    /// The SKU as one of the keys that sums are kept under: texts that the
+    /// database takes for equal are one key.
+    pub fn key(self, sku: Key) -> Key {
+        match sku {
+            Key::Text(text) if self.folds_case => Key::Text(text.trim_end().to_lowercase().into()),
+            sku => sku,
+        }
+    }
+}
+
+/// A value of a correcting entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Filling {
+    /// The SKU.
+    Sku,
+    /// The signed difference.
+    Delta,
+    /// The difference without its sign.
+    Units,
+    /// The stock after it.
+    Balance,
+    /// One literal for what comes in, another for what goes out.
+    Direction(String, String),
+    /// A literal.
+    Literal(String),
 }
 
 struct Resolver<'a> {
     session: &'a mut dyn Session,
     dialect: Dialect,
     file: &'a str,
+    /// How SKUs are compared; known once every table has been looked up.
+    form: KeyForm,
 }
 
 /// Holds a mapping against a database; `file` is how errors call the mapping.
@@ -121,8 +184,10 @@ pub async fn resolve(
     file: &str,
     mapping: &Mapping,
 ) -> Result<Resolved> {
-    let mut resolver = Resolver { session, dialect, file };
+    let form = KeyForm { is_int: false, folds_case: false, is_bytes: false };
+    let mut resolver = Resolver { session, dialect, file, form };
     let stock_table = resolver.table("stock", mapping.stock.schema.as_deref(), &mapping.stock.table).await?;
+    resolver.form = resolver.form(mapping, &stock_table).await?;
     let stock = resolver.stock(mapping, &stock_table)?;
     let opening = resolver.opening(mapping, &stock_table).await?;
     let mut ledgers = Vec::new();
@@ -144,6 +209,36 @@ impl Resolver<'_> {
             "{}: {place}.table: this user sees no table or view `{name}`{of_schema}{suggestion}",
             self.file
         )))
+    }
+
+    /// How the SKUs of stock, ledgers and opening balances can be compared.
+    async fn form(&mut self, mapping: &Mapping, stock: &Table) -> Result<KeyForm> {
+        let mut columns: Vec<Column> = Vec::new();
+        let mut add = |resolver: &Self, place: &str, table: &Table, names: &Columns| -> Result<()> {
+            for name in names.names() {
+                columns.push(resolver.column(place, table, name)?.clone());
+            }
+            Ok(())
+        };
+        add(self, "stock.sku", stock, &mapping.stock.sku)?;
+        for ledger in &mapping.ledger {
+            let table = self.table("ledger", ledger.schema.as_deref(), &ledger.table).await?;
+            add(self, &place(ledger, "sku"), &table, &ledger.sku)?;
+        }
+        if let (Some(name), Some(sku)) = (&mapping.opening.table, &mapping.opening.sku) {
+            let table = self.table("opening", mapping.opening.schema.as_deref(), name).await?;
+            add(self, "opening.sku", &table, sku)?;
+        }
+        let is_bytes = |column: &Column| column.holds == Holds::Bytes;
+        if columns.iter().any(is_bytes) && !columns.iter().all(is_bytes) {
+            return Err(self.error("sku", "some of the tables name SKUs by bytes and others do not"));
+        }
+        Ok(KeyForm {
+            is_int: mapping.stock.sku.names().len() == 1
+                && columns.iter().all(|column| column.holds == Holds::Int),
+            folds_case: columns.iter().any(|column| column.folds_case),
+            is_bytes: columns.iter().any(is_bytes),
+        })
     }
 
     fn column<'t>(&self, place: &str, table: &'t Table, name: &str) -> Result<&'t Column> {
@@ -170,6 +265,7 @@ impl Resolver<'_> {
         Ok(StockSql {
             table: table.quoted(self.dialect),
             sku: self.sku("stock.sku", "s", table, &stock.sku)?,
+            sku_form: self.form,
             units: whole(self.dialect, &self.of("s", units), units.holds),
             units_column: self.dialect.quote(&units.name),
             fractions: fractions(self.dialect, &self.of("s", units), units.holds),
@@ -182,19 +278,24 @@ impl Resolver<'_> {
         if let Some(name) = &opening.column {
             let column = self.column("opening.column", stock, name)?;
             self.expect_number("opening.column", stock, column)?;
-            return Ok(Opening::Column(whole(self.dialect, &self.of("s", column), column.holds)));
+            let column = (self.of("s", column), column.holds);
+            return Ok(Opening::Column {
+                units: whole(self.dialect, &column.0, column.1),
+                fractions: fractions(self.dialect, &column.0, column.1),
+            });
         }
         if let (Some(name), Some(sku), Some(units)) = (&opening.table, &opening.sku, &opening.units) {
             let table = self.table("opening", opening.schema.as_deref(), name).await?;
             let sku = self.sku("opening.sku", "o", &table, sku)?;
             let units = self.column("opening.units", &table, units)?;
             self.expect_number("opening.units", &table, units)?;
-            let units = integer(
-                self.dialect,
-                &format!("SUM({})", whole(self.dialect, &self.of("o", units), units.holds)),
-            );
+            let (units, holds) = (self.of("o", units), units.holds);
+            let in_parts = fractions(self.dialect, &units, holds);
+            let in_parts = in_parts
+                .map_or_else(|| "0".to_owned(), |parts| format!("CASE WHEN {parts} THEN 1 ELSE 0 END"));
+            let units = integer(self.dialect, &format!("SUM({})", whole(self.dialect, &units, holds)));
             return Ok(Opening::Table(format!(
-                "SELECT {sku} AS sku, {units} AS units FROM {} o GROUP BY {sku}",
+                "SELECT {sku} AS sku, {units} AS units, MAX({in_parts}) AS parts FROM {} o GROUP BY {sku}",
                 table.quoted(self.dialect)
             )));
         }
@@ -209,12 +310,13 @@ impl Resolver<'_> {
             columns.names().iter().map(|name| self.column(place, table, name)).collect();
         match columns?.as_slice() {
             [] => Err(self.error(place, "names no column")),
-            [one] => Ok(self.key(alias, one)),
+            [one] if self.form.is_int => Ok(self.of(alias, one)),
+            [one] => Ok(self.text_of(alias, one)),
             several => {
-                let parts: Vec<String> =
-                    several.iter().map(|column| as_text(self.dialect, &self.of(alias, column))).collect();
+                let part = |column: &&Column| format!("COALESCE({}, '')", self.text_of(alias, column));
+                let parts: Vec<String> = several.iter().map(part).collect();
                 Ok(match self.dialect {
-                    Dialect::MySql | Dialect::MariaDb => format!("CONCAT_WS('/', {})", parts.join(", ")),
+                    Dialect::MySql | Dialect::MariaDb => format!("CONCAT({})", parts.join(", '/', ")),
                     Dialect::Postgres | Dialect::Sqlite => format!("({})", parts.join(" || '/' || ")),
                 })
             }
@@ -224,8 +326,25 @@ impl Resolver<'_> {
     /// A column that names something: a number, or a text.
     fn key(&self, alias: &str, column: &Column) -> String {
         match column.holds {
-            Holds::Int | Holds::Text => self.of(alias, column),
-            Holds::Decimal | Holds::Time | Holds::Other => as_text(self.dialect, &self.of(alias, column)),
+            Holds::Int => self.of(alias, column),
+            _ => self.text_of(alias, column),
+        }
+    }
+
+    /// A column that names something, as text.
+    fn text_of(&self, alias: &str, column: &Column) -> String {
+        let (dialect, name) = (self.dialect, self.of(alias, column));
+        match (column.holds, dialect) {
+            (Holds::Text, _) => name,
+            (Holds::Bytes, Dialect::Postgres) => format!("encode({name}, 'hex')"),
+            (Holds::Bytes, _) => format!("LOWER(HEX({name}))"),
+            // 1.00 names the same thing as 1.
+            (Holds::Decimal, Dialect::Postgres) => as_text(dialect, &format!("CAST({name} AS NUMERIC(60))")),
+            (Holds::Decimal, Dialect::MySql | Dialect::MariaDb) => {
+                as_text(dialect, &format!("CAST({name} AS DECIMAL(60))"))
+            }
+            (Holds::Decimal, Dialect::Sqlite) => as_text(dialect, &integer(dialect, &name)),
+            (Holds::Int | Holds::Bool | Holds::Time | Holds::Other, _) => as_text(dialect, &name),
         }
     }
 
@@ -250,6 +369,11 @@ impl Resolver<'_> {
         let literal = |word: &Word| match (column.holds, word) {
             (Holds::Int, Word::Int(number)) => Ok(number.to_string()),
             (Holds::Int, Word::Bool(truth)) => Ok(i64::from(*truth).to_string()),
+            (Holds::Bool, word) => match word.as_truth() {
+                Some(truth) if self.dialect == Dialect::Postgres => Ok(truth.to_string().to_uppercase()),
+                Some(truth) => Ok(i64::from(truth).to_string()),
+                None => Err(self.error(place, &format!("`{}` holds truth values", column.name))),
+            },
             (Holds::Int, Word::Text(text)) => Err(self.error(
                 place,
                 &format!("`{}` holds {}, and `{text}` is a text", column.name, column.type_name),
@@ -259,7 +383,9 @@ impl Resolver<'_> {
             (_, Word::Text(text)) => Ok(self.dialect.literal(text)),
         };
         let literals: Result<Vec<String>> = words.iter().map(literal).collect();
-        Ok(format!("{} IN ({})", self.key(alias, column), literals?.join(", ")))
+        let column =
+            if column.holds == Holds::Bool { self.of(alias, column) } else { self.key(alias, column) };
+        Ok(format!("{column} IN ({})", literals?.join(", ")))
     }
 
     async fn ledger(&mut self, text: &LedgerText) -> Result<LedgerSql> {
@@ -296,6 +422,13 @@ impl Resolver<'_> {
             looked_at.push(format!("NOT COALESCE({ignored}, FALSE)"));
         }
         let (unmapped, unmapped_words) = parts.unmapped(quantity, kind)?;
+        // A refusal moves nothing, whatever its quantity says.
+        let unmapped = match (&status.refused, unmapped) {
+            (Some(refused), Some(unmapped)) => {
+                Some(format!("({unmapped} AND NOT COALESCE({refused}, FALSE))"))
+            }
+            (_, unmapped) => unmapped,
+        };
         let time = parts.time()?;
         let time_column = time.map(|(alias, column)| self.of(alias, column));
         let by: Vec<String> = match sequence {
@@ -303,7 +436,8 @@ impl Resolver<'_> {
             None => time_column.into_iter().chain(id.map(|id| self.of("e", id))).collect(),
         };
         let (from, orphan) = parts.from()?;
-        let identity = [order, line, kind].into_iter().flatten().map(|column| column.name.as_str());
+        let kind_column = kind.filter(|_| text.has_one_word_a_kind());
+        let identity = [order, line, kind_column].into_iter().flatten().map(|column| column.name.as_str());
         let identity = identity.chain(text.sku.names().iter().map(String::as_str));
         let whole_units = [Some(quantity), balance].into_iter().flatten();
         let fractions: Vec<String> = whole_units
@@ -315,7 +449,12 @@ impl Resolver<'_> {
             name: text.table.clone(),
             from,
             table: table.quoted(dialect),
-            id: id.map(|id| (self.of("e", id), id.holds)),
+            id: id.map(|id| IdSql {
+                column: self.of("e", id),
+                key: self.key("e", id),
+                is_int: id.holds == Holds::Int,
+                nullable: id.nullable,
+            }),
             sku: self.sku(&place(text, "sku"), "e", &table, &text.sku)?,
             order: order.map(|order| self.key("e", order)),
             line: line.map(|line| self.key("e", line)),
@@ -371,14 +510,17 @@ impl Resolver<'_> {
         Ok((format!("CASE{when} ELSE 'unmapped' END"), conditions))
     }
 
-    fn correction(&self, ledger: &LedgerText, table: &Table) -> Result<Vec<(String, String)>, String> {
+    fn correction(&self, ledger: &LedgerText, table: &Table) -> Result<Vec<(String, Filling)>, String> {
         let dialect = self.dialect;
         let quote = |name: &str| dialect.quote(name);
         let literal = |column: &str, word: &Word| {
             let holds = table.column(column).map(|column| column.holds);
             match (holds, word) {
+                (Some(Holds::Bool), word) if dialect == Dialect::Postgres => {
+                    word.as_truth().unwrap_or(true).to_string().to_uppercase()
+                }
                 (Some(Holds::Int), Word::Int(number)) => number.to_string(),
-                (Some(Holds::Int), Word::Bool(truth)) => i64::from(*truth).to_string(),
+                (Some(Holds::Int | Holds::Bool), Word::Bool(truth)) => i64::from(*truth).to_string(),
                 (_, Word::Int(number)) => dialect.literal(&number.to_string()),
                 (_, Word::Bool(truth)) => dialect.literal(&truth.to_string()),
                 (_, Word::Text(text)) => dialect.literal(text),
@@ -387,37 +529,34 @@ impl Resolver<'_> {
         let Columns::One(sku) = &ledger.sku else {
             return Err("its SKU is made of several columns".to_owned());
         };
-        let mut values = vec![(quote(sku), "{sku}".to_owned())];
-        let delta = match ledger.sign {
-            Sign::Signed => "{delta}",
-            Sign::ByDirection => "ABS({delta})",
+        if self.form.is_bytes {
+            return Err("its SKU is bytes".to_owned());
+        }
+        let mut values = vec![(quote(sku), Filling::Sku)];
+        let units = match ledger.sign {
+            Sign::Signed => Filling::Delta,
+            Sign::ByDirection => Filling::Units,
             Sign::In | Sign::Out | Sign::ByKind => {
                 return Err("its quantities have no sign of their own".to_owned());
             }
         };
-        values.push((quote(&ledger.quantity), delta.to_owned()));
+        values.push((quote(&ledger.quantity), units));
         if let Some(direction) = &ledger.direction {
-            let (Some(incoming), Some(out)) = (direction.incoming.first(), direction.out.first()) else {
-                return Err("its directions have no words".to_owned());
-            };
             let column = &direction.column;
-            values.push((
-                quote(column),
-                format!(
-                    "CASE WHEN {{delta}} < 0 THEN {} ELSE {} END",
-                    literal(column, out),
-                    literal(column, incoming)
-                ),
-            ));
+            let one = |words: &[Word]| literal(column, &words[0]);
+            values.push((quote(column), Filling::Direction(one(&direction.incoming), one(&direction.out))));
         }
         if let Some(kind) = &ledger.kind {
             let Some(word) = ledger.kinds.count.first() else {
                 return Err("no kind of entry is mapped as `count`".to_owned());
             };
-            values.push((quote(kind), literal(kind, word)));
+            values.push((quote(kind), Filling::Literal(literal(kind, word))));
         }
         if let (Some(status), Some(word)) = (&ledger.status, ledger.counts.first()) {
-            values.push((quote(status), literal(status, word)));
+            values.push((quote(status), Filling::Literal(literal(status, word))));
+        }
+        if let Some(balance) = &ledger.balance {
+            values.push((quote(balance), Filling::Balance));
         }
         if ledger.parent.is_some() {
             return Err("its entries belong to orders".to_owned());
@@ -557,16 +696,25 @@ impl<'r> LedgerParts<'r, '_> {
         let Some((text, table)) = self.parent else { return Ok((entries, None)) };
         let key = resolver.column(&place(self.text, "parent.key"), table, &text.key)?;
         let by = self.column("parent.by", &text.by)?;
+        // A view has no keys, and is believed.
+        if !table.unique.is_empty() && !table.unique.contains(&vec![key.name.clone()]) {
+            let what = format!(
+                "`{}` of `{}` is not unique: an entry would count several times",
+                key.name, table.name
+            );
+            return Err(resolver.error(&place(self.text, "parent.key"), &what));
+        }
         let (key, by) = (resolver.of("p", key), resolver.of("e", by));
         let joined = format!("{entries} LEFT JOIN {} p ON {key} = {by}", table.quoted(dialect));
-        Ok((joined, Some(format!("{key} IS NULL"))))
+        Ok((joined, Some(format!("({by} IS NOT NULL AND {key} IS NULL)"))))
     }
 }
 
 /// Columns that a new entry must have and the mapping does not name.
 fn unfilled(text: &LedgerText, table: &Table) -> Vec<String> {
     let direction = text.direction.as_ref().map(|direction| &direction.column);
-    let filled = [Some(&text.quantity), text.kind.as_ref(), text.status.as_ref(), direction];
+    let filled =
+        [Some(&text.quantity), text.kind.as_ref(), text.status.as_ref(), text.balance.as_ref(), direction];
     let filled: Vec<&String> = filled.into_iter().flatten().chain(text.sku.names()).collect();
     let missing = table.columns.iter().filter(|column| !column.optional && !filled.contains(&&column.name));
     missing.map(|column| column.name.clone()).collect()
@@ -579,7 +727,8 @@ fn is_unique<'a>(table: &Table, columns: impl Iterator<Item = &'a str>) -> bool 
         && columns.iter().all(|name| table.column(name).is_some_and(|column| !column.nullable))
 }
 
-fn as_text(dialect: Dialect, expression: &str) -> String {
+/// A value as text.
+pub fn as_text(dialect: Dialect, expression: &str) -> String {
     let name = match dialect {
         Dialect::MySql | Dialect::MariaDb => "CHAR",
         Dialect::Postgres | Dialect::Sqlite => "TEXT",
@@ -599,8 +748,8 @@ pub fn integer(dialect: Dialect, expression: &str) -> String {
 
 fn whole(dialect: Dialect, expression: &str, holds: Holds) -> String {
     match (dialect, holds) {
-        // What subtracts is signed, or MySQL refuses a result below zero.
-        (Dialect::Postgres | Dialect::Sqlite, Holds::Int) => expression.to_owned(),
+        (Dialect::Sqlite, Holds::Int) => expression.to_owned(),
+        // What subtracts is signed and wide, or a result is out of range.
         _ => integer(dialect, expression),
     }
 }

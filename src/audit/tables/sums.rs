@@ -3,11 +3,10 @@
 
 use super::Pass;
 use super::read::{Reading, TOO_LONG, explain, pass};
-use super::resolve::{LedgerSql, Opening, fingerprint, integer};
+use super::resolve::{IdSql, LedgerSql, Opening, fingerprint, integer};
 use super::suspects::{BATCH_SKUS, Suspect};
 use crate::audit::{Finding, FindingKind, Key};
 use crate::db::Dialect;
-use crate::db::catalogue::Holds;
 use crate::text;
 use anyhow::{Context, Result, anyhow, bail};
 use std::collections::HashMap;
@@ -17,7 +16,7 @@ use std::time::Instant;
 pub(super) const FIRST_PART: u64 = 50_000;
 
 /// How much larger a part may be than the one before.
-pub(super) const GROWTH_MAX: f64 = 16.0;
+pub(super) const GROWTH_MAX: f64 = 256.0;
 
 /// What the entries of one SKU add up to.
 #[derive(Debug, Clone, Copy, Default)]
@@ -29,6 +28,8 @@ pub(super) struct Sums {
     pub(super) unbalanced: i64,
     pub(super) lowest: Option<i64>,
     pub(super) orphans: i64,
+    /// Units at the beginning, where no stock row says them.
+    pub(super) opening: i64,
 }
 
 impl Reading<'_> {
@@ -37,13 +38,18 @@ impl Reading<'_> {
         let mut sums = HashMap::new();
         for ledger in &self.resolved.ledgers {
             let mut pass = pass(format!("{}: sums and chains", ledger.name));
-            if let Some((id, Holds::Int)) = &ledger.id {
+            if let Some(id) = ledger.id.as_ref().filter(|id| id.is_int) {
                 self.sum_by_parts(ledger, id, &mut pass, &mut sums).await?;
             } else {
                 (self.on_progress)(&format!("adding up {}", ledger.name), 0, 0);
                 self.sum_part(ledger, None, &mut pass, &mut sums).await?;
             }
             self.passes.push(pass);
+            if self.nameless > 0 {
+                let entries = text::count(std::mem::take(&mut self.nameless), "entry");
+                let message = format!("{}: {entries} without a SKU", ledger.name);
+                self.findings.sku(Finding::new(FindingKind::Orphan, message));
+            }
         }
         Ok(sums)
     }
@@ -51,7 +57,7 @@ impl Reading<'_> {
     async fn sum_by_parts(
         &mut self,
         ledger: &LedgerSql,
-        id: &str,
+        IdSql { column: id, nullable, .. }: &IdSql,
         pass: &mut Pass,
         sums: &mut HashMap<Key, Sums>,
     ) -> Result<()> {
@@ -62,14 +68,20 @@ impl Reading<'_> {
             Ok(())
         })
         .await?;
-        let Some((first, last)) = bounds else { return Ok(()) };
+        let Some((first, last)) = bounds else {
+            // No entry, or ids that 64 bits with a sign do not hold.
+            return self.sum_part(ledger, None, pass, sums).await;
+        };
         let what = format!("adding up {}", ledger.name);
-        let all = last.abs_diff(first) + 1;
+        let all = last.abs_diff(first).saturating_add(1);
         let mut after = i128::from(first) - 1;
         let mut width = FIRST_PART;
         while after < i128::from(last) {
             let up_to = (after + i128::from(width)).min(i128::from(last));
-            let part = format!("{id} > {after} AND {id} <= {up_to}");
+            let mut part = format!("{id} > {after} AND {id} <= {up_to}");
+            if *nullable && after < i128::from(first) {
+                part = format!("{id} IS NULL OR {part}");
+            }
             if self.resolved.dialect == Dialect::Postgres {
                 // A statement that takes too long would end the snapshot otherwise.
                 self.session.control("SAVEPOINT part").await.map_err(|error| explain(&error))?;
@@ -96,7 +108,7 @@ impl Reading<'_> {
                 }
             }
             after = up_to;
-            (self.on_progress)(&what, u64::try_from(after - i128::from(first) + 1).unwrap_or(all), all);
+            (self.on_progress)(&what, u64::try_from(after - i128::from(first)).unwrap_or(all), all);
             let ratio = self.asked.limits.part_time.as_secs_f64() / started.elapsed().as_secs_f64().max(1e-3);
             width = scaled(width, ratio.clamp(1.0 / GROWTH_MAX, GROWTH_MAX));
         }
@@ -150,6 +162,7 @@ impl Reading<'_> {
             ledger.sku
         );
         let (mut unmapped, mut fractions, mut nameless, mut entries) = (0, 0, 0, 0);
+        let form = self.resolved.stock.sku_form;
         let result = self
             .query(&sql, pass, |row| {
                 let number = |at: usize| row[at].as_int().unwrap_or(0);
@@ -164,9 +177,10 @@ impl Reading<'_> {
                     lowest: row[4].as_int(),
                     unbalanced: number(5),
                     orphans: number(8),
+                    opening: 0,
                 };
                 match Key::of(&row[0]) {
-                    Some(sku) => merge(sums.entry(sku).or_default(), part),
+                    Some(sku) => merge(sums.entry(form.key(sku)).or_default(), part),
                     None => nameless += number(1),
                 }
                 Ok(())
@@ -184,11 +198,7 @@ impl Reading<'_> {
                 text::count(fractions.unsigned_abs(), "entry")
             );
         }
-        if nameless > 0 {
-            let entries = text::count(nameless.unsigned_abs(), "entry");
-            let message = format!("{}: {entries} without a SKU", ledger.name);
-            self.findings.sku(Finding::new(FindingKind::Orphan, message));
-        }
+        self.nameless += nameless.unsigned_abs();
         Ok(())
     }
 
@@ -223,13 +233,14 @@ impl Reading<'_> {
 
     /// Compares the sums with the stock, SKU by SKU.
     pub(super) async fn compare(&mut self, mut sums: HashMap<Key, Sums>) -> Result<Stocked> {
-        let openings = self.openings().await?;
+        let mut openings = self.openings().await?;
+        let form = self.resolved.stock.sku_form;
         let resolved = self.resolved;
         let sql = self.stock_sql();
         let mut pass = pass("stock".to_owned());
         let mut stocked = Stocked::default();
         let mut to_derive: HashMap<i64, Vec<(Suspect, i64)>> = HashMap::new();
-        let mut fractional = 0_u64;
+        let (mut fractional, mut unchained) = (0_u64, 0_u64);
         let derive = resolved.opening == Opening::Derive;
         let keeps_balances = resolved.ledgers.iter().any(|ledger| ledger.balance.is_some());
         (self.on_progress)("comparing with the stock", 0, 0);
@@ -239,18 +250,17 @@ impl Reading<'_> {
                 let number = |at: usize| row[at].as_int().unwrap_or(0);
                 let units = row[1].as_int().context("the stock of a SKU is more than 64 bits hold")?;
                 fractional += u64::from(number(3) > 0);
-                let sums = sums.remove(&sku).unwrap_or_default();
+                let known = form.key(sku.clone());
+                let sums = sums.remove(&known).unwrap_or_default();
                 stocked.skus += 1;
                 stocked.in_stock = stocked.in_stock.saturating_add(units);
-                let (opening, start) = match openings.get(&sku) {
-                    Some((opening, hash)) => (*opening, *hash),
-                    None => (number(4), number(5)),
-                };
+                let (opening, start) = openings.remove(&known).unwrap_or((number(4), number(5)));
                 let is_kept = keeps_balances && sums.unbalanced == 0 && sums.entries > 0;
+                unchained += u64::from(keeps_balances && sums.unbalanced > 0);
                 if derive {
                     stocked.by_ledger = stocked.by_ledger.saturating_add(units);
                     let start = units.saturating_sub(sums.delta);
-                    let suspect = Suspect { sku, stock: Some(units), opening: None, sums };
+                    let suspect = Suspect { sku, stock: Some(units), opening: None, sums, is_broken: false };
                     if units < 0 || sums.lowest.is_some_and(|lowest| lowest < 0) || sums.orphans > 0 {
                         stocked.suspects.push(suspect);
                     } else if is_kept {
@@ -269,7 +279,13 @@ impl Reading<'_> {
                     || went_below
                     || sums.orphans > 0
                 {
-                    stocked.suspects.push(Suspect { sku, stock: Some(units), opening: Some(opening), sums });
+                    stocked.suspects.push(Suspect {
+                        sku,
+                        stock: Some(units),
+                        opening: Some(opening),
+                        sums,
+                        is_broken,
+                    });
                 }
                 Ok(())
             })
@@ -282,14 +298,27 @@ impl Reading<'_> {
                 text::count(fractional, "SKU")
             );
         }
+        if unchained > 0 {
+            let what = if derive { "nothing can be said of them" } else { "only their sums were compared" };
+            let skus = text::count(unchained, "SKU");
+            self.not_checked.push(format!("the chains of {skus} with entries that keep no balance: {what}"));
+        }
         self.derived(to_derive, &mut pass, &mut stocked.suspects).await?;
         self.passes.push(pass);
-        // Entries of SKUs that have no stock row.
+        // Entries and opening balances of SKUs that have no stock row: where
+        // nothing is left of them, nothing is missing.
+        let openings = openings.into_iter().map(|(sku, (opening, _))| (sku, opening)).collect::<Vec<_>>();
+        for (sku, opening) in openings {
+            sums.entry(sku).or_default().opening = opening;
+        }
         for (sku, sums) in sums {
             stocked.skus += 1;
-            let opening = openings.get(&sku).map_or(0, |(opening, _)| *opening);
-            stocked.by_ledger = stocked.by_ledger.saturating_add(opening.saturating_add(sums.delta));
-            stocked.suspects.push(Suspect { sku, stock: None, opening: Some(opening), sums });
+            let left = sums.opening.saturating_add(sums.delta);
+            stocked.by_ledger = stocked.by_ledger.saturating_add(left);
+            if left != 0 || sums.orphans > 0 {
+                let opening = Some(sums.opening);
+                stocked.suspects.push(Suspect { sku, stock: None, opening, sums, is_broken: false });
+            }
         }
         stocked
             .suspects
@@ -307,11 +336,18 @@ impl Reading<'_> {
             integer(dialect, &format!("COALESCE(SUM({}), 0)", stock.units))
         };
         let opening = match &resolved.opening {
-            Opening::Column(column) if stock.is_unique => Some(format!("COALESCE({column}, 0)")),
-            Opening::Column(column) => Some(integer(dialect, &format!("COALESCE(SUM({column}), 0)"))),
+            Opening::Column { units, .. } if stock.is_unique => Some(format!("COALESCE({units}, 0)")),
+            Opening::Column { units, .. } => Some(integer(dialect, &format!("COALESCE(SUM({units}), 0)"))),
             _ => None,
         };
-        let fractions = stock.fractions.as_ref().map_or_else(
+        let of_opening = match &resolved.opening {
+            Opening::Column { fractions, .. } => fractions.as_ref(),
+            _ => None,
+        };
+        let in_fractions: Vec<&str> =
+            [stock.fractions.as_ref(), of_opening].into_iter().flatten().map(String::as_str).collect();
+        let in_fractions = (!in_fractions.is_empty()).then(|| in_fractions.join(" OR "));
+        let fractions = in_fractions.map_or_else(
             || "0".to_owned(),
             |condition| {
                 let one = format!("CASE WHEN {condition} THEN 1 ELSE 0 END");
@@ -339,17 +375,26 @@ impl Reading<'_> {
     async fn openings(&mut self) -> Result<HashMap<Key, (i64, i64)>> {
         let mut openings = HashMap::new();
         let Opening::Table(query) = &self.resolved.opening else { return Ok(openings) };
-        let sql =
-            format!("SELECT sku, units, {} FROM ({query}) o", fingerprint(self.resolved.dialect, "units"));
+        let sql = format!(
+            "SELECT sku, units, {}, parts FROM ({query}) o",
+            fingerprint(self.resolved.dialect, "units")
+        );
+        let form = self.resolved.stock.sku_form;
+        let mut fractional = 0_u64;
         let mut pass = pass("opening balances".to_owned());
         self.query(&sql, &mut pass, |row| {
+            fractional += u64::from(row[3].as_int() == Some(1));
             if let Some(sku) = Key::of(&row[0]) {
-                openings.insert(sku, (row[1].as_int().unwrap_or(0), row[2].as_int().unwrap_or(0)));
+                openings.insert(form.key(sku), (row[1].as_int().unwrap_or(0), row[2].as_int().unwrap_or(0)));
             }
             Ok(())
         })
         .await
         .context("cannot read the opening balances")?;
+        if fractional > 0 {
+            let skus = text::count(fractional, "SKU");
+            bail!("opening: {skus} with fractions of a unit: stockbench counts whole units only");
+        }
         self.passes.push(pass);
         Ok(openings)
     }
@@ -381,7 +426,7 @@ impl Reading<'_> {
             let start = hashes.get(&start).copied().unwrap_or(0);
             let broken =
                 all.into_iter().filter(|(suspect, end)| suspect.sums.fingerprint != end.wrapping_sub(start));
-            suspects.extend(broken.map(|(suspect, _)| suspect));
+            suspects.extend(broken.map(|(suspect, _)| Suspect { is_broken: true, ..suspect }));
         }
         Ok(())
     }

@@ -2,13 +2,14 @@
 //! show.
 
 use super::read::{Reading, pass, pseudonym};
+use super::resolve::as_text;
 use super::sums::Sums;
 use super::trace::{Trace, Traced, derived_opening, trace};
 use super::{Pass, SkuSummary, moment};
 use crate::audit::findings::Collector;
 use crate::audit::skus::SkuAudit;
 use crate::audit::{Entry, Finding, FindingKind, Key};
-use crate::db::{Dialect, Value};
+use crate::db::Value;
 use crate::text;
 use anyhow::{Context, Result};
 use std::collections::{BTreeMap, HashMap};
@@ -33,6 +34,8 @@ pub(super) struct Suspect {
     /// `None` where it has to be derived from the first entry.
     pub(super) opening: Option<i64>,
     pub(super) sums: Sums,
+    /// Whether its balances form no chain.
+    pub(super) is_broken: bool,
 }
 
 impl Suspect {
@@ -41,7 +44,8 @@ impl Suspect {
         let expected = self.opening.unwrap_or(0).saturating_add(self.sums.delta);
         match (self.stock, self.opening) {
             (Some(stock), Some(_)) => stock.abs_diff(expected).max(expected.min(0).unsigned_abs()),
-            _ => 0,
+            (None, Some(_)) => expected.unsigned_abs(),
+            (_, None) => 0,
         }
     }
 }
@@ -67,8 +71,15 @@ impl Reading<'_> {
             let (batch, after) = rest.split_at(size);
             let mut of_sku = self.entries_of(batch, &mut pass).await?;
             for suspect in batch {
-                let Some(read) = of_sku.remove(&suspect.sku) else { continue };
-                if read.is_traced || suspect.opening.is_some() {
+                let form = self.resolved.stock.sku_form;
+                let Some(read) = of_sku.remove(&form.key(suspect.sku.clone())) else { continue };
+                let is_gone = suspect.stock.is_none() && suspect.drift() == 0;
+                if is_gone {
+                    continue;
+                }
+                // What was summed up must be what was read.
+                let is_whole = read.count == suspect.sums.entries;
+                if is_whole && (read.is_traced || suspect.opening.is_some()) {
                     self.judge(suspect, read, by_sku, &mut totals);
                 } else {
                     self.judge_by_sums(suspect, by_sku, &mut totals);
@@ -95,22 +106,25 @@ impl Reading<'_> {
     }
 
     async fn entries_of(&mut self, batch: &[Suspect], pass: &mut Pass) -> Result<HashMap<Key, SkuEntries>> {
-        let dialect = self.resolved.dialect;
-        let keys: Vec<String> = batch.iter().map(|suspect| key_literal(dialect, &suspect.sku)).collect();
+        let (dialect, form) = (self.resolved.dialect, self.resolved.stock.sku_form);
+        let keys: Vec<String> = batch.iter().map(|suspect| suspect.sku.literal(dialect)).collect();
         let mut of_sku: HashMap<Key, SkuEntries> = batch
             .iter()
             .map(|suspect| {
                 let is_traced = suspect.sums.entries <= TRACED_ENTRIES_MAX;
                 let sku =
                     SkuAudit::opened_at(suspect.sku.clone(), suspect.stock, suspect.opening.unwrap_or(0));
-                (suspect.sku.clone(), SkuEntries { audit: sku, entries: Vec::new(), is_traced })
+                (
+                    form.key(suspect.sku.clone()),
+                    SkuEntries { audit: sku, entries: Vec::new(), is_traced, count: 0 },
+                )
             })
             .collect();
         for ledger in &self.resolved.ledgers {
             let none = || "NULL".to_owned();
             let columns = [
                 ledger.sku.clone(),
-                ledger.id.as_ref().map_or_else(none, |(id, _)| id_text(dialect, id)),
+                ledger.id.as_ref().map_or_else(none, |id| as_text(dialect, &id.key)),
                 ledger.order.clone().unwrap_or_else(none),
                 ledger.kind.clone(),
                 ledger.refused.as_ref().map_or_else(
@@ -132,14 +146,16 @@ impl Reading<'_> {
                 ledger.sequence
             );
             let redact = self.asked.redact;
+            let is_order = ledger.id.as_ref().is_some_and(|id| ledger.order.as_ref() == Some(&id.key));
             let mut pseudonyms = std::mem::take(&mut self.pseudonyms);
             let read = self
                 .query(&sql, pass, |row| {
                     let Some(sku) = Key::of(&row[0]) else { return Ok(()) };
                     let order = Key::of(&row[2]).map(|order| pseudonym(&mut pseudonyms, order, redact));
-                    let Some(known) = of_sku.get_mut(&sku) else { return Ok(()) };
+                    let Some(known) = of_sku.get_mut(&form.key(sku.clone())) else { return Ok(()) };
                     known.add(Traced {
-                        id: row[1].to_text(),
+                        // Some shops use one id for both.
+                        id: if redact && is_order { String::new() } else { row[1].to_text() },
                         has_order: order.is_some(),
                         at: (row[7] != Value::Null).then(|| moment::canonical(&row[7].to_text())),
                         entry: Entry {
@@ -261,15 +277,20 @@ impl Reading<'_> {
         if stock < 0 {
             report(FindingKind::NegativeStock, stock.unsigned_abs(), format!("SKU {sku}: stock is {stock}"));
         }
-        let Some(ledger) = ledger.filter(|ledger| *ledger != stock) else {
-            let message = format!("SKU {sku}: its balances do not form one chain, or went below zero");
-            return report(FindingKind::BalanceChain, 0, message);
-        };
-        if ledger < 0 {
-            totals.oversold += ledger.unsigned_abs();
-            let units = text::count(ledger.unsigned_abs(), "unit");
-            report(FindingKind::Oversold, ledger.unsigned_abs(), format!("SKU {sku}: {units} oversold"));
+        if let Some(sold) = ledger.filter(|ledger| *ledger < 0).map(i64::unsigned_abs) {
+            totals.oversold += sold;
+            report(FindingKind::Oversold, sold, format!("SKU {sku}: {} oversold", text::count(sold, "unit")));
         }
+        if suspect.is_broken {
+            let message = format!("SKU {sku}: its balances do not form one chain");
+            report(FindingKind::BalanceChain, 0, message);
+        }
+        if let Some(lowest) = suspect.sums.lowest.filter(|lowest| *lowest < 0 && stock >= 0) {
+            let message =
+                format!("SKU {sku}: the stock is {stock} now and went below zero before: to {lowest}");
+            report(FindingKind::NegativeStock, lowest.unsigned_abs(), message);
+        }
+        let Some(ledger) = ledger.filter(|ledger| *ledger != stock) else { return };
         let units = stock.abs_diff(ledger);
         let (kind, how) = if stock > ledger {
             totals.lost_update += units;
@@ -301,27 +322,17 @@ pub(super) struct SkuEntries {
     audit: SkuAudit<Key>,
     entries: Vec<Traced>,
     is_traced: bool,
+    count: u64,
 }
 
 impl SkuEntries {
     fn add(&mut self, entry: Traced) {
+        self.count += 1;
         self.audit.entry(&entry.entry);
         if self.is_traced {
             self.entries.push(entry);
         }
     }
-}
-
-pub(super) fn key_literal(dialect: Dialect, key: &Key) -> String {
-    match key {
-        Key::Int(number) => number.to_string(),
-        Key::Text(text) => dialect.literal(text),
-    }
-}
-
-pub(super) fn id_text(dialect: Dialect, id: &str) -> String {
-    let name = if matches!(dialect, Dialect::MySql | Dialect::MariaDb) { "CHAR" } else { "TEXT" };
-    format!("CAST({id} AS {name})")
 }
 
 pub(super) fn summary(suspect: &Suspect, ledger: Option<i64>) -> SkuSummary {

@@ -51,14 +51,20 @@ impl Traced {
     }
 }
 
-/// Where the chain of a ledger without opening entries begins: at the first
-/// balance that is continued from and that too few entries lead to.
-pub fn derived_opening(entries: &[Traced]) -> i64 {
-    let mut surplus: HashMap<i64, i64> = HashMap::new();
+/// How much more often each balance is continued from than reached.
+fn surplus(entries: &[Traced]) -> HashMap<i64, i64> {
+    let mut surplus = HashMap::new();
     for (before, after) in entries.iter().filter_map(Traced::step) {
         *surplus.entry(before).or_default() += 1;
         *surplus.entry(after).or_default() -= 1;
     }
+    surplus
+}
+
+/// Where the chain of a ledger without opening entries begins: at the first
+/// balance that is continued from and that too few entries lead to.
+pub fn derived_opening(entries: &[Traced]) -> i64 {
+    let surplus = surplus(entries);
     let mut befores = entries.iter().filter_map(|entry| Some(entry.step()?.0));
     let first = befores.clone().next();
     befores.find(|before| surplus.get(before).is_some_and(|surplus| *surplus > 0)).or(first).unwrap_or(0)
@@ -69,11 +75,8 @@ pub fn derived_opening(entries: &[Traced]) -> i64 {
 /// continued from more often than they are reached count as breaks, and of
 /// their entries the first that finds none left is shown.
 pub fn trace(entries: &[Traced], start: i64) -> Trace {
-    let mut surplus: HashMap<i64, i64> = HashMap::from([(start, -1)]);
-    for (before, after) in entries.iter().filter_map(Traced::step) {
-        *surplus.entry(before).or_default() += 1;
-        *surplus.entry(after).or_default() -= 1;
-    }
+    let mut surplus = surplus(entries);
+    *surplus.entry(start).or_default() -= 1;
     let mut free: HashMap<i64, i64> = HashMap::from([(start, 1)]);
     let mut breaks: Vec<usize> = Vec::new();
     for (index, (before, after)) in

@@ -178,7 +178,7 @@ impl Shop {
                 sku.push(orders[0], "reserve", -2);
                 sku.push(orders[0], "confirm", 0);
                 sku.push(orders[0], "release", 2);
-                vec![("confirmed_and_released", 0)]
+                vec![("confirmed_and_released", 2)]
             }
             "never settled" => {
                 sku.push(orders[0], "reserve", -2);
