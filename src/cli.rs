@@ -155,16 +155,15 @@ pub struct SeedArgs {
 /// What `audit` takes.
 #[derive(Debug, Args)]
 pub struct AuditArgs {
+    /// The clients' answers, kept by `run --history`
+    #[arg(long, value_name = "FILE", conflicts_with = "mapping")]
+    pub history: Option<PathBuf>,
     /// Where.
     #[command(flatten)]
     pub database: DatabaseArgs,
     /// The database of a service of the strategy, as in orders=postgres://…
     #[arg(long, value_name = "NAME=URL", help_heading = "Database")]
     pub service: Vec<String>,
-    /// The clients' answers, kept by `run --history`
-    #[arg(long, value_name = "FILE", conflicts_with = "mapping")]
-    pub history: Option<PathBuf>,
-
     /// Audit the shop's own tables, as this file maps them
     #[arg(long, value_name = "FILE", help_heading = "Your own tables")]
     pub mapping: Option<PathBuf>,

@@ -222,7 +222,7 @@ impl Reading<'_> {
             .await;
         match listed {
             Ok(()) => anyhow!(
-                "{}: {} say what the mapping has no word for: {} (kinds.ignore leaves entries out)",
+                "{}: {} with words that the mapping does not know: {} (kinds.ignore leaves entries out)",
                 ledger.name,
                 text::count(count.unsigned_abs(), "entry"),
                 words.join(", ")

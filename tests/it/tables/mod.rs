@@ -794,7 +794,11 @@ fn a_mapping_that_does_not_fit_is_refused_in_one_line(place: &Place) {
         "select",
         "quantity = 'change_amount'\nkind = 'kind'\nkinds = { sale = ['out'] }",
     );
-    assert_one_line(&said(place, &text, &[]), 1, &["1 entry say what the mapping has no word for: `in`"]);
+    assert_one_line(
+        &said(place, &text, &[]),
+        1,
+        &["1 entry with words that the mapping does not know: `in`"],
+    );
     let missing = place.stockbench(&["audit", "--mapping", "missing.toml"]);
     assert_one_line(&missing, 2, &["cannot read missing.toml"]);
 }
