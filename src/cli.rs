@@ -222,7 +222,7 @@ pub struct TableArgs {
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "2min")]
     pub statement_timeout: Duration,
     /// How long adding up one part of the ledger should take
-    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "10s")]
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "30s")]
     pub part_time: Duration,
     /// Give up when the snapshot is older: it holds back vacuum and purge
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "15min")]
