@@ -95,7 +95,7 @@ struct OrderFinding {
 }
 
 /// Orders listed with a finding unless the full list is asked for.
-const ORDERS_MAX: usize = 10;
+pub(super) const ORDERS_MAX: usize = 10;
 
 /// Findings listed unless the full list is asked for.
 const FINDINGS_MAX: usize = 1_000;

@@ -47,7 +47,7 @@ impl Source {
 
 /// The statements that open one consistent snapshot that refuses writes.
 /// MySQL ignores the snapshot below REPEATABLE READ, so the level comes first.
-fn snapshot(dialect: Dialect) -> &'static [&'static str] {
+pub(super) fn snapshot(dialect: Dialect) -> &'static [&'static str] {
     match dialect {
         Dialect::Postgres => &["BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"],
         Dialect::MySql | Dialect::MariaDb => &[

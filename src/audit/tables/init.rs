@@ -234,7 +234,7 @@ async fn ledger_part(
         Some(moved) => {
             let sql = format!(
                 "SELECT {} FROM {}",
-                super::resolve::integer(dialect, &format!("MIN({})", dialect.quote(&moved.name))),
+                super::sql::integer(dialect, &format!("MIN({})", dialect.quote(&moved.name))),
                 ledger.quoted(dialect)
             );
             crate::db::first_row(session, &sql).await?.and_then(|row| row[0].as_int())
@@ -288,7 +288,7 @@ async fn words(
     column: &Column,
 ) -> Result<Vec<String>> {
     let name = dialect.quote(&column.name);
-    let value = super::resolve::as_text(dialect, &name);
+    let value = super::sql::as_text(dialect, &name);
     let sql = format!(
         "SELECT DISTINCT {value} AS word FROM {} WHERE {name} IS NOT NULL ORDER BY 1 LIMIT {WORDS_MAX}",
         table.quoted(dialect)

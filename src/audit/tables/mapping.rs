@@ -6,6 +6,7 @@ use crate::text;
 use anyhow::{Context, Result, anyhow, ensure};
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
+use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -313,6 +314,16 @@ pub enum Word {
     Text(String),
 }
 
+impl fmt::Display for Word {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Int(number) => number.fmt(f),
+            Self::Bool(truth) => truth.fmt(f),
+            Self::Text(text) => text.fmt(f),
+        }
+    }
+}
+
 impl Word {
     /// The truth value that it stands for, if it does.
     pub fn as_truth(&self) -> Option<bool> {
@@ -436,7 +447,7 @@ impl LedgerText {
         let mut seen: Vec<&Word> = Vec::new();
         let by_kind = self.kinds.by_kind();
         for word in by_kind.iter().flat_map(|(_, words)| words.iter()).chain(&self.kinds.ignore) {
-            ensure!(!seen.contains(&word), "kinds: {word:?} means two things");
+            ensure!(!seen.contains(&word), "kinds: `{word}` means two things");
             seen.push(word);
         }
         Ok(())

@@ -3,7 +3,7 @@
 //! not add up is looked at entry by entry.
 //!
 //! In reading order: [`mapping`] the file, [`resolve`] the file held against
-//! the database, [`read`] the snapshot and its limits, `sums` what does not add
+//! the database, [`sql`] what queries are made of, [`read`] the snapshot and its limits, `sums` what does not add
 //! up, `suspects` a closer look at it, [`trace`] where a chain of balances
 //! breaks (pure), `orders` what orders break by themselves, [`moment`] when,
 //! [`repair`] what would mend it,
@@ -16,6 +16,7 @@ mod orders;
 pub mod read;
 pub mod repair;
 pub mod resolve;
+pub mod sql;
 mod sums;
 mod suspects;
 pub mod trace;

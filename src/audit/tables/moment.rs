@@ -1,6 +1,7 @@
 //! Moments as databases write them, brought to one form that sorts as text:
 //! `2026-01-31 18:05:09.25`, in UTC where the database knows a zone.
 
+use crate::db::Value;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A moment in the one form. Whole numbers count from 1970, in the unit that
@@ -32,6 +33,11 @@ pub fn canonical(text: &str) -> String {
         }
         _ => plain,
     }
+}
+
+/// The moment in a column; `None` where it is NULL.
+pub fn of(value: &Value) -> Option<String> {
+    (*value != Value::Null).then(|| canonical(&value.to_text()))
 }
 
 /// How far a zone such as `+01`, `-0530` or `+05:30` is from UTC, and whether

@@ -3,12 +3,13 @@
 //! groups by order and returns only those that break something.
 
 use super::mapping::Kind;
-use super::read::{Reading, TOO_LONG, explain, pass, pseudonym};
-use super::resolve::{LedgerSql, Opening, integer};
+use super::read::{Reading, TOO_LONG, pass, pseudonym};
+use super::resolve::{LedgerSql, Opening};
+use super::sql::{flag, integer, or_null};
 use super::suspects::Suspect;
 use super::{Pass, moment};
 use crate::audit::{FindingKind, Key};
-use crate::db::{Dialect, Value};
+use crate::db::Dialect;
 use anyhow::{Context, Result};
 
 impl Reading<'_> {
@@ -20,8 +21,7 @@ impl Reading<'_> {
         let mut pass = pass("entries without their order".to_owned());
         for ledger in &self.resolved.ledgers {
             let Some(orphan) = &ledger.orphan else { continue };
-            let order = ledger.order.clone().unwrap_or_else(|| "NULL".to_owned());
-            let time = ledger.time.clone().unwrap_or_else(|| "NULL".to_owned());
+            let (order, time) = (or_null(ledger.order.as_ref()), or_null(ledger.time.as_ref()));
             let sql = format!(
                 "SELECT {sku} AS c0, {order} AS c1, {units} AS c2, MIN({time}) AS c3, MAX({time}) AS c4 FROM {}{} GROUP BY {sku}{}",
                 ledger.from,
@@ -55,9 +55,7 @@ impl Reading<'_> {
                 let order = Key::of(&row[1])
                     .map_or_else(|| Key::Text("?".into()), |order| pseudonym(&mut pseudonyms, order, redact));
                 let numbers = row[2..moments_at].iter().map(|value| value.as_int().unwrap_or(0)).collect();
-                let moment =
-                    |value: &Value| (*value != Value::Null).then(|| moment::canonical(&value.to_text()));
-                let at = moment(&row[moments_at]).zip(moment(&row[moments_at + 1]));
+                let at = moment::of(&row[moments_at]).zip(moment::of(&row[moments_at + 1]));
                 rows.push((sku, order, numbers, at));
                 Ok(())
             })
@@ -96,10 +94,7 @@ impl Reading<'_> {
         let order = ledger.order.as_deref().unwrap_or("NULL");
         let sql = query.sql(dialect, ledger, &self.condition(ledger, Some(&format!("{order} IS NOT NULL"))));
         (self.on_progress)(&format!("looking at the orders of {}", ledger.name), 0, 0);
-        if dialect == Dialect::Postgres {
-            // A statement that takes too long would end the snapshot otherwise.
-            self.session.control("SAVEPOINT orders").await.map_err(|error| explain(&error))?;
-        }
+        self.mark().await?;
         match self.order_rows(&sql, pass, 2 + OrderQuery::NUMBERS).await {
             Ok(rows) => {
                 for (sku, order, numbers, at) in rows {
@@ -110,11 +105,7 @@ impl Reading<'_> {
             // The sums stand; what could not be looked at is said.
             Err(error) if format!("{error:#}").contains(TOO_LONG) => {
                 self.not_checked.push(format!("{}: orders: {error:#}", ledger.name));
-                if dialect == Dialect::Postgres {
-                    let back = self.session.control("ROLLBACK TO SAVEPOINT orders").await;
-                    back.map_err(|error| explain(&error))?;
-                }
-                Ok(())
+                self.back_to_mark().await
             }
             Err(error) => Err(error),
         }
@@ -174,7 +165,7 @@ impl Reading<'_> {
 
 /// A query for orders that break something by themselves.
 #[expect(clippy::struct_excessive_bools, reason = "each is a check of its own")]
-pub(super) struct OrderQuery {
+struct OrderQuery {
     /// Grouped by line as well, where entries of one order and SKU have one.
     by_line: bool,
     finds_duplicates: bool,
@@ -215,11 +206,7 @@ impl OrderQuery {
     }
 
     fn sql(&self, dialect: Dialect, ledger: &LedgerSql, condition: &str) -> String {
-        let or_null = |column: &Option<String>| column.clone().unwrap_or_else(|| "NULL".to_owned());
-        let refused = ledger
-            .refused
-            .as_ref()
-            .map_or_else(|| "0".to_owned(), |refused| format!("CASE WHEN {refused} THEN 1 ELSE 0 END"));
+        let refused = flag(ledger.refused.as_deref());
         let (line, group) = match ledger.line.as_ref().filter(|_| self.by_line) {
             Some(line) => (format!(", {line} AS line"), "sku, ord, line"),
             None => (String::new(), "sku, ord"),
@@ -227,10 +214,10 @@ impl OrderQuery {
         let rows = format!(
             "SELECT {} AS sku, {} AS ord, {} AS kind, {} AS delta, {refused} AS refused, {} AS moment{line} FROM {}{condition}",
             ledger.sku,
-            or_null(&ledger.order),
+            or_null(ledger.order.as_ref()),
             ledger.kind,
             ledger.delta,
-            or_null(&ledger.time),
+            or_null(ledger.time.as_ref()),
             ledger.from,
         );
         let of = |kinds: &[Kind], more: &str| {
@@ -284,7 +271,7 @@ impl OrderQuery {
 
 /// What the entries of one kind took.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Taken {
+struct Taken {
     entries: i64,
     units: i64,
     largest: i64,
@@ -299,7 +286,7 @@ impl Taken {
 
 /// The numbers of an [`OrderQuery`], named.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct OrderCounts {
+struct OrderCounts {
     sales: Taken,
     reserves: Taken,
     gives: i64,

@@ -10,6 +10,7 @@ use super::resolve::{self, LedgerSql, Resolved};
 use super::sums::Stocked;
 use super::{Mapping, Pass, SkuSummary, TableAudit};
 use crate::audit::findings::Collector;
+use crate::audit::read::snapshot;
 use crate::audit::{Finding, Key};
 use crate::db::replica::{self, Standing};
 use crate::db::{Database, DbError, Dialect, Session, SessionSettings, Value, first_row};
@@ -91,7 +92,7 @@ pub async fn audit(
     Ok((audit, resolved))
 }
 
-pub(super) fn expect_replica(standing: &Standing, lag_max: Option<Duration>) -> Result<()> {
+fn expect_replica(standing: &Standing, lag_max: Option<Duration>) -> Result<()> {
     let Some(lag_max) = lag_max else { return Ok(()) };
     let at_most = humantime::format_duration(lag_max);
     match (standing.is_replica, standing.lag) {
@@ -139,8 +140,9 @@ impl<'a> Reading<'a> {
         on_progress: OnProgress<'a>,
     ) -> Result<Self> {
         let dialect = resolved.dialect;
-        for statement in snapshot(dialect, &asked.limits) {
-            session.control(&statement).await.map_err(|error| explain(&error))?;
+        let settings = settings(dialect, &asked.limits);
+        for statement in snapshot(dialect).iter().copied().chain(settings.iter().map(String::as_str)) {
+            session.control(statement).await.map_err(|error| explain(&error))?;
         }
         let sql = match dialect {
             Dialect::Postgres => {
@@ -191,11 +193,6 @@ impl<'a> Reading<'a> {
         self.session.close().await;
 
         let (_, mut findings) = self.findings.finish();
-        for finding in &mut findings {
-            for at in [&mut finding.first_at, &mut finding.last_at].into_iter().flatten() {
-                *at = moment::canonical(at);
-            }
-        }
         let before = findings.len() as u64;
         findings.retain(|finding| is_shown(finding, self.asked));
         let hidden = before - findings.len() as u64;
@@ -284,6 +281,24 @@ impl<'a> Reading<'a> {
         })
     }
 
+    /// Marks where the transaction can go on after a statement that failed. On
+    /// PostgreSQL it would be over otherwise, and its snapshot with it.
+    pub(super) async fn mark(&mut self) -> Result<()> {
+        self.on_postgres("SAVEPOINT mark").await
+    }
+
+    /// Goes on from the mark.
+    pub(super) async fn back_to_mark(&mut self) -> Result<()> {
+        self.on_postgres("ROLLBACK TO SAVEPOINT mark").await
+    }
+
+    async fn on_postgres(&mut self, sql: &str) -> Result<()> {
+        if self.resolved.dialect == Dialect::Postgres {
+            self.session.control(sql).await.map_err(|error| explain(&error))?;
+        }
+        Ok(())
+    }
+
     /// WHERE, with what the mapping, the flags and the caller ask for.
     pub(super) fn condition(&self, ledger: &LedgerSql, more: Option<&str>) -> String {
         let mut all: Vec<String> = ledger.looked_at.iter().cloned().collect();
@@ -303,7 +318,7 @@ impl<'a> Reading<'a> {
 pub(super) const TOO_LONG: &str = "took longer than --statement-timeout";
 
 /// What a statement's failure means for an audit.
-pub(super) fn explain(error: &DbError) -> anyhow::Error {
+fn explain(error: &DbError) -> anyhow::Error {
     if error.message.contains("conflict with recovery") {
         return anyhow!(
             "the standby cancelled the audit to go on replaying ({}): raise max_standby_streaming_delay or set \
@@ -329,12 +344,12 @@ pub(super) fn explain(error: &DbError) -> anyhow::Error {
     }
 }
 
-/// The statements that open the snapshot, and keep it from outliving us.
-pub(super) fn snapshot(dialect: Dialect, limits: &Limits) -> Vec<String> {
+/// What a snapshot is read with: what keeps it from outliving us, and times in
+/// UTC.
+fn settings(dialect: Dialect, limits: &Limits) -> Vec<String> {
     let seconds = limits.snapshot_age.as_secs().max(1);
     match dialect {
         Dialect::Postgres => vec![
-            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY".to_owned(),
             // A client that hangs must not hold the snapshot.
             "SET LOCAL idle_in_transaction_session_timeout = '60s'".to_owned(),
             "SET LOCAL TimeZone = 'UTC'".to_owned(),
@@ -346,10 +361,8 @@ pub(super) fn snapshot(dialect: Dialect, limits: &Limits) -> Vec<String> {
             format!("SET SESSION lock_wait_timeout = {}", limits.lock_timeout.as_secs().max(1)),
             format!("SET SESSION wait_timeout = {}", seconds.min(60)),
             "SET SESSION time_zone = '+00:00'".to_owned(),
-            "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ".to_owned(),
-            "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY".to_owned(),
         ],
-        Dialect::Sqlite => vec!["BEGIN".to_owned()],
+        Dialect::Sqlite => Vec::new(),
     }
 }
 
@@ -368,14 +381,14 @@ pub(super) fn pseudonym(known: &mut HashMap<Key, usize>, order: Key, redact: boo
 
 /// Whether a finding falls into the time that was asked for; one that has no
 /// time is always shown.
-pub(super) fn is_shown(finding: &Finding, asked: &Asked) -> bool {
+fn is_shown(finding: &Finding, asked: &Asked) -> bool {
     let after = |since: &String| finding.last_at.as_ref().is_none_or(|last| last >= since);
     let before = |until: &String| finding.first_at.as_ref().is_none_or(|first| first < until);
     asked.since.as_ref().is_none_or(after) && asked.until.as_ref().is_none_or(before)
 }
 
 /// The SKUs of the findings, the most units first.
-pub(super) fn summaries(findings: &[Finding], mut known: BTreeMap<Key, SkuSummary>) -> Vec<SkuSummary> {
+fn summaries(findings: &[Finding], mut known: BTreeMap<Key, SkuSummary>) -> Vec<SkuSummary> {
     let mut by_sku: BTreeMap<&Key, SkuSummary> = BTreeMap::new();
     for finding in findings {
         let Some(sku) = &finding.sku_id else { continue };

@@ -3,6 +3,7 @@
 //! need.
 
 use super::mapping::{Columns, Kind, LedgerText, Mapping, OpeningFrom, ParentText, Sign, Word};
+use super::sql::{as_text, flag, fractions, integer, joined, whole};
 use crate::audit::Key;
 use crate::db::catalogue::{self, Column, Holds, Table};
 use crate::db::{Dialect, Session};
@@ -170,6 +171,8 @@ struct Resolver<'a> {
     session: &'a mut dyn Session,
     dialect: Dialect,
     file: &'a str,
+    /// Tables that were looked up.
+    tables: Vec<Table>,
     /// How SKUs are compared; known once every table has been looked up.
     form: KeyForm,
 }
@@ -185,7 +188,7 @@ pub async fn resolve(
     mapping: &Mapping,
 ) -> Result<Resolved> {
     let form = KeyForm { is_int: false, folds_case: false, is_bytes: false };
-    let mut resolver = Resolver { session, dialect, file, form };
+    let mut resolver = Resolver { session, dialect, file, tables: Vec::new(), form };
     let stock_table = resolver.table("stock", mapping.stock.schema.as_deref(), &mapping.stock.table).await?;
     resolver.form = resolver.form(mapping, &stock_table).await?;
     let stock = resolver.stock(mapping, &stock_table)?;
@@ -199,7 +202,12 @@ pub async fn resolve(
 
 impl Resolver<'_> {
     async fn table(&mut self, place: &str, schema: Option<&str>, name: &str) -> Result<Table> {
+        let is_it = |table: &&Table| table.schema.as_deref() == schema && table.name == name;
+        if let Some(known) = self.tables.iter().find(is_it) {
+            return Ok(known.clone());
+        }
         if let Some(table) = catalogue::table(self.session, self.dialect, schema, name).await? {
+            self.tables.push(table.clone());
             return Ok(table);
         }
         let known = catalogue::table_names(self.session, self.dialect).await?;
@@ -290,9 +298,7 @@ impl Resolver<'_> {
             let units = self.column("opening.units", &table, units)?;
             self.expect_number("opening.units", &table, units)?;
             let (units, holds) = (self.of("o", units), units.holds);
-            let in_parts = fractions(self.dialect, &units, holds);
-            let in_parts = in_parts
-                .map_or_else(|| "0".to_owned(), |parts| format!("CASE WHEN {parts} THEN 1 ELSE 0 END"));
+            let in_parts = flag(fractions(self.dialect, &units, holds).as_deref());
             let units = integer(self.dialect, &format!("SUM({})", whole(self.dialect, &units, holds)));
             return Ok(Opening::Table(format!(
                 "SELECT {sku} AS sku, {units} AS units, MAX({in_parts}) AS parts FROM {} o GROUP BY {sku}",
@@ -366,26 +372,34 @@ impl Resolver<'_> {
 
     /// Whether a column has one of these values.
     fn is_one_of(&self, place: &str, alias: &str, column: &Column, words: &[Word]) -> Result<String> {
-        let literal = |word: &Word| match (column.holds, word) {
-            (Holds::Int, Word::Int(number)) => Ok(number.to_string()),
-            (Holds::Int, Word::Bool(truth)) => Ok(i64::from(*truth).to_string()),
-            (Holds::Bool, word) => match word.as_truth() {
-                Some(truth) if self.dialect == Dialect::Postgres => Ok(truth.to_string().to_uppercase()),
-                Some(truth) => Ok(i64::from(truth).to_string()),
-                None => Err(self.error(place, &format!("`{}` holds truth values", column.name))),
-            },
-            (Holds::Int, Word::Text(text)) => Err(self.error(
-                place,
-                &format!("`{}` holds {}, and `{text}` is a text", column.name, column.type_name),
-            )),
-            (_, Word::Int(number)) => Ok(self.dialect.literal(&number.to_string())),
-            (_, Word::Bool(truth)) => Ok(self.dialect.literal(&truth.to_string())),
-            (_, Word::Text(text)) => Ok(self.dialect.literal(text)),
+        let literal = |word: &Word| {
+            self.literal(column, word).ok_or_else(|| {
+                let what = format!("`{}` holds {}, not `{word}`", column.name, column.type_name);
+                self.error(place, &what)
+            })
         };
         let literals: Result<Vec<String>> = words.iter().map(literal).collect();
         let column =
             if column.holds == Holds::Bool { self.of(alias, column) } else { self.key(alias, column) };
         Ok(format!("{column} IN ({})", literals?.join(", ")))
+    }
+
+    /// A word as a literal that a column can be compared with; `None` if the
+    /// column cannot hold it.
+    fn literal(&self, column: &Column, word: &Word) -> Option<String> {
+        let text = match (column.holds, word) {
+            (Holds::Bool, word) if self.dialect == Dialect::Postgres => {
+                return word.as_truth().map(|truth| truth.to_string().to_uppercase());
+            }
+            (Holds::Bool, word) => return word.as_truth().map(|truth| i64::from(truth).to_string()),
+            (Holds::Int, Word::Int(number)) => return Some(number.to_string()),
+            (Holds::Int, Word::Bool(truth)) => return Some(i64::from(*truth).to_string()),
+            (Holds::Int, Word::Text(_)) => return None,
+            (_, Word::Int(number)) => number.to_string(),
+            (_, Word::Bool(truth)) => truth.to_string(),
+            (_, Word::Text(text)) => text.clone(),
+        };
+        Some(self.dialect.literal(&text))
     }
 
     async fn ledger(&mut self, text: &LedgerText) -> Result<LedgerSql> {
@@ -513,18 +527,9 @@ impl Resolver<'_> {
     fn correction(&self, ledger: &LedgerText, table: &Table) -> Result<Vec<(String, Filling)>, String> {
         let dialect = self.dialect;
         let quote = |name: &str| dialect.quote(name);
+        // Every word was compared with its column before.
         let literal = |column: &str, word: &Word| {
-            let holds = table.column(column).map(|column| column.holds);
-            match (holds, word) {
-                (Some(Holds::Bool), word) if dialect == Dialect::Postgres => {
-                    word.as_truth().unwrap_or(true).to_string().to_uppercase()
-                }
-                (Some(Holds::Int), Word::Int(number)) => number.to_string(),
-                (Some(Holds::Int | Holds::Bool), Word::Bool(truth)) => i64::from(*truth).to_string(),
-                (_, Word::Int(number)) => dialect.literal(&number.to_string()),
-                (_, Word::Bool(truth)) => dialect.literal(&truth.to_string()),
-                (_, Word::Text(text)) => dialect.literal(text),
-            }
+            table.column(column).and_then(|column| self.literal(column, word)).unwrap_or_default()
         };
         let Columns::One(sku) = &ledger.sku else {
             return Err("its SKU is made of several columns".to_owned());
@@ -725,65 +730,4 @@ fn is_unique<'a>(table: &Table, columns: impl Iterator<Item = &'a str>) -> bool 
     let columns: Vec<&str> = columns.collect();
     table.unique.iter().any(|key| key.iter().all(|column| columns.contains(&column.as_str())))
         && columns.iter().all(|name| table.column(name).is_some_and(|column| !column.nullable))
-}
-
-/// A value as text.
-pub fn as_text(dialect: Dialect, expression: &str) -> String {
-    let name = match dialect {
-        Dialect::MySql | Dialect::MariaDb => "CHAR",
-        Dialect::Postgres | Dialect::Sqlite => "TEXT",
-    };
-    format!("CAST({expression} AS {name})")
-}
-
-/// A 64-bit whole number.
-pub fn integer(dialect: Dialect, expression: &str) -> String {
-    let name = match dialect {
-        Dialect::Postgres => "BIGINT",
-        Dialect::MySql | Dialect::MariaDb => "SIGNED",
-        Dialect::Sqlite => "INTEGER",
-    };
-    format!("CAST({expression} AS {name})")
-}
-
-fn whole(dialect: Dialect, expression: &str, holds: Holds) -> String {
-    match (dialect, holds) {
-        (Dialect::Sqlite, Holds::Int) => expression.to_owned(),
-        // What subtracts is signed and wide, or a result is out of range.
-        _ => integer(dialect, expression),
-    }
-}
-
-fn fractions(dialect: Dialect, expression: &str, holds: Holds) -> Option<String> {
-    let may_be = holds != Holds::Int || dialect == Dialect::Sqlite;
-    may_be.then(|| format!("{expression} <> {}", integer(dialect, expression)))
-}
-
-fn joined(dialect: Dialect, parts: &[String]) -> String {
-    let parts: Vec<String> = parts.iter().map(|part| format!("COALESCE({part}, 'NULL')")).collect();
-    match (parts.as_slice(), dialect) {
-        ([], _) => "''".to_owned(),
-        ([one], _) => one.clone(),
-        (several, Dialect::MySql | Dialect::MariaDb) => format!("CONCAT_WS(' ', {})", several.join(", ")),
-        (several, _) => several.join(" || ' ' || "),
-    }
-}
-
-/// A number that tells balances apart, for sums that show whether a chain of
-/// them is whole: 31 bits, mixed so that different sets of balances rarely add
-/// up to the same.
-pub fn fingerprint(dialect: Dialect, balance: &str) -> String {
-    match dialect {
-        // A hash of the server's own, halved so that a difference of two fits.
-        Dialect::Postgres => format!("(hashint8({balance}) >> 1)"),
-        // CRC-32 alone is linear; its product modulo a prime is not.
-        Dialect::MySql | Dialect::MariaDb => {
-            format!("CAST((CRC32({balance}) * 2654435761) % 2147483647 AS SIGNED)")
-        }
-        // No hash there: a product modulo one prime, squared modulo another.
-        Dialect::Sqlite => {
-            let mixed = format!("((({balance}) & 2147483647) * 1103515245 % 2147483629)");
-            format!("({mixed} * {mixed} % 2147483647)")
-        }
-    }
 }

@@ -2,21 +2,21 @@
 //! part, and whether that is what is in stock. Who does not add up is suspect.
 
 use super::Pass;
-use super::read::{Reading, TOO_LONG, explain, pass};
-use super::resolve::{IdSql, LedgerSql, Opening, fingerprint, integer};
+use super::read::{Reading, TOO_LONG, pass};
+use super::resolve::{IdSql, LedgerSql, Opening};
+use super::sql::{fingerprint, flag, integer, select};
 use super::suspects::{BATCH_SKUS, Suspect};
 use crate::audit::{Finding, FindingKind, Key};
-use crate::db::Dialect;
 use crate::text;
 use anyhow::{Context, Result, anyhow, bail};
 use std::collections::HashMap;
 use std::time::Instant;
 
 /// Entries of the first part; the time it takes says how large the next can be.
-pub(super) const FIRST_PART: u64 = 50_000;
+const FIRST_PART: u64 = 50_000;
 
 /// How much larger a part may be than the one before.
-pub(super) const GROWTH_MAX: f64 = 256.0;
+const GROWTH_MAX: f64 = 256.0;
 
 /// What the entries of one SKU add up to.
 #[derive(Debug, Clone, Copy, Default)]
@@ -82,20 +82,14 @@ impl Reading<'_> {
             if *nullable && after < i128::from(first) {
                 part = format!("{id} IS NULL OR {part}");
             }
-            if self.resolved.dialect == Dialect::Postgres {
-                // A statement that takes too long would end the snapshot otherwise.
-                self.session.control("SAVEPOINT part").await.map_err(|error| explain(&error))?;
-            }
+            self.mark().await?;
             let started = Instant::now();
             let mut of_part = HashMap::new();
             match self.sum_part(ledger, Some(&part), pass, &mut of_part).await {
                 Ok(()) => {}
                 Err(error) if width > 1_000 && error.to_string().contains(TOO_LONG) => {
                     width /= 8;
-                    if self.resolved.dialect == Dialect::Postgres {
-                        let back = self.session.control("ROLLBACK TO SAVEPOINT part").await;
-                        back.map_err(|error| explain(&error))?;
-                    }
+                    self.back_to_mark().await?;
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -152,11 +146,9 @@ impl Reading<'_> {
         for condition in [&ledger.unmapped, &ledger.fractions, &ledger.orphan] {
             columns.push(condition.as_deref().map_or_else(|| "0".to_owned(), count_if));
         }
-        let columns: Vec<String> =
-            columns.into_iter().enumerate().map(|(at, column)| format!("{column} AS c{at}")).collect();
         let sql = format!(
             "SELECT {} FROM {}{} GROUP BY {}",
-            columns.join(", "),
+            select(&columns),
             ledger.from,
             self.condition(ledger, part),
             ledger.sku
@@ -307,8 +299,7 @@ impl Reading<'_> {
         self.passes.push(pass);
         // Entries and opening balances of SKUs that have no stock row: where
         // nothing is left of them, nothing is missing.
-        let openings = openings.into_iter().map(|(sku, (opening, _))| (sku, opening)).collect::<Vec<_>>();
-        for (sku, opening) in openings {
+        for (sku, (opening, _)) in openings {
             sums.entry(sku).or_default().opening = opening;
         }
         for (sku, sums) in sums {
@@ -330,30 +321,23 @@ impl Reading<'_> {
     fn stock_sql(&self) -> String {
         let resolved = self.resolved;
         let (dialect, stock) = (resolved.dialect, &resolved.stock);
-        let units = if stock.is_unique {
-            format!("COALESCE({}, 0)", stock.units)
-        } else {
-            integer(dialect, &format!("COALESCE(SUM({}), 0)", stock.units))
+        let total = |units: &str| {
+            if stock.is_unique {
+                format!("COALESCE({units}, 0)")
+            } else {
+                integer(dialect, &format!("COALESCE(SUM({units}), 0)"))
+            }
         };
-        let opening = match &resolved.opening {
-            Opening::Column { units, .. } if stock.is_unique => Some(format!("COALESCE({units}, 0)")),
-            Opening::Column { units, .. } => Some(integer(dialect, &format!("COALESCE(SUM({units}), 0)"))),
-            _ => None,
-        };
-        let of_opening = match &resolved.opening {
-            Opening::Column { fractions, .. } => fractions.as_ref(),
-            _ => None,
+        let units = total(&stock.units);
+        let (opening, of_opening) = match &resolved.opening {
+            Opening::Column { units, fractions } => (Some(total(units)), fractions.as_ref()),
+            _ => (None, None),
         };
         let in_fractions: Vec<&str> =
             [stock.fractions.as_ref(), of_opening].into_iter().flatten().map(String::as_str).collect();
         let in_fractions = (!in_fractions.is_empty()).then(|| in_fractions.join(" OR "));
-        let fractions = in_fractions.map_or_else(
-            || "0".to_owned(),
-            |condition| {
-                let one = format!("CASE WHEN {condition} THEN 1 ELSE 0 END");
-                if stock.is_unique { one } else { format!("MAX({one})") }
-            },
-        );
+        let fractions = flag(in_fractions.as_deref());
+        let fractions = if stock.is_unique { fractions } else { format!("MAX({fractions})") };
         let hash = |units: &str| fingerprint(dialect, units);
         let columns = [
             stock.sku.clone(),
@@ -363,12 +347,10 @@ impl Reading<'_> {
             opening.clone().unwrap_or_else(|| "0".to_owned()),
             hash(&opening.unwrap_or_else(|| integer(dialect, "0"))),
         ];
-        let columns: Vec<String> =
-            columns.into_iter().enumerate().map(|(at, column)| format!("{column} AS c{at}")).collect();
         let filter =
             self.sku_filter(&stock.sku).map_or_else(String::new, |filter| format!(" WHERE {filter}"));
         let group = if stock.is_unique { String::new() } else { format!(" GROUP BY {}", stock.sku) };
-        format!("SELECT {} FROM {} s{filter}{group}", columns.join(", "), stock.table)
+        format!("SELECT {} FROM {} s{filter}{group}", select(&columns), stock.table)
     }
 
     /// Opening balances that have a table of their own, and their fingerprints.
@@ -441,7 +423,7 @@ pub(super) struct Stocked {
     pub(super) by_ledger: i64,
 }
 
-pub(super) fn merge(sums: &mut Sums, part: Sums) {
+fn merge(sums: &mut Sums, part: Sums) {
     sums.entries += part.entries;
     sums.delta = sums.delta.saturating_add(part.delta);
     sums.fingerprint = sums.fingerprint.wrapping_add(part.fingerprint);
@@ -459,6 +441,6 @@ pub(super) fn merge(sums: &mut Sums, part: Sums) {
     clippy::cast_precision_loss,
     reason = "a width only has to be about right"
 )]
-pub(super) fn scaled(width: u64, ratio: f64) -> u64 {
+fn scaled(width: u64, ratio: f64) -> u64 {
     ((width as f64 * ratio) as u64).max(1_000)
 }

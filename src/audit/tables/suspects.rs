@@ -2,29 +2,28 @@
 //! show.
 
 use super::read::{Reading, pass, pseudonym};
-use super::resolve::as_text;
+use super::sql::{as_text, flag, or_null, select};
 use super::sums::Sums;
 use super::trace::{Trace, Traced, derived_opening, trace};
 use super::{Pass, SkuSummary, moment};
-use crate::audit::findings::Collector;
+use crate::audit::findings::{Collector, ORDERS_MAX};
 use crate::audit::skus::SkuAudit;
 use crate::audit::{Entry, Finding, FindingKind, Key};
-use crate::db::Value;
 use crate::text;
 use anyhow::{Context, Result};
 use std::collections::{BTreeMap, HashMap};
 
 /// SKUs that are read entry by entry; beyond them only their sums are told.
-pub(super) const TRACED_SKUS_MAX: usize = 5_000;
+const TRACED_SKUS_MAX: usize = 5_000;
 
 /// Entries of one SKU that are kept to follow its chain.
-pub(super) const TRACED_ENTRIES_MAX: u64 = 200_000;
+const TRACED_ENTRIES_MAX: u64 = 200_000;
 
 /// SKUs that one statement names.
 pub(super) const BATCH_SKUS: usize = 500;
 
 /// Entries that one statement fetches to be looked at.
-pub(super) const BATCH_ENTRIES: u64 = 100_000;
+const BATCH_ENTRIES: u64 = 100_000;
 
 /// A SKU that does not add up.
 #[derive(Debug, Clone)]
@@ -121,26 +120,21 @@ impl Reading<'_> {
             })
             .collect();
         for ledger in &self.resolved.ledgers {
-            let none = || "NULL".to_owned();
+            let id = ledger.id.as_ref().map(|id| as_text(dialect, &id.key));
             let columns = [
                 ledger.sku.clone(),
-                ledger.id.as_ref().map_or_else(none, |id| as_text(dialect, &id.key)),
-                ledger.order.clone().unwrap_or_else(none),
+                or_null(id.as_ref()),
+                or_null(ledger.order.as_ref()),
                 ledger.kind.clone(),
-                ledger.refused.as_ref().map_or_else(
-                    || "0".to_owned(),
-                    |refused| format!("CASE WHEN {refused} THEN 1 ELSE 0 END"),
-                ),
+                flag(ledger.refused.as_deref()),
                 ledger.delta.clone(),
-                ledger.balance.as_ref().map_or_else(none, |(balance, _)| balance.clone()),
-                ledger.time.clone().unwrap_or_else(none),
+                or_null(ledger.balance.as_ref().map(|(balance, _)| balance)),
+                or_null(ledger.time.as_ref()),
             ];
-            let columns: Vec<String> =
-                columns.into_iter().enumerate().map(|(at, column)| format!("{column} AS c{at}")).collect();
             let which = format!("{} IN ({})", ledger.sku, keys.join(", "));
             let sql = format!(
                 "SELECT {} FROM {}{} ORDER BY {}",
-                columns.join(", "),
+                select(&columns),
                 ledger.from,
                 self.condition(ledger, Some(&which)),
                 ledger.sequence
@@ -157,7 +151,7 @@ impl Reading<'_> {
                         // Some shops use one id for both.
                         id: if redact && is_order { String::new() } else { row[1].to_text() },
                         has_order: order.is_some(),
-                        at: (row[7] != Value::Null).then(|| moment::canonical(&row[7].to_text())),
+                        at: moment::of(&row[7]),
                         entry: Entry {
                             order_id: order.unwrap_or_else(|| Key::Text("?".into())),
                             sku_id: sku,
@@ -226,7 +220,7 @@ impl Reading<'_> {
                     let mut orders: Vec<Key> = orders.map(|entry| entry.entry.order_id.clone()).collect();
                     orders.dedup();
                     finding.orders = orders.len() as u64;
-                    orders.truncate(if self.asked.full { usize::MAX } else { 10 });
+                    orders.truncate(if self.asked.full { usize::MAX } else { ORDERS_MAX });
                     finding.order_ids = orders;
                 }
                 _ => {}
@@ -318,7 +312,7 @@ pub(super) struct Units {
 
 /// The entries of one suspect, judged as they come.
 #[derive(Debug)]
-pub(super) struct SkuEntries {
+struct SkuEntries {
     audit: SkuAudit<Key>,
     entries: Vec<Traced>,
     is_traced: bool,
@@ -335,7 +329,7 @@ impl SkuEntries {
     }
 }
 
-pub(super) fn summary(suspect: &Suspect, ledger: Option<i64>) -> SkuSummary {
+fn summary(suspect: &Suspect, ledger: Option<i64>) -> SkuSummary {
     SkuSummary {
         sku_id: suspect.sku.clone(),
         stock: suspect.stock,
