@@ -8,6 +8,7 @@ use crate::load::{LoadArgs, positive};
 use crate::report::Threshold;
 use crate::text::duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -69,7 +70,8 @@ pub enum Command {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Database")]
 pub struct DatabaseArgs {
-    /// postgres://, mysql://, mariadb:// or sqlite:; without one, SQLite in ./stockbench.db
+    /// postgres://, mysql://, mariadb:// or sqlite:, or null: to measure the harness alone; without
+    /// one, SQLite in ./stockbench.db
     #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
     /// Use a throwaway server of this kind, started from binaries on this machine
@@ -81,6 +83,7 @@ pub struct DatabaseArgs {
 }
 
 /// What `run` takes. Every value that is given overrides the scenario's.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[derive(Debug, Clone, Default, Args)]
 pub struct RunArgs {
     /// Strategy: a name from `stockbench strategies`, the path of your own file, or a mix of
@@ -121,15 +124,31 @@ pub struct RunArgs {
     #[arg(long, value_name = "EXPR", help_heading = "Output")]
     pub threshold: Vec<Threshold>,
 
+    /// End the run as soon as a threshold is missed beyond mending
+    #[arg(long, help_heading = "Output")]
+    pub abort_on_breach: bool,
+
     /// What to print on stdout
     #[arg(short, long, value_name = "FORMAT", default_value = "table", help_heading = "Output")]
     pub output: Output,
+    /// Time every statement: where a program's time goes, waits for locks included
+    #[arg(long, help_heading = "Output")]
+    pub per_statement: bool,
     /// Write the report as JSON, too
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub json: Option<PathBuf>,
+    /// Write the verdict as JUnit XML: a case for each invariant and each threshold
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub junit: Option<PathBuf>,
+    /// Write the latencies second by second as an HdrHistogram interval log
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub hdr: Option<PathBuf>,
     /// Keep every answer, so that `audit --history` can judge the run again later
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub history: Option<PathBuf>,
+    /// Serve the run's metrics to Prometheus while it goes on, as in 127.0.0.1:9464
+    #[arg(long, value_name = "ADDRESS", help_heading = "Output")]
+    pub metrics_listen: Option<SocketAddr>,
     /// List every order of every finding
     #[arg(long, help_heading = "Output")]
     pub full: bool,

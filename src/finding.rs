@@ -98,6 +98,19 @@ impl FindingKind {
         Self::RealTime,
     ];
 
+    /// Whether the audit that follows a run can make it. Others rest on the
+    /// times of a history file, or on the tables of a shop.
+    pub const fn is_of_a_run(self) -> bool {
+        !matches!(
+            self,
+            Self::RefusedTooEarly
+                | Self::StaleBalance
+                | Self::RealTime
+                | Self::Orphan
+                | Self::ReleaseWithoutReserve
+        )
+    }
+
     /// The word in JSON and on the terminal.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -4,6 +4,7 @@
 use crate::db::Isolation;
 use crate::fault::FaultSpec;
 use crate::text::duration;
+use crate::workload::arrivals::Spacing;
 use crate::workload::orders::{LineOrder, Span};
 use crate::workload::skew::Distribution;
 use clap::Args;
@@ -26,6 +27,29 @@ pub struct LoadArgs {
     #[arg(short, long, value_name = "DURATION", value_parser = duration)]
     #[serde(with = "as_text")]
     pub duration: Option<Duration>,
+    /// Open loop: this many orders arrive per second, however the database is doing [default: a
+    /// closed loop, where each client sends its next order when the last one is answered]
+    #[arg(short, long, value_name = "PER_SECOND", value_parser = rate)]
+    pub rate: Option<f64>,
+    /// How arrivals of an open loop are spaced [default: poisson]
+    #[arg(long, value_name = "SPACING")]
+    pub arrivals: Option<Spacing>,
+    /// Raise the rate, or the number of clients, from nothing over this time
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[serde(with = "as_text")]
+    pub ramp: Option<Duration>,
+    /// Stages that the load goes through: in a scenario only.
+    #[arg(skip)]
+    pub stages: Vec<StageSpec>,
+    /// Put the load on for this long beforehand, without measuring it; its orders take stock, too
+    #[arg(short, long, value_name = "DURATION", value_parser = duration)]
+    #[serde(with = "as_text")]
+    pub warmup: Option<Duration>,
+    /// Orders answered later than this are counted as late; in an open loop, those that are later
+    /// before they start are skipped
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[serde(with = "as_text")]
+    pub latency_limit: Option<Duration>,
     /// Connections that the clients share [default: what the database can use]
     #[arg(long, value_name = "N", value_parser = positive)]
     pub connections: Option<u64>,
@@ -103,10 +127,26 @@ impl LoadArgs {
         // Exhaustive, so that a new flag cannot be forgotten here. A flag that
         // says how the run ends replaces both of the scenario's ways.
         let ends_run = self.orders.is_some() || self.duration.is_some();
+        // Stages say how much and how long: who says either anew replaces them.
+        let stages_clients = other.stages.iter().any(|stage| stage.concurrency.is_some());
+        let is_staged_anew = ends_run
+            || self.rate.is_some()
+            || self.ramp.is_some()
+            || stages_clients && self.concurrency.is_some();
         Self {
             concurrency: self.concurrency.or(other.concurrency),
             orders: if ends_run { self.orders } else { other.orders },
             duration: if ends_run { self.duration } else { other.duration },
+            rate: self.rate.or(other.rate),
+            arrivals: self.arrivals.or(other.arrivals),
+            ramp: self.ramp.or(other.ramp),
+            stages: if is_staged_anew || !self.stages.is_empty() {
+                self.stages.clone()
+            } else {
+                other.stages.clone()
+            },
+            warmup: self.warmup.or(other.warmup),
+            latency_limit: self.latency_limit.or(other.latency_limit),
             connections: self.connections.or(other.connections),
             acquire_timeout: self.acquire_timeout.or(other.acquire_timeout),
             think: self.think.or(other.think),
@@ -128,6 +168,42 @@ impl LoadArgs {
             random_seed: self.random_seed.or(other.random_seed),
         }
     }
+}
+
+/// A stage of a load, in a scenario: it goes linearly from the level before to
+/// its own and stays there.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct StageSpec {
+    /// How long it lasts, the way there included.
+    #[serde(with = "as_text")]
+    pub duration: Option<Duration>,
+    /// How long the way there takes; at once, if it does not say.
+    #[serde(with = "as_text")]
+    pub ramp: Option<Duration>,
+    /// Orders per second.
+    pub rate: Option<f64>,
+    /// Clients.
+    pub concurrency: Option<u64>,
+}
+
+/// The most orders per second that can be asked for.
+const RATE_MAX: f64 = 1e6;
+
+/// Checks a number of orders per second.
+///
+/// # Errors
+/// It is not above 0, or above a million.
+pub fn check_rate(rate: f64) -> Result<f64, String> {
+    if rate > 0.0 && rate <= RATE_MAX {
+        Ok(rate)
+    } else {
+        Err("expected orders per second, above 0 and at most 1000000".to_owned())
+    }
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    check_rate(text.trim_end_matches("/s").parse().unwrap_or(f64::NAN))
 }
 
 /// The shortest and the longest wait before the next attempt.

@@ -54,7 +54,7 @@ pub(super) fn snapshot(dialect: Dialect) -> &'static [&'static str] {
             "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
             "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
         ],
-        Dialect::Sqlite => &["BEGIN"],
+        Dialect::Sqlite | Dialect::Null => &["BEGIN"],
     }
 }
 

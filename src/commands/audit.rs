@@ -2,7 +2,7 @@
 //! clients' answers.
 
 use super::audit_tables;
-use super::open::open;
+use super::open::{Purpose, open};
 use super::run::named_services;
 use super::to_stdout;
 use crate::audit::{self, AuditReport, ClientWitness, Source};
@@ -36,7 +36,7 @@ pub(super) async fn audit(args: AuditArgs) -> Result<Exit> {
     let history = args.history.as_deref().map(History::read).transpose();
     let history = history.map_err(|error| usage(format!("{error:#}")))?;
     let read_only = SessionSettings { read_only: true, ..SessionSettings::default() };
-    let opened = open(&args.database, &read_only, false).await?;
+    let opened = open(&args.database, &read_only, Purpose::Look).await?;
     let database = &opened.database;
     let mut session = database.open(&read_only).await?;
     let latest = schema::latest_run(session.as_mut()).await.with_context(|| {

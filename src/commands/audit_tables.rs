@@ -1,6 +1,6 @@
 //! `stockbench audit --mapping` and `--init`: the shop's own tables.
 
-use super::open::open;
+use super::open::{Purpose, open};
 use super::{folder_of, to_stdout, write_whole};
 use crate::audit::tables::{self, Asked, Limits, Mapping, init as proposal, repair};
 use crate::cli::{AuditArgs, AuditOutput, Repair};
@@ -20,7 +20,7 @@ pub(super) async fn init(args: &AuditArgs) -> Result<Exit> {
         statement_timeout: Some(args.tables.statement_timeout),
         ..READ_ONLY
     };
-    let opened = open(&args.database, &READ_ONLY, false).await?;
+    let opened = open(&args.database, &READ_ONLY, Purpose::Look).await?;
     let mut session = opened.database.open(&limits).await?;
     let proposed = proposal::propose(session.as_mut(), opened.database.dialect()).await;
     session.close().await;
@@ -54,7 +54,7 @@ pub(super) async fn audit(args: &AuditArgs, file: &Path) -> Result<Exit> {
         quick: flags.quick,
         full: args.full,
     };
-    let opened = open(&args.database, &READ_ONLY, false).await?;
+    let opened = open(&args.database, &READ_ONLY, Purpose::Look).await?;
     let database = &opened.database;
     if flags.replica.is_some() && database.dialect() == Dialect::Sqlite {
         return Err(usage("--replica: SQLite has no replicas"));

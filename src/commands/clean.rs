@@ -1,6 +1,6 @@
 //! `stockbench clean`: drop our own tables and nothing else.
 
-use super::open::open;
+use super::open::{Purpose, open};
 use super::to_stdout;
 use crate::cli::CleanArgs;
 use crate::db::{SessionSettings, schema};
@@ -9,7 +9,7 @@ use crate::report::terminal;
 use anyhow::{Context, Result};
 
 pub(super) async fn clean(args: CleanArgs) -> Result<Exit> {
-    let opened = open(&args.database, &SessionSettings::default(), false).await?;
+    let opened = open(&args.database, &SessionSettings::default(), Purpose::Look).await?;
     to_stdout(|out| writeln!(out, "{}", terminal::database_line(&opened.database.info)))?;
     let lock = opened.database.lock().await?;
     let cleaned = schema::clean(&opened.database).await;

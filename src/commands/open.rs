@@ -2,7 +2,7 @@
 
 use crate::cli::DatabaseArgs;
 use crate::db::url::EMBEDDED_DEFAULT;
-use crate::db::{Database, DatabaseUrl, SessionSettings};
+use crate::db::{Database, DatabaseUrl, Dialect, SessionSettings};
 use crate::exit::usage;
 use crate::lab::{LabKind, LabServer};
 use crate::report::progress::Progress;
@@ -22,13 +22,23 @@ pub(super) async fn start_lab(kind: LabKind) -> Result<LabServer> {
     server
 }
 
+/// What a database is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To put a load on it: it may be none at all.
+    Load,
+    /// To put stock into it.
+    Seed,
+    /// To look at what is there: a missing SQLite file is an error.
+    Look,
+}
+
 /// Connects to the database that the flags, the environment or the embedded
-/// default name. `may_create` is false where a missing SQLite file is an error
-/// rather than a new database.
+/// default name.
 pub(super) async fn open(
     args: &DatabaseArgs,
     settings: &SessionSettings,
-    may_create: bool,
+    purpose: Purpose,
 ) -> Result<Opened> {
     let lab = match args.lab {
         Some(LabKind::Redis) => {
@@ -40,7 +50,10 @@ pub(super) async fn open(
     let given = lab.as_ref().map(|server| server.url.clone()).or_else(|| args.database_url.clone());
     let embedded_default = given.is_none();
     let url = DatabaseUrl::parse(given.as_deref().unwrap_or(EMBEDDED_DEFAULT)).map_err(usage)?;
-    if let Some(file) = url.file().filter(|file| !may_create && !file.exists()) {
+    if url.dialect() == Dialect::Null && purpose != Purpose::Load {
+        return Err(usage("null: keeps nothing: it is for `run` alone, to measure the harness"));
+    }
+    if let Some(file) = url.file().filter(|file| purpose == Purpose::Look && !file.exists()) {
         let hint = if embedded_default { " (name another one with --database-url)" } else { "" };
         anyhow::bail!("there is no SQLite database at {}{hint}", file.display());
     }

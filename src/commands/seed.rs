@@ -1,6 +1,6 @@
 //! `stockbench seed`: replace the stock and its ledger.
 
-use super::open::open;
+use super::open::{Purpose, open};
 use super::to_stdout;
 use crate::cli::SeedArgs;
 use crate::db::SessionSettings;
@@ -21,7 +21,7 @@ pub(super) async fn seed(args: SeedArgs) -> Result<Exit> {
         None => SkuIds::UpTo(i64::try_from(args.skus)?),
     };
     let seed = Seed { sku_ids, stock: i64::from(args.stock) };
-    let opened = open(&args.database, &SessionSettings::default(), true).await?;
+    let opened = open(&args.database, &SessionSettings::default(), Purpose::Seed).await?;
     to_stdout(|out| writeln!(out, "{}", terminal::database_line(&opened.database.info)))?;
     let lock = opened.database.lock().await?;
     let started = Instant::now();

@@ -113,7 +113,7 @@ pub async fn table(
     let (columns_sql, keys_sql) = match dialect {
         Dialect::Postgres => postgres(schema, name),
         Dialect::MySql | Dialect::MariaDb => mysql(dialect, schema, name),
-        Dialect::Sqlite => sqlite(schema, name),
+        Dialect::Sqlite | Dialect::Null => sqlite(schema, name),
     };
     let mut columns = Vec::new();
     let mut add = |row: &[Value]| {
@@ -165,7 +165,7 @@ pub async fn table_names(session: &mut dyn Session, dialect: Dialect) -> Result<
         Dialect::MySql | Dialect::MariaDb => {
             "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() ORDER BY 1"
         }
-        Dialect::Sqlite => {
+        Dialect::Sqlite | Dialect::Null => {
             "SELECT name FROM sqlite_schema WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY 1"
         }
     };

@@ -1,7 +1,7 @@
 //! A database as a whole: connecting, what it is, and who may use it now.
 
 use super::{
-    DatabaseInfo, DatabaseUrl, DbError, Dialect, ErrorClass, Session, SessionSettings, mysql, postgres,
+    DatabaseInfo, DatabaseUrl, DbError, Dialect, ErrorClass, Session, SessionSettings, mysql, null, postgres,
     sqlite, url,
 };
 use crate::text;
@@ -82,7 +82,7 @@ impl Database {
         let sql = match self.dialect() {
             Dialect::Postgres => "SELECT pg_backend_pid()",
             Dialect::MySql | Dialect::MariaDb => "SELECT CONNECTION_ID()",
-            Dialect::Sqlite => return Ok(None),
+            Dialect::Sqlite | Dialect::Null => return Ok(None),
         };
         Ok(super::first_row(session, sql).await?.and_then(|row| row[0].as_int()))
     }
@@ -105,7 +105,7 @@ impl Database {
             Dialect::MySql | Dialect::MariaDb => {
                 format!("SELECT COUNT(*) FROM information_schema.processlist WHERE id IN ({ids})")
             }
-            Dialect::Sqlite => return Ok(()),
+            Dialect::Sqlite | Dialect::Null => return Ok(()),
         };
         let deadline = Instant::now() + patience;
         let mut session = self.open(&SessionSettings::default()).await?;
@@ -146,6 +146,9 @@ impl Database {
         if let Some(file) = self.url.file() {
             return Ok(RunLock { holder: LockHolder::File(LockFile::take(&file)?) });
         }
+        if self.dialect() == Dialect::Null {
+            return Ok(RunLock { holder: LockHolder::Nobody });
+        }
         let mut session = self.open(&SessionSettings::default()).await?;
         let query = match self.dialect() {
             Dialect::Postgres => {
@@ -172,6 +175,7 @@ async fn open(url: &DatabaseUrl, settings: &SessionSettings) -> Result<Box<dyn S
             url::Family::Postgres => Box::new(postgres::open(url, settings).await?) as Box<dyn Session>,
             url::Family::MySql => Box::new(mysql::open(url, settings).await?),
             url::Family::Sqlite => Box::new(sqlite::open(url, settings).await?),
+            url::Family::Null => Box::new(null::NullSession),
         })
     };
     tokio::time::timeout(CONNECT_TIMEOUT, opening).await.unwrap_or_else(|_| {
@@ -188,6 +192,7 @@ async fn read_info(url: &DatabaseUrl, session: &mut dyn Session) -> Result<Datab
         url::Family::Postgres => postgres::info(url, session).await,
         url::Family::MySql => mysql::info(url, session).await,
         url::Family::Sqlite => sqlite::info(url, session).await,
+        url::Family::Null => Ok(null::info(url)),
     }
 }
 
@@ -217,6 +222,8 @@ pub struct RunLock {
 enum LockHolder {
     Session(Box<dyn Session>),
     File(LockFile),
+    /// Nothing is kept, so nobody can be in the way.
+    Nobody,
 }
 
 impl std::fmt::Debug for LockHolder {
@@ -224,6 +231,7 @@ impl std::fmt::Debug for LockHolder {
         match self {
             Self::Session(_) => f.write_str("Session"),
             Self::File(file) => file.fmt(f),
+            Self::Nobody => f.write_str("Nobody"),
         }
     }
 }
@@ -234,6 +242,7 @@ impl RunLock {
         match self.holder {
             LockHolder::Session(session) => session.close().await,
             LockHolder::File(file) => drop(file),
+            LockHolder::Nobody => {}
         }
     }
 }

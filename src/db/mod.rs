@@ -9,6 +9,7 @@ pub mod catalogue;
 pub mod classify;
 pub mod database;
 mod mysql;
+mod null;
 mod postgres;
 pub mod redis;
 pub mod replica;
@@ -56,6 +57,10 @@ pub enum Dialect {
     MariaDb,
     /// SQLite.
     Sqlite,
+    /// None at all: a session that does nothing, to measure the harness alone.
+    #[value(skip)]
+    #[serde(skip_deserializing)]
+    Null,
 }
 
 impl Dialect {
@@ -69,6 +74,7 @@ impl Dialect {
             Self::MySql => "mysql",
             Self::MariaDb => "mariadb",
             Self::Sqlite => "sqlite",
+            Self::Null => "null",
         }
     }
 
@@ -79,6 +85,7 @@ impl Dialect {
             Self::MySql => "MySQL",
             Self::MariaDb => "MariaDB",
             Self::Sqlite => "SQLite",
+            Self::Null => "null",
         }
     }
 
@@ -86,6 +93,8 @@ impl Dialect {
     pub const fn falls_back_to(self) -> Option<Self> {
         match self {
             Self::MariaDb => Some(Self::MySql),
+            // Something must be parsed and bound, if not answered.
+            Self::Null => Some(Self::Postgres),
             Self::Postgres | Self::MySql | Self::Sqlite => None,
         }
     }
@@ -93,20 +102,20 @@ impl Dialect {
     /// The statement that opens a transaction.
     pub const fn begin(self) -> &'static str {
         match self {
-            Self::Postgres | Self::Sqlite => "BEGIN",
+            Self::Postgres | Self::Sqlite | Self::Null => "BEGIN",
             Self::MySql | Self::MariaDb => "START TRANSACTION",
         }
     }
 
     /// Whether placeholders carry a number, so that one value is sent once.
     pub const fn numbers_placeholders(self) -> bool {
-        matches!(self, Self::Postgres | Self::Sqlite)
+        matches!(self, Self::Postgres | Self::Sqlite | Self::Null)
     }
 
     /// The placeholder of the bind with this number, from 1.
     pub fn placeholder(self, number: usize) -> String {
         match self {
-            Self::Postgres => format!("${number}"),
+            Self::Postgres | Self::Null => format!("${number}"),
             Self::MySql | Self::MariaDb => "?".to_owned(),
             Self::Sqlite => format!("?{number}"),
         }
@@ -134,7 +143,7 @@ impl Dialect {
     pub fn quote(self, identifier: &str) -> String {
         match self {
             Self::MySql | Self::MariaDb => format!("`{}`", identifier.replace('`', "``")),
-            Self::Postgres | Self::Sqlite => format!("\"{}\"", identifier.replace('"', "\"\"")),
+            Self::Postgres | Self::Sqlite | Self::Null => format!("\"{}\"", identifier.replace('"', "\"\"")),
         }
     }
 }

@@ -25,7 +25,7 @@ pub async fn standing(session: &mut dyn Session, dialect: Dialect) -> Standing {
         Dialect::Postgres => postgres(session).await,
         Dialect::MySql => mysql(session, "SHOW REPLICA STATUS", "@@GLOBAL.gtid_executed").await,
         Dialect::MariaDb => mysql(session, "SHOW SLAVE STATUS", "@@GLOBAL.gtid_current_pos").await,
-        Dialect::Sqlite => Ok(Standing { is_replica: Some(false), ..Standing::default() }),
+        Dialect::Sqlite | Dialect::Null => Ok(Standing { is_replica: Some(false), ..Standing::default() }),
     };
     asked.unwrap_or_else(|error| Standing {
         why_unknown: Some(text::one_line(&format!("{error:#}"))),

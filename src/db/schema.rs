@@ -97,6 +97,7 @@ impl SkuIds {
 pub async fn migrate(database: &Database) -> Result<()> {
     let url = database.url();
     match database.dialect() {
+        Dialect::Null => Ok(()),
         Dialect::Postgres => {
             apply(sqlx::migrate!("migrations/postgres"), &mut postgres::connect_raw(url).await?).await
         }
@@ -134,7 +135,9 @@ async fn seed_rows(database: &Database, seed: &Seed) -> Result<()> {
     let begin = database.dialect().begin();
     // TRUNCATE commits by itself, so it comes before the transaction.
     let emptying = match database.dialect() {
-        Dialect::Sqlite => [begin, "DELETE FROM stockbench_sku", "DELETE FROM stockbench_ledger"],
+        Dialect::Sqlite | Dialect::Null => {
+            [begin, "DELETE FROM stockbench_sku", "DELETE FROM stockbench_ledger"]
+        }
         _ => ["TRUNCATE TABLE stockbench_sku", "TRUNCATE TABLE stockbench_ledger", begin],
     };
     for statement in emptying {
@@ -276,7 +279,7 @@ pub async fn our_tables(session: &mut dyn Session, dialect: Dialect) -> Result<V
             "SELECT table_name FROM information_schema.tables \
              WHERE table_schema = DATABASE() AND table_type = 'BASE TABLE' ORDER BY 1"
         }
-        Dialect::Sqlite => "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY 1",
+        Dialect::Sqlite | Dialect::Null => "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY 1",
     };
     let mut tables = Vec::new();
     session

@@ -31,14 +31,17 @@ pub enum Family {
     MySql,
     /// `sqlite:`
     Sqlite,
+    /// `null:`
+    Null,
 }
 
-const SCHEMES: [(&str, Family); 5] = [
+const SCHEMES: [(&str, Family); 6] = [
     ("postgres", Family::Postgres),
     ("postgresql", Family::Postgres),
     ("mysql", Family::MySql),
     ("mariadb", Family::MySql),
     ("sqlite", Family::Sqlite),
+    ("null", Family::Null),
 ];
 
 /// Where a bare `stockbench run` keeps its stock.
@@ -63,8 +66,15 @@ impl DatabaseUrl {
         };
         match family {
             Family::Sqlite => Self::sqlite(text, rest),
+            Family::Null => Self::null(rest),
             family => Self::server(*family, text),
         }
+    }
+
+    fn null(rest: &str) -> Result<Self> {
+        ensure!(rest.is_empty(), "null: is no database and takes nothing behind it");
+        let nothing = "null:".to_owned();
+        Ok(Self { family: Family::Null, secret: nothing.clone(), shown: nothing, database: String::new() })
     }
 
     fn sqlite(text: &str, rest: &str) -> Result<Self> {
@@ -128,6 +138,7 @@ impl DatabaseUrl {
             Family::Postgres => Dialect::Postgres,
             Family::MySql => Dialect::MySql,
             Family::Sqlite => Dialect::Sqlite,
+            Family::Null => Dialect::Null,
         }
     }
 }

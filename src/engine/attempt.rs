@@ -2,11 +2,11 @@
 //! connections taken and given back, deadlines kept, faults let happen,
 //! refused attempts tried again.
 
+use super::Shared;
 use super::pool::{Lease, SessionPool};
-use super::recorder::ShardHandle;
+use super::recorder::{Part, ShardHandle, StatementKey};
 use super::retry::RetryPolicy;
 use super::stop::Stop;
-use super::{Member, Shared};
 use crate::db::{DbError, ErrorClass, Reply, Statement};
 use crate::fault::{self, Mishap};
 use crate::outcome::Outcome;
@@ -23,7 +23,8 @@ const CUT_OFF: Outcome = Outcome::Unknown;
 pub(super) struct Run<'s> {
     shared: &'s Shared,
     program: &'s Program,
-    member: &'s Member,
+    /// Which program of the mix it is, or belongs to.
+    member: usize,
     recorder: ShardHandle<'s>,
     machine: Machine<'s>,
     pools: &'s [SessionPool],
@@ -65,7 +66,7 @@ impl<'s> Run<'s> {
     /// of its flows.
     pub(super) fn new(
         shared: &'s Shared,
-        member: &'s Member,
+        member: usize,
         program: &'s Program,
         recorder: ShardHandle<'s>,
         task: Task,
@@ -135,7 +136,7 @@ impl<'s> Run<'s> {
                 }
             }
         };
-        self.end_attempt();
+        self.end_attempt(outcome == Outcome::Conflict);
         Some(Ended {
             outcome,
             error: self.last_error.filter(|_| outcome == Outcome::Error),
@@ -206,6 +207,7 @@ impl<'s> Run<'s> {
         self.attempt_started.get_or_insert_with(Instant::now);
         let completes = self.machine.completes_transaction();
         let name = self.machine.transaction_name();
+        let timed = self.shared.load.per_statement.then(|| (self.statement_key(), Instant::now()));
         let sent = match self.machine.action() {
             Action::Execute(statement) if statement.is_script => self.run_script(statement).await,
             action => {
@@ -222,6 +224,9 @@ impl<'s> Run<'s> {
                 }
             }
         };
+        if let Some((Some(key), started)) = timed {
+            self.recorder.statement(key, started.elapsed());
+        }
         if completes && sent.is_ok() && !self.shared.faults.is_empty() {
             if self.shared.faults.strike(Mishap::Crash, name, &mut self.rng) {
                 self.leases.iter_mut().filter_map(Option::take).for_each(Lease::discard);
@@ -237,6 +242,20 @@ impl<'s> Run<'s> {
             Err(error) => self.failed(&error, pool),
         }
         true
+    }
+
+    /// What is about to be sent, if it belongs to an order.
+    fn statement_key(&self) -> Option<StatementKey> {
+        let (transaction, step) = self.machine.position();
+        let part = match self.machine.action() {
+            Action::Begin(_) => Part::Begin,
+            Action::Execute(_) => Part::Step(step),
+            Action::Commit => Part::Commit,
+            Action::Rollback => Part::Rollback,
+            Action::Think | Action::Refused | Action::Done(_) => return None,
+        };
+        let is_flow = !std::ptr::eq(self.program, &raw const self.shared.members[self.member].program);
+        (!is_flow).then_some(StatementKey { program: self.member, transaction, part })
     }
 
     async fn run_script(&mut self, statement: &Statement) -> Result<Reply, DbError> {
@@ -295,13 +314,13 @@ impl<'s> Run<'s> {
     /// Gives the connections back, waits, and tries again; or gives up. What
     /// is being taken back is tried until its time is over.
     async fn refused(&mut self) {
-        self.end_attempt();
+        self.end_attempt(true);
         self.conflicts += 1;
         let is_undoing = self.machine.is_undoing();
         self.undo_attempts += u32::from(is_undoing);
         let (attempts, tries) =
-            if is_undoing { (self.undo_attempts, 0) } else { (self.attempts, self.member.retry.tries) };
-        let retry = RetryPolicy { tries, ..self.member.retry };
+            if is_undoing { (self.undo_attempts, 0) } else { (self.attempts, self.retry().tries) };
+        let retry = RetryPolicy { tries, ..self.retry() };
         let is_lost = self.pools.iter().any(|pool| pool.lost_server().is_some());
         let may_go_on = !is_lost && (is_undoing || !self.shared.stop.is_asked());
         let delay = retry.next_delay(attempts, self.intended.elapsed(), &mut self.rng);
@@ -322,7 +341,11 @@ impl<'s> Run<'s> {
         self.machine.retry();
     }
 
-    fn end_attempt(&mut self) {
+    fn retry(&self) -> RetryPolicy {
+        self.shared.members[self.member].retry
+    }
+
+    fn end_attempt(&mut self, is_refused: bool) {
         for lease in self.leases.iter_mut().filter_map(Option::take) {
             if self.machine.is_tainted() {
                 lease.discard();
@@ -330,7 +353,7 @@ impl<'s> Run<'s> {
         }
         self.transaction_started = None;
         if let Some(started) = self.attempt_started.take() {
-            self.recorder.attempt(started.elapsed());
+            self.recorder.attempt(started.elapsed(), is_refused);
         }
     }
 }

@@ -7,6 +7,7 @@
 
 use super::Shared;
 use super::attempt::{Ended, Run};
+use super::recorder::ShardHandle;
 use crate::outcome::Outcome;
 use crate::strategy::interpret::Task;
 use crate::workload::{Line, Order};
@@ -42,7 +43,7 @@ impl Batches {
     pub(super) async fn answer(
         &self,
         shared: &Shared,
-        client: usize,
+        recorder: ShardHandle<'_>,
         member: usize,
         order: &Order,
     ) -> Option<Ended> {
@@ -66,10 +67,16 @@ impl Batches {
                 Err(_) => return None,
             }
         }
-        self.lead(shared, client, key, own).await
+        self.lead(shared, recorder, key, own).await
     }
 
-    async fn lead(&self, shared: &Shared, client: usize, key: Key, own: (i64, i64)) -> Option<Ended> {
+    async fn lead(
+        &self,
+        shared: &Shared,
+        recorder: ShardHandle<'_>,
+        key: Key,
+        own: (i64, i64),
+    ) -> Option<Ended> {
         let member = &shared.members[key.0];
         let others = self.take(key, member.program.batch.unwrap_or(1) - 1);
         let batch: Vec<(i64, i64)> =
@@ -77,8 +84,7 @@ impl Batches {
         let lines = vec![Line { sku_id: key.1, quantity: 0 }];
         let task =
             Task { lines, run_id: shared.stream.run_id, token: shared.token(), batch, ..Task::default() };
-        let recorder = shared.recorder.shard(client);
-        let ended = Run::new(shared, member, &member.program, recorder, task).finish().await;
+        let ended = Run::new(shared, key.0, &member.program, recorder, task).finish().await;
         for other in others {
             let answer = ended.as_ref().map(|ended| ended.of(other.order.0));
             // A client that is gone needs no answer.

@@ -21,7 +21,8 @@ const STREAM: u64 = 1 << 63;
 /// The deliveries of a run, in the order in which they start.
 #[derive(Debug)]
 pub struct Deliveries {
-    orders: Option<u64>,
+    /// The number of the order after the last one.
+    end: AtomicU64,
     duplicates: u8,
     seed: u64,
     next: AtomicU64,
@@ -29,9 +30,18 @@ pub struct Deliveries {
 }
 
 impl Deliveries {
-    /// `orders` of them, or endlessly many; `duplicates` percent more than once.
-    pub fn new(orders: Option<u64>, duplicates: u8, seed: u64) -> Self {
-        Self { orders, duplicates, seed, next: AtomicU64::new(0), copies: Mutex::default() }
+    /// Endlessly many; `duplicates` percent of them more than once.
+    pub fn new(duplicates: u8, seed: u64) -> Self {
+        let (end, next) = (AtomicU64::new(u64::MAX), AtomicU64::new(0));
+        Self { end, duplicates, seed, next, copies: Mutex::default() }
+    }
+
+    /// From here on `orders` of them, or endlessly many; what was to come again
+    /// does not.
+    pub fn begin(&self, orders: Option<u64>) {
+        self.copies.lock().clear();
+        let next = self.next.load(Ordering::Relaxed);
+        self.end.store(orders.map_or(u64::MAX, |orders| next.saturating_add(orders)), Ordering::Relaxed);
     }
 
     /// The number of the order to deliver next; `None` when all have been.
@@ -57,7 +67,7 @@ impl Deliveries {
     }
 
     fn is_order(&self, number: u64) -> bool {
-        self.orders.is_none_or(|orders| number < orders)
+        number < self.end.load(Ordering::Relaxed)
     }
 
     /// After how many orders each further copy of an order is due.
@@ -82,7 +92,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn delivered(orders: u64, duplicates: u8) -> BTreeMap<u64, u64> {
-        let deliveries = Deliveries::new(Some(orders), duplicates, 7);
+        let deliveries = Deliveries::new(duplicates, 7);
+        deliveries.begin(Some(orders));
         let mut times = BTreeMap::new();
         while let Some(number) = deliveries.next() {
             *times.entry(number).or_default() += 1;
@@ -106,8 +117,22 @@ mod tests {
     }
 
     #[test]
+    fn a_new_beginning_counts_anew_and_goes_on_with_the_numbers() {
+        let deliveries = Deliveries::new(100, 7);
+        deliveries.begin(None);
+        let warm: Vec<u64> = (0..50).filter_map(|_| deliveries.next()).collect();
+        deliveries.begin(Some(10));
+        let numbers: Vec<u64> = std::iter::from_fn(|| deliveries.next()).collect();
+        assert!(numbers.iter().all(|number| !warm.contains(number)), "no copy of what came before");
+        let first = numbers[0];
+        assert!((first..first + 10).all(|number| numbers.contains(&number)));
+        assert!(deliveries.is_exhausted());
+    }
+
+    #[test]
     fn copies_come_both_at_once_and_later() {
-        let deliveries = Deliveries::new(Some(2_000), 100, 7);
+        let deliveries = Deliveries::new(100, 7);
+        deliveries.begin(Some(2_000));
         let mut places: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
         for place in 0.. {
             let Some(number) = deliveries.next() else { break };

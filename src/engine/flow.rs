@@ -2,9 +2,9 @@
 //! work, sleeps when it finds none, and outlives the last client until nothing
 //! is left to wait for.
 
+use super::Shared;
 use super::attempt::Run;
 use super::recorder::FlowFigures;
-use super::{Member, Shared};
 use crate::db::Statement;
 use crate::outcome::Outcome;
 use crate::strategy::interpret::Task;
@@ -24,9 +24,8 @@ const ERRORS_MAX: u32 = 20;
 
 /// Runs a flow until the run is over and nothing is left for it to do.
 pub(super) async fn run(shared: Arc<Shared>, member: usize, flow: usize) {
-    let member = &shared.members[member];
-    let flow = &member.program.flows[flow];
-    let recorder = shared.recorder.shard(0);
+    let flow = &shared.members[member].program.flows[flow];
+    let recorder = shared.background.shard(0);
     let mut idle_since: Option<Instant> = None;
     let mut draining_since: Option<Instant> = None;
     let mut errors_in_row = 0;
@@ -60,9 +59,9 @@ pub(super) async fn run(shared: Arc<Shared>, member: usize, flow: usize) {
 }
 
 /// Runs the flow's program once; `None` if there was no connection for it.
-async fn once(shared: &Shared, member: &Member, flow: &Flow) -> Option<Outcome> {
+async fn once(shared: &Shared, member: usize, flow: &Flow) -> Option<Outcome> {
     let task = Task { run_id: shared.stream.run_id, token: shared.token(), ..Task::default() };
-    let recorder = shared.recorder.shard(0);
+    let recorder = shared.background.shard(0);
     let run = Run::new(shared, member, &flow.program, recorder, task).in_background();
     let ended = run.finish().await?;
     recorder.flowed(

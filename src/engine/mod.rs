@@ -1,10 +1,12 @@
 //! Fires orders at a database and keeps what came back.
 //!
-//! In reading order: [`Engine`] here is the run as a whole, [`deliveries`]
-//! says which order comes next, [`worker`] is one client, [`attempt`] sees one
+//! In reading order: [`Engine`] here is the run as a whole, [`phase`] one
+//! stretch of it with a clock of its own, [`deliveries`] says which order comes
+//! next, [`worker`] is one client, [`attempt`] sees one
 //! execution of a program through, [`batch`] gathers orders that are answered
 //! together, [`flow`] runs in the background, [`retry`] is the pure rule for
-//! trying again, [`pool`] the connections, [`recorder`] the figures,
+//! trying again, [`pool`] the connections, [`recorder`] the figures, [`probe`] how long a
+//! task that is ready waits for its turn,
 //! [`answers`] what each client was told, [`stop`] how a run ends early.
 //!
 //! Architecture invariant: nothing in here knows the command line, a driver,
@@ -16,7 +18,9 @@ mod batch;
 pub mod deliveries;
 mod flow;
 pub mod history;
+pub mod phase;
 pub mod pool;
+pub mod probe;
 pub mod recorder;
 pub mod retry;
 pub mod stop;
@@ -28,22 +32,26 @@ use crate::fault::Faults;
 use crate::strategy::Program;
 use crate::strategy::interpret::TOKENS_PER_TASK;
 use crate::workload::Order;
+use crate::workload::arrivals::Pace;
 use crate::workload::orders::OrderStream;
 use answers::AnswerBook;
 use anyhow::Result;
 use batch::Batches;
 use deliveries::Deliveries;
 use history::HistoryWriter;
+use phase::{Observer, Phase, Stretch};
 use pool::SessionPool;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use recorder::{Delivery, Figures, Live, Recorder};
+use recorder::{Delivery, Figures, Live, Recorder, ShardHandle};
 use retry::RetryPolicy;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 use stop::Stop;
+use tokio::task::JoinSet;
 
 /// How much is asked of the database at once, and until when.
 #[derive(Debug, Clone)]
@@ -52,6 +60,15 @@ pub struct Load {
     pub concurrency: usize,
     /// Connections that the clients share, on each database.
     pub connections: usize,
+    /// When orders start.
+    pub pace: Pace,
+    /// How long the same load is put on beforehand, without being measured.
+    pub warmup: Option<Duration>,
+    /// An order answered later than this is late; in an open loop it is not
+    /// even started when it is later already.
+    pub latency_limit: Option<Duration>,
+    /// Whether each statement is timed.
+    pub per_statement: bool,
     /// Orders to send; `None` goes on until the duration has passed.
     pub orders: Option<u64>,
     /// Share of the orders that are delivered more than once, in percent.
@@ -92,6 +109,7 @@ pub type RedisKiller = Arc<dyn Fn() + Send + Sync>;
 /// A run, ready to start: every connection open, every statement prepared.
 pub struct Engine {
     shared: Arc<Shared>,
+    window: Arc<Phase>,
 }
 
 /// What all clients of a run share.
@@ -109,7 +127,8 @@ pub(crate) struct Shared {
     service_names: Vec<String>,
     redis: Option<Redis>,
     redis_killer: Option<RedisKiller>,
-    recorder: Recorder,
+    /// What the background programs count.
+    background: Recorder,
     answers: AnswerBook,
     history: Option<HistoryWriter>,
     stop: Stop,
@@ -118,7 +137,8 @@ pub(crate) struct Shared {
     deliveries: Deliveries,
     batches: Batches,
     tokens: AtomicI64,
-    started: OnceLock<Instant>,
+    /// When the first order could start: the zero of the history's times.
+    epoch: OnceLock<Instant>,
 }
 
 /// What a run is made of.
@@ -149,8 +169,12 @@ pub struct Finished {
     pub answers: AnswerBook,
     /// The orders, which can be told again.
     pub stream: OrderStream,
-    /// From the first order's start to the last answer.
+    /// From the start of the measured window to the last answer.
     pub elapsed: Duration,
+    /// From the start of the measured window to when its last order started.
+    pub started_for: Duration,
+    /// How long the warm-up took, until its last answer.
+    pub warmed_for: Duration,
     /// Whether every order was sent as often as it was to be.
     pub all_sent: bool,
     /// Why the run ended before its orders did, if the server was lost.
@@ -202,60 +226,81 @@ impl Engine {
         if let Some(history) = &parts.history {
             history.sessions(&[pools[0].opened(), flow_pools[0].opened()].concat());
         }
-        Ok(Self {
-            shared: Arc::new(Shared {
-                recorder: Recorder::new(parts.members.len()),
-                weights: parts.members.iter().map(|member| u64::from(member.weight)).sum(),
-                members: parts.members,
-                answers: AnswerBook::default(),
-                history: parts.history,
-                deliveries: Deliveries::new(parts.load.orders, parts.load.duplicates, seed),
-                tokens: AtomicI64::new(parts.stream.run_id.wrapping_mul(TASKS_PER_RUN)),
-                stream: parts.stream,
-                load: parts.load,
-                faults: parts.faults,
-                pools,
-                flow_pools,
-                service_names,
-                redis: parts.redis,
-                redis_killer: parts.redis_killer,
-                stop,
-                drain: Stop::default(),
-                batches: Batches::default(),
-                started: OnceLock::new(),
-            }),
-        })
+        let window = Phase::new(&parts.load, parts.members.len(), seed, None);
+        let shared = Shared {
+            background: Recorder::new(parts.members.len(), None),
+            weights: parts.members.iter().map(|member| u64::from(member.weight)).sum(),
+            members: parts.members,
+            answers: AnswerBook::default(),
+            history: parts.history,
+            deliveries: Deliveries::new(parts.load.duplicates, seed),
+            tokens: AtomicI64::new(parts.stream.run_id.wrapping_mul(TASKS_PER_RUN)),
+            stream: parts.stream,
+            load: parts.load,
+            faults: parts.faults,
+            pools,
+            flow_pools,
+            service_names,
+            redis: parts.redis,
+            redis_killer: parts.redis_killer,
+            stop,
+            drain: Stop::default(),
+            batches: Batches::default(),
+            epoch: OnceLock::new(),
+        };
+        Ok(Self { shared: Arc::new(shared), window: Arc::new(window) })
     }
 
-    /// The counters to show while the run goes on.
-    pub fn live(&self) -> Arc<Live> {
-        self.shared.recorder.live()
-    }
-
-    /// Runs to the end: starts the clock, waits for every client and then for
-    /// every flow, closes the connections.
-    pub async fn run(self) -> Finished {
-        let shared = self.shared;
-        let started = Instant::now();
-        shared.started.get_or_init(|| started);
-        let mut flows = tokio::task::JoinSet::new();
+    /// Starts the background programs, and puts the load on for as long as its
+    /// warm-up is to last; ends when all of that is answered.
+    ///
+    /// Orders of the warm-up are sold and audited like all others; nothing of
+    /// them is in the figures.
+    pub async fn warm_up(self) -> Warm {
+        let Self { shared, window } = self;
+        shared.epoch.get_or_init(Instant::now);
+        let mut flows = JoinSet::new();
         for (member, program) in shared.members.iter().map(|member| &member.program).enumerate() {
             for flow in 0..program.flows.len() {
                 flows.spawn(flow::run(Arc::clone(&shared), member, flow));
             }
         }
-        let mut clients = tokio::task::JoinSet::new();
-        for number in 0..shared.load.concurrency {
-            clients.spawn(worker::client(Arc::clone(&shared), number));
+        let mut warmed_for = Duration::ZERO;
+        if shared.load.warmup.is_some() {
+            let seed = shared.stream.seed;
+            let phase = Phase::new(&shared.load, shared.members.len(), seed, shared.load.warmup);
+            warmed_for = Arc::new(phase).run(&shared, &mut |_| ControlFlow::Continue(())).await.elapsed;
         }
-        while let Some(ended) = clients.join_next().await {
-            ended.expect("a client does not panic");
-        }
-        let elapsed = started.elapsed();
+        Warm { shared, window, flows, warmed_for }
+    }
+}
+
+/// A run whose measured window is about to begin.
+pub struct Warm {
+    shared: Arc<Shared>,
+    window: Arc<Phase>,
+    flows: JoinSet<()>,
+    warmed_for: Duration,
+}
+
+impl Warm {
+    /// The counters to show while the measured window goes on.
+    pub fn live(&self) -> Arc<Live> {
+        self.window.recorder.live()
+    }
+
+    /// Runs to the end: starts the clock, waits for every client and then for
+    /// every background program, closes the connections. The observer looks at
+    /// the figures once a second.
+    pub async fn run(self, observer: &mut Observer<'_>) -> Finished {
+        let Self { shared, window, mut flows, warmed_for } = self;
+        shared.deliveries.begin(shared.load.orders);
+        let Stretch { mut figures, elapsed, started_for } = window.run(&shared, observer).await;
         shared.drain.ask();
         while let Some(ended) = flows.join_next().await {
             ended.expect("a flow does not panic");
         }
+        figures.merge_background(shared.background.take());
         let shared = Arc::into_inner(shared).expect("every client and every flow has ended");
         let lost_server = shared.pools.iter().find_map(SessionPool::lost_server);
         let mut sessions = Vec::new();
@@ -265,10 +310,12 @@ impl Engine {
         let service_names = std::iter::once(None).chain(shared.service_names.into_iter().map(Some));
         Finished {
             history: shared.history.map_or(Ok(()), HistoryWriter::finish),
-            figures: shared.recorder.into_figures(),
+            figures,
             answers: shared.answers,
             stream: shared.stream,
             elapsed,
+            started_for,
+            warmed_for,
             all_sent: shared.deliveries.is_exhausted(),
             lost_server,
             sessions: service_names.zip(sessions).collect(),
@@ -277,15 +324,6 @@ impl Engine {
 }
 
 impl Shared {
-    /// The number of the next order to deliver, while there is one.
-    fn next_order(&self) -> Option<u64> {
-        let late = |duration| self.elapsed() >= duration;
-        if self.stop.is_asked() || self.load.duration.is_some_and(late) {
-            return None;
-        }
-        self.deliveries.next()
-    }
-
     /// The program that handles an order, however often it is delivered.
     fn member_of(&self, number: u64) -> usize {
         if self.members.len() == 1 {
@@ -316,9 +354,16 @@ impl Shared {
     }
 
     /// Keeps an answer: for the audit, the report and the history file.
-    fn answered(&self, client: usize, number: u64, order: &Order, delivery: &Delivery, invoked: Duration) {
+    fn answered(
+        &self,
+        recorder: ShardHandle<'_>,
+        number: u64,
+        order: &Order,
+        delivery: &Delivery,
+        invoked: Duration,
+    ) {
         self.answers.note(number, delivery.outcome, delivery.recorded);
-        let before = self.recorder.shard(client).delivered(order.id, delivery);
+        let before = recorder.delivered(order.id, delivery);
         if let Some(history) = &self.history {
             history.add(order, delivery, invoked);
         }
@@ -330,6 +375,6 @@ impl Shared {
     }
 
     fn elapsed(&self) -> Duration {
-        self.started.get().map_or(Duration::ZERO, Instant::elapsed)
+        self.epoch.get().map_or(Duration::ZERO, Instant::elapsed)
     }
 }

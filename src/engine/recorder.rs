@@ -1,4 +1,8 @@
 //! Counts and histograms of a run: memory stays flat however long it lasts.
+//!
+//! What is recorded is taken out once a second, looked at as an interval of
+//! its own (a time series, a log, live metrics), and added to the whole: so
+//! nothing is recorded twice.
 
 use crate::db::{DbError, ErrorClass};
 use crate::outcome::Outcome;
@@ -13,6 +17,9 @@ use std::time::Duration;
 const LATENCY_US_MAX: u64 = 3_600_000_000;
 const LATENCY_DIGITS: u8 = 3;
 
+/// More retries than this are counted as this many.
+const RETRIES_MAX: u64 = 1_000_000;
+
 /// A histogram of microseconds.
 pub type LatencyUs = Histogram<u64>;
 
@@ -26,6 +33,19 @@ pub fn record(histogram: &mut LatencyUs, duration: Duration) {
     let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     histogram.saturating_record(us.clamp(1, LATENCY_US_MAX));
 }
+
+fn record_by<K: Ord>(histograms: &mut BTreeMap<K, LatencyUs>, key: K, duration: Duration) {
+    record(histograms.entry(key).or_insert_with(latency_histogram), duration);
+}
+
+fn merge_by<K: Ord>(histograms: &mut BTreeMap<K, LatencyUs>, others: BTreeMap<K, LatencyUs>) {
+    for (key, other) in others {
+        histograms.entry(key).or_insert_with(latency_histogram).add(other).expect(SAME_BOUNDS);
+    }
+}
+
+/// Why histograms of one kind can always be added.
+const SAME_BOUNDS: &str = "all histograms of a kind have the same bounds";
 
 /// One delivery, from its intended start to its answer.
 #[derive(Debug, Clone)]
@@ -44,6 +64,9 @@ pub struct Delivery {
     pub units: u64,
     /// From the intended start to the answer, waits and retries included.
     pub latency: Duration,
+    /// From the intended start to the real one; in a closed loop they are the
+    /// same.
+    pub lag: Option<Duration>,
     /// Attempts, the first included.
     pub attempts: u32,
     /// Attempts that concurrency control refused.
@@ -56,6 +79,52 @@ pub struct Delivery {
     pub futile_retries: u32,
     /// Whether a loop inside a transaction was given up.
     pub stuck: bool,
+}
+
+impl Delivery {
+    /// An order that was never sent: it was `lag` late already.
+    pub fn skipped(units: u64, lag: Duration) -> Self {
+        Self {
+            program: 0,
+            outcome: Outcome::Skipped,
+            error: None,
+            recorded: None,
+            remaining: Vec::new(),
+            units,
+            latency: lag,
+            lag: Some(lag),
+            attempts: 0,
+            conflicts: 0,
+            connection_wait: Duration::ZERO,
+            backoff: Duration::ZERO,
+            futile_retries: 0,
+            stuck: false,
+        }
+    }
+}
+
+/// A statement of a program of the run, or what opens and ends a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StatementKey {
+    /// Which program of the mix.
+    pub program: usize,
+    /// Which of its transactions.
+    pub transaction: usize,
+    /// What of that.
+    pub part: Part,
+}
+
+/// A part of a transaction, in the order in which they come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// BEGIN, in whatever form.
+    Begin,
+    /// The n-th step's statement.
+    Step(usize),
+    /// COMMIT.
+    Commit,
+    /// ROLLBACK.
+    Rollback,
 }
 
 /// How often an error was met.
@@ -94,7 +163,7 @@ pub struct FlowFigures {
 }
 
 /// Everything that a run counted.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Figures {
     /// Deliveries by outcome.
     pub outcomes: BTreeMap<Outcome, u64>,
@@ -108,10 +177,22 @@ pub struct Figures {
     pub attempts_max: u32,
     /// Units of deducted orders.
     pub units_deducted: u64,
-    /// Order latency by outcome.
+    /// Order latency by outcome, from the intended start.
     pub order: BTreeMap<Outcome, LatencyUs>,
+    /// The same from the real start, where that is another: in an open loop.
+    pub uncorrected: BTreeMap<Outcome, LatencyUs>,
+    /// From the intended start to the real one, in an open loop.
+    pub schedule_lag: LatencyUs,
+    /// Orders answered later than the limit after their intended start.
+    pub late: u64,
     /// Attempt latency.
     pub attempt: LatencyUs,
+    /// Attempt latency of those that concurrency control refused.
+    pub refused_attempt: LatencyUs,
+    /// Latency of single statements, where the run asks for it.
+    pub statements: BTreeMap<StatementKey, LatencyUs>,
+    /// Retries, one value a delivery.
+    pub retries_per_order: Histogram<u64>,
     /// Waits for a connection, one value a delivery.
     pub connection_wait: LatencyUs,
     /// Waits between attempts, one value a delivery that had any.
@@ -139,7 +220,8 @@ pub struct Figures {
 const SAMPLE: usize = 10;
 
 impl Figures {
-    fn new(programs: usize) -> Self {
+    /// Nothing counted yet, for a run of so many programs.
+    pub fn new(programs: usize) -> Self {
         Self {
             programs: vec![ProgramFigures::default(); if programs > 1 { programs } else { 0 }],
             flows: BTreeMap::new(),
@@ -150,7 +232,14 @@ impl Figures {
             attempts_max: 0,
             units_deducted: 0,
             order: BTreeMap::new(),
+            uncorrected: BTreeMap::new(),
+            schedule_lag: latency_histogram(),
+            late: 0,
             attempt: latency_histogram(),
+            refused_attempt: latency_histogram(),
+            statements: BTreeMap::new(),
+            retries_per_order: Histogram::new_with_bounds(1, RETRIES_MAX, LATENCY_DIGITS)
+                .expect("the bounds are constants"),
             connection_wait: latency_histogram(),
             backoff: latency_histogram(),
             errors: BTreeMap::new(),
@@ -172,7 +261,7 @@ impl Figures {
         self.outcomes.values().sum()
     }
 
-    fn delivered(&mut self, order_id: i64, delivery: &Delivery) {
+    fn delivered(&mut self, order_id: i64, delivery: &Delivery, limit: Option<Duration>) {
         *self.outcomes.entry(delivery.outcome).or_default() += 1;
         self.attempts += u64::from(delivery.attempts);
         self.retries += u64::from(delivery.attempts.saturating_sub(1));
@@ -184,12 +273,22 @@ impl Figures {
         if delivery.outcome == Outcome::Deducted {
             self.units_deducted += delivery.units;
         }
-        let latencies = self.order.entry(delivery.outcome).or_insert_with(latency_histogram);
-        record(latencies, delivery.latency);
+        record_by(&mut self.order, delivery.outcome, delivery.latency);
+        if let Some(lag) = delivery.lag {
+            record(&mut self.schedule_lag, lag);
+            if delivery.outcome != Outcome::Skipped {
+                record_by(&mut self.uncorrected, delivery.outcome, delivery.latency.saturating_sub(lag));
+            }
+        }
+        if delivery.outcome == Outcome::Skipped {
+            return;
+        }
+        self.late += u64::from(limit.is_some_and(|limit| delivery.latency > limit));
+        self.retries_per_order.saturating_record(delivery.attempts.saturating_sub(1).into());
         if let Some(program) = self.programs.get_mut(delivery.program) {
             *program.outcomes.entry(delivery.outcome).or_default() += 1;
             program.conflicts += u64::from(delivery.conflicts);
-            record(program.order.entry(delivery.outcome).or_insert_with(latency_histogram), delivery.latency);
+            record_by(&mut program.order, delivery.outcome, delivery.latency);
         }
         record(&mut self.connection_wait, delivery.connection_wait);
         if !delivery.backoff.is_zero() {
@@ -215,29 +314,30 @@ impl Figures {
         entry.count += 1;
     }
 
-    fn merge(&mut self, other: Self) {
-        for (outcome, count) in other.outcomes {
-            *self.outcomes.entry(outcome).or_default() += count;
-        }
+    /// Adds what was counted elsewhere.
+    pub fn merge(&mut self, other: Self) {
+        add_counts(&mut self.outcomes, other.outcomes);
         self.attempts += other.attempts;
         self.retries += other.retries;
         self.conflicts += other.conflicts;
         self.attempts_max = self.attempts_max.max(other.attempts_max);
         self.units_deducted += other.units_deducted;
-        let same_bounds = "all histograms have the same bounds";
-        for (outcome, latencies) in other.order {
-            self.order.entry(outcome).or_insert_with(latency_histogram).add(latencies).expect(same_bounds);
+        self.late += other.late;
+        merge_by(&mut self.order, other.order);
+        merge_by(&mut self.uncorrected, other.uncorrected);
+        merge_by(&mut self.statements, other.statements);
+        for (own, other) in [
+            (&mut self.schedule_lag, other.schedule_lag),
+            (&mut self.attempt, other.attempt),
+            (&mut self.refused_attempt, other.refused_attempt),
+            (&mut self.retries_per_order, other.retries_per_order),
+            (&mut self.connection_wait, other.connection_wait),
+            (&mut self.backoff, other.backoff),
+        ] {
+            own.add(other).expect(SAME_BOUNDS);
         }
-        self.attempt.add(other.attempt).expect(same_bounds);
-        self.connection_wait.add(other.connection_wait).expect(same_bounds);
-        self.backoff.add(other.backoff).expect(same_bounds);
-        for (code, error) in other.errors {
-            let entry = self.errors.entry(code).or_insert_with(|| ErrorCount { count: 0, ..error.clone() });
-            entry.count += error.count;
-        }
-        for (code, count) in other.ended_in {
-            *self.ended_in.entry(code).or_default() += count;
-        }
+        self.merge_errors(other.errors);
+        add_counts(&mut self.ended_in, other.ended_in);
         self.futile_orders += other.futile_orders;
         self.stuck_orders += other.stuck_orders;
         self.futile_retries += other.futile_retries;
@@ -245,25 +345,45 @@ impl Figures {
         self.futile_sample.truncate(SAMPLE);
         for (program, other) in self.programs.iter_mut().zip(other.programs) {
             program.conflicts += other.conflicts;
-            for (outcome, count) in other.outcomes {
-                *program.outcomes.entry(outcome).or_default() += count;
-            }
-            for (outcome, latencies) in other.order {
-                program
-                    .order
-                    .entry(outcome)
-                    .or_insert_with(latency_histogram)
-                    .add(latencies)
-                    .expect("the bounds are alike");
-            }
+            add_counts(&mut program.outcomes, other.outcomes);
+            merge_by(&mut program.order, other.order);
         }
-        for (name, other) in other.flows {
-            let flow = self.flows.entry(name).or_default();
-            flow.runs += other.runs;
-            flow.conflicts += other.conflicts;
-            flow.errors += other.errors;
-            flow.unfinished |= other.unfinished;
+        self.merge_flows(other.flows);
+    }
+
+    /// Adds what the background programs did and met: not their attempts,
+    /// which are no orders'.
+    pub fn merge_background(&mut self, other: Self) {
+        self.merge_errors(other.errors);
+        self.merge_flows(other.flows);
+    }
+
+    fn merge_errors(&mut self, others: BTreeMap<String, ErrorCount>) {
+        for (code, error) in others {
+            let entry = self.errors.entry(code).or_insert_with(|| ErrorCount { count: 0, ..error.clone() });
+            entry.count += error.count;
         }
+    }
+
+    fn merge_flows(&mut self, others: BTreeMap<String, FlowFigures>) {
+        for (name, other) in others {
+            self.flows.entry(name).or_default().add(other);
+        }
+    }
+}
+
+impl FlowFigures {
+    fn add(&mut self, other: Self) {
+        self.runs += other.runs;
+        self.conflicts += other.conflicts;
+        self.errors += other.errors;
+        self.unfinished |= other.unfinished;
+    }
+}
+
+fn add_counts<K: Ord>(counts: &mut BTreeMap<K, u64>, others: BTreeMap<K, u64>) {
+    for (key, count) in others {
+        *counts.entry(key).or_default() += count;
     }
 }
 
@@ -287,15 +407,16 @@ pub struct Live {
 pub struct Recorder {
     shards: Vec<Mutex<Figures>>,
     programs: usize,
+    latency_limit: Option<Duration>,
     live: Arc<Live>,
 }
 
 impl Recorder {
     /// A recorder for so many programs, with a shard for each processor.
-    pub fn new(programs: usize) -> Self {
+    pub fn new(programs: usize, latency_limit: Option<Duration>) -> Self {
         let shards = std::thread::available_parallelism().map_or(1, usize::from);
         let shards = (0..shards).map(|_| Mutex::new(Figures::new(programs))).collect();
-        Self { shards, programs, live: Arc::default() }
+        Self { shards, programs, latency_limit, live: Arc::default() }
     }
 
     /// The counters to show while the run goes on.
@@ -305,14 +426,19 @@ impl Recorder {
 
     /// One client's view of the recorder.
     pub fn shard(&self, client: usize) -> ShardHandle<'_> {
-        ShardHandle { figures: &self.shards[client % self.shards.len()], live: &self.live }
+        ShardHandle {
+            figures: &self.shards[client % self.shards.len()],
+            latency_limit: self.latency_limit,
+            live: &self.live,
+        }
     }
 
-    /// Everything that was recorded.
-    pub fn into_figures(self) -> Figures {
+    /// Everything that was recorded since it was last taken.
+    pub fn take(&self) -> Figures {
         let mut all = Figures::new(self.programs);
-        for shard in self.shards {
-            all.merge(shard.into_inner());
+        for shard in &self.shards {
+            let fresh = Figures::new(self.programs);
+            all.merge(std::mem::replace(&mut *shard.lock(), fresh));
         }
         all
     }
@@ -322,13 +448,23 @@ impl Recorder {
 #[derive(Debug, Clone, Copy)]
 pub struct ShardHandle<'r> {
     figures: &'r Mutex<Figures>,
+    latency_limit: Option<Duration>,
     live: &'r Live,
 }
 
 impl ShardHandle<'_> {
-    /// Counts one attempt.
-    pub fn attempt(&self, latency: Duration) {
-        record(&mut self.figures.lock().attempt, latency);
+    /// Counts one attempt, refused by concurrency control or not.
+    pub fn attempt(&self, latency: Duration, is_refused: bool) {
+        let mut figures = self.figures.lock();
+        record(&mut figures.attempt, latency);
+        if is_refused {
+            record(&mut figures.refused_attempt, latency);
+        }
+    }
+
+    /// Counts one statement.
+    pub fn statement(&self, key: StatementKey, latency: Duration) {
+        record_by(&mut self.figures.lock().statements, key, latency);
     }
 
     /// Counts an error that the database answered with.
@@ -338,26 +474,25 @@ impl ShardHandle<'_> {
 
     /// Counts what a background program did.
     pub fn flowed(&self, name: &str, figures: FlowFigures) {
-        let mut all = self.figures.lock();
-        let flow = all.flows.entry(name.to_owned()).or_default();
-        flow.runs += figures.runs;
-        flow.conflicts += figures.conflicts;
-        flow.errors += figures.errors;
-        flow.unfinished |= figures.unfinished;
+        self.figures.lock().flows.entry(name.to_owned()).or_default().add(figures);
     }
 
     /// Counts a delivery that was answered; returns how many were before it.
     pub fn delivered(&self, order_id: i64, delivery: &Delivery) -> u64 {
         let add = |counter: &AtomicU64, n: u64| counter.fetch_add(n, Ordering::Relaxed);
         let before = add(&self.live.deliveries, 1);
-        add(&self.live.conflicts, delivery.conflicts.into());
-        add(&self.live.retries, delivery.attempts.saturating_sub(1).into());
+        if delivery.conflicts > 0 {
+            add(&self.live.conflicts, delivery.conflicts.into());
+        }
+        if delivery.attempts > 1 {
+            add(&self.live.retries, (delivery.attempts - 1).into());
+        }
         match delivery.outcome {
             Outcome::Deducted => add(&self.live.deducted, 1),
             Outcome::SoldOut => add(&self.live.sold_out, 1),
             _ => 0,
         };
-        self.figures.lock().delivered(order_id, delivery);
+        self.figures.lock().delivered(order_id, delivery, self.latency_limit);
         before
     }
 }
@@ -375,6 +510,7 @@ mod tests {
             remaining: Vec::new(),
             units: 2,
             latency: Duration::from_millis(3),
+            lag: None,
             attempts,
             conflicts: attempts - 1,
             connection_wait: Duration::ZERO,
@@ -386,17 +522,34 @@ mod tests {
 
     #[test]
     fn shards_add_up_to_what_was_reported() {
-        let recorder = Recorder::new(1);
+        let recorder = Recorder::new(1, None);
         for client in 0..10 {
             recorder.shard(client).delivered(1, &delivery(Outcome::Deducted, 3));
             recorder.shard(client).delivered(2, &delivery(Outcome::SoldOut, 1));
         }
-        let figures = recorder.into_figures();
+        let figures = recorder.take();
+        assert_eq!(recorder.take().deliveries(), 0, "what was taken is gone");
         assert_eq!(figures.deliveries(), 20);
         assert_eq!(figures.outcome(Outcome::Deducted), 10);
         assert_eq!((figures.attempts, figures.retries, figures.conflicts), (40, 20, 20));
         assert_eq!(figures.units_deducted, 20);
         assert_eq!(figures.order[&Outcome::Deducted].len(), 10);
         assert_eq!(figures.attempts_max, 3);
+        assert_eq!((figures.retries_per_order.max(), figures.retries_per_order.len()), (2, 20));
+    }
+
+    #[test]
+    fn in_an_open_loop_both_latencies_are_kept_and_what_comes_late_is_counted() {
+        let recorder = Recorder::new(1, Some(Duration::from_millis(2)));
+        let waited = Delivery { lag: Some(Duration::from_millis(1)), ..delivery(Outcome::Deducted, 1) };
+        recorder.shard(0).delivered(1, &waited);
+        recorder.shard(1).delivered(2, &Delivery::skipped(2, Duration::from_millis(9)));
+        let figures = recorder.take();
+        let max = |latencies: &LatencyUs| latencies.max() / 1_000;
+        assert_eq!(max(&figures.order[&Outcome::Deducted]), 3);
+        assert_eq!(max(&figures.uncorrected[&Outcome::Deducted]), 2);
+        assert!(!figures.uncorrected.contains_key(&Outcome::Skipped), "it has no real start");
+        assert_eq!((figures.schedule_lag.len(), max(&figures.schedule_lag)), (2, 9));
+        assert_eq!((figures.late, figures.attempts, figures.units_deducted), (1, 1, 2));
     }
 }

@@ -1,8 +1,9 @@
 //! One client: takes the next order, sees it through, reports, takes the next.
 
+use super::Shared;
 use super::attempt::{Ended, Run};
-use super::recorder::Delivery;
-use super::{Member, Shared};
+use super::phase::{Phase, Start};
+use super::recorder::{Delivery, ShardHandle};
 use crate::outcome::Outcome;
 use crate::strategy::interpret::Task;
 use crate::strategy::program::Draw;
@@ -10,37 +11,45 @@ use crate::workload::Order;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Sends orders until there are no more.
-pub(super) async fn client(shared: Arc<Shared>, client: usize) {
-    while let Some(number) = shared.next_order() {
+pub(super) async fn client(shared: Arc<Shared>, phase: Arc<Phase>, client: usize) {
+    phase.ready().await;
+    let recorder = phase.recorder.shard(client);
+    while let Some(start) = phase.next(&shared, client).await {
+        let Start { number, intended, lag } = start;
         let order = shared.stream.order(number);
         let member = shared.member_of(number);
-        let intended = Instant::now();
         let invoked = shared.elapsed();
         let came_to = if shared.members[member].program.batch.is_some() {
-            shared.batches.answer(&shared, client, member, &order).await
+            shared.batches.answer(&shared, recorder, member, &order).await
         } else {
-            run(&shared, client, &shared.members[member], &order, number).await
+            run(&shared, recorder, member, &order, number).await
         };
         let Some(ended) = came_to else { return };
-        let delivery = delivery(member, ended, &order, intended.elapsed());
-        shared.answered(client, number, &order, &delivery, invoked);
+        let delivery = delivery(member, ended, &order, intended.elapsed(), lag);
+        shared.answered(recorder, number, &order, &delivery, invoked);
     }
 }
 
-async fn run(shared: &Shared, client: usize, member: &Member, order: &Order, number: u64) -> Option<Ended> {
+async fn run(
+    shared: &Shared,
+    recorder: ShardHandle<'_>,
+    member: usize,
+    order: &Order,
+    number: u64,
+) -> Option<Ended> {
+    let program = &shared.members[member].program;
     // What an order is given by chance is the same at every delivery of it.
     let mut of_order = ChaCha8Rng::seed_from_u64(shared.stream.seed ^ number.rotate_left(32));
     let task = Task {
         token: shared.token(),
         chance: of_order.next_u64(),
-        drawn: draw_all(&member.program.draws, &mut of_order),
+        drawn: draw_all(&program.draws, &mut of_order),
         ..Task::of(order, shared.stream.run_id)
     };
-    let recorder = shared.recorder.shard(client);
-    Run::new(shared, member, &member.program, recorder, task).finish().await
+    Run::new(shared, member, program, recorder, task).finish().await
 }
 
 fn draw_all(draws: &[Draw], rng: &mut impl Rng) -> Vec<i64> {
@@ -54,7 +63,13 @@ fn draw_all(draws: &[Draw], rng: &mut impl Rng) -> Vec<i64> {
     values
 }
 
-fn delivery(program: usize, ended: Ended, order: &Order, latency: Duration) -> Delivery {
+fn delivery(
+    program: usize,
+    ended: Ended,
+    order: &Order,
+    latency: Duration,
+    lag: Option<Duration>,
+) -> Delivery {
     Delivery {
         program,
         outcome: ended.outcome,
@@ -63,6 +78,7 @@ fn delivery(program: usize, ended: Ended, order: &Order, latency: Duration) -> D
         remaining: if ended.outcome == Outcome::Deducted { ended.remaining } else { Vec::new() },
         units: u64::try_from(order.units()).unwrap_or(0),
         latency,
+        lag,
         attempts: ended.attempts,
         conflicts: ended.conflicts,
         connection_wait: ended.connection_wait,

@@ -1,11 +1,23 @@
-//! Views of one versioned [`model::Report`]: the terminal and JSON, and the
-//! live progress of a run that is still going on.
+//! Views of one versioned [`model::Report`]: the terminal, JSON and JUnit; and
+//! of a run that is still going on: live progress, metrics, a log of latencies.
+//!
+//! In reading order: [`measured`] has the figures, [`series`] the same second by
+//! second, [`client`] what they cost, [`advice`] what they suggest, [`model`]
+//! puts them together, [`threshold`] judges them; the rest are the views.
 //!
 //! Adding a reporter is one file here that is a function of a writer and a
 //! report. Anything printed is in the JSON.
 
+pub mod advice;
+pub mod client;
+pub mod hdr;
+pub mod junit;
+pub mod measured;
+pub mod metrics;
 pub mod model;
 pub mod progress;
+pub mod series;
+pub mod statements;
 pub mod tables;
 pub mod terminal;
 pub mod threshold;

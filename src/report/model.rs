@@ -1,16 +1,18 @@
 //! What a run found, as data: the one thing that every reporter shows.
 
+use super::advice;
+use super::client::ClientCost;
+use super::measured::{Distribution, Measured, distributions};
+use super::series::Second;
 use super::threshold::{self, Judged, Threshold};
 use crate::audit::AuditReport;
-use crate::db::DatabaseInfo;
-use crate::db::classify;
-use crate::engine::recorder::{Figures, FlowFigures, LatencyUs};
+use crate::db::{DatabaseInfo, Dialect};
+use crate::engine::recorder::{Figures, FlowFigures};
 use crate::exit::Exit;
 use crate::finding::ExpectedFinding;
 use crate::outcome::Outcome;
+use crate::workload::arrivals::Spacing;
 use anyhow::{Result, ensure};
-use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::time::TimeVal;
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -45,36 +47,22 @@ pub struct Report {
     pub random_seed: u64,
     /// When the first order started, in UTC.
     pub started_at: String,
-    /// Seconds from the first order's start to the last answer.
-    pub elapsed_s: f64,
     /// Whether the run was stopped before its orders were sent.
     pub interrupted: bool,
     /// Why the run ended early, if the server was lost.
     pub lost_server: Option<String>,
-    /// Deliveries by outcome; together they are all deliveries.
-    pub outcomes: BTreeMap<Outcome, u64>,
-    /// All deliveries.
-    pub deliveries: u64,
-    /// Executions of the program: deliveries and retries.
-    pub attempts: u64,
-    /// Attempts after an order's first.
-    pub retries: u64,
-    /// The most attempts that one order took.
-    pub attempts_max: u32,
-    /// Attempts refused by concurrency control.
-    pub conflicts: u64,
-    /// Conflicts per attempt.
-    pub conflict_rate: f64,
-    /// Errors by the database's code.
-    pub errors: BTreeMap<String, u64>,
-    /// Deadlocks that a database broke, whatever its code for them.
-    pub deadlocks: u64,
-    /// What these codes mean, and the database's words the first time.
-    pub error_notes: BTreeMap<String, String>,
-    /// What was really sold.
-    pub goodput: Goodput,
-    /// Latencies in microseconds.
-    pub latency_us: Latencies,
+    /// Why it was ended early, if a threshold was breached beyond mending.
+    pub aborted_by: Option<String>,
+    /// How long each phase of the run took.
+    pub phases: Phases,
+    /// The figures of the measured window.
+    #[serde(flatten)]
+    pub measured: Measured,
+    /// The measured window second by second.
+    pub series: Vec<Second>,
+    /// Where the programs' time went, statement by statement, if the run timed
+    /// them.
+    pub statements: Vec<StatementReport>,
     /// The programs of a mix, one by one; empty where there is only one.
     pub programs: Vec<ProgramReport>,
     /// What the background programs did, by name.
@@ -85,6 +73,8 @@ pub struct Report {
     pub audit: Option<AuditReport>,
     /// Why there is no audit, if there is none.
     pub audit_error: Option<String>,
+    /// What the figures suggest, in sentences.
+    pub advice: Vec<String>,
     /// What the scenario expects of the audit and of the errors.
     pub expectation: Expectation,
     /// The thresholds, and whether they held.
@@ -93,6 +83,35 @@ pub struct Report {
     pub passed: bool,
     /// The exit code.
     pub exit_code: u8,
+}
+
+/// How long each phase of a run took, in seconds.
+#[derive(Debug, Clone, Copy, Default, Serialize, JsonSchema)]
+pub struct Phases {
+    /// Seeding, and opening and preparing every connection.
+    pub setup_s: f64,
+    /// The warm-up, until its last answer.
+    pub warmup_s: f64,
+    /// The measured window: while orders were started.
+    pub measure_s: f64,
+    /// From then until the last answer.
+    pub drain_s: f64,
+}
+
+/// One statement of a program, or what opens or ends a transaction.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct StatementReport {
+    /// The strategy.
+    pub strategy: String,
+    /// Where it stands in the strategy's file.
+    pub place: String,
+    /// The SQL that was sent, on one line.
+    pub sql: String,
+    /// Its share of the time of all statements, from 0 to 1.
+    pub share: f64,
+    /// From sending it to its whole reply, in microseconds, waits for locks
+    /// included.
+    pub latency_us: Distribution,
 }
 
 /// A Redis, as it described itself.
@@ -196,171 +215,26 @@ pub struct Config {
     pub statement_timeout_ms: Option<u64>,
     /// Microseconds one transaction might take, if the run chose.
     pub transaction_timeout_us: Option<u64>,
-    /// Closed: a client sends its next order when the last is answered.
+    /// `closed`: a client sends its next order when the last is answered.
+    /// `open`: orders start when they arrive.
     pub loop_kind: &'static str,
-}
-
-/// What was really sold, per second.
-#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
-pub struct Goodput {
-    /// Deducted orders per second.
-    pub orders_per_s: f64,
-    /// Units of them per second.
-    pub units_per_s: f64,
-}
-
-/// Latencies in microseconds.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
-pub struct Latencies {
-    /// From an order's intended start to its answer, retries and waits
-    /// included, by outcome.
-    pub order: BTreeMap<Outcome, Distribution>,
-    /// One execution of the program, waits for a connection left out.
-    pub attempt: Distribution,
-    /// The waits for a connection of one delivery.
-    pub connection_wait: Distribution,
-    /// The waits between attempts, of deliveries that had any.
-    pub backoff: Distribution,
-}
-
-/// A distribution of microseconds, to three significant digits.
-#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
-pub struct Distribution {
-    /// Values.
-    pub count: u64,
-    /// Smallest.
-    pub min: u64,
-    /// Mean.
-    pub mean: f64,
-    /// Median.
-    pub p50: u64,
-    /// 90th percentile.
-    pub p90: u64,
-    /// 99th percentile.
-    pub p99: u64,
-    /// 99.9th percentile.
-    pub p999: u64,
-    /// Largest.
-    pub max: u64,
-    /// Values by size: upper bound of the bucket (doubling) and count.
-    pub histogram: Vec<(u64, u64)>,
-}
-
-/// What the run cost on the client's side.
-#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
-pub struct ClientCost {
-    /// Microseconds of processor time per delivery.
-    pub cpu_us_per_order: f64,
-    /// Share of this machine's processors that stockbench used, from 0 to 1.
-    pub cpu_share: f64,
-    /// The most memory it ever held.
-    pub peak_rss_bytes: u64,
-    /// Whether the database ran inside this process, and its cost is included.
-    pub includes_database: bool,
-}
-
-impl Distribution {
-    fn of(histogram: &LatencyUs) -> Self {
-        if histogram.is_empty() {
-            return Self::default();
-        }
-        let at = |quantile| histogram.value_at_quantile(quantile);
-        let buckets = histogram.iter_log(1, 2.0).filter(|step| step.count_since_last_iteration() > 0);
-        Self {
-            count: histogram.len(),
-            min: histogram.min(),
-            mean: (histogram.mean() * 10.0).round() / 10.0,
-            p50: at(0.5),
-            p90: at(0.9),
-            p99: at(0.99),
-            p999: at(0.999),
-            max: histogram.max(),
-            histogram: buckets
-                .map(|step| (step.value_iterated_to(), step.count_since_last_iteration()))
-                .collect(),
-        }
-    }
-}
-
-fn distributions(by_outcome: &BTreeMap<Outcome, LatencyUs>) -> BTreeMap<Outcome, Distribution> {
-    by_outcome.iter().map(|(outcome, latency)| (*outcome, Distribution::of(latency))).collect()
+    /// The highest rate of arrivals of an open loop, in orders per second.
+    pub rate_per_s: Option<f64>,
+    /// How they were spaced.
+    pub arrivals: Option<Spacing>,
+    /// How the load went over time: pairs of a time in seconds and the clients
+    /// or orders per second there, with a straight line between them.
+    pub profile: Vec<(f64, f64)>,
+    /// Seconds of warm-up asked for.
+    pub warmup_s: Option<f64>,
+    /// An order answered later than this many microseconds counted as late.
+    pub latency_limit_us: Option<u64>,
 }
 
 /// Whether a code is the expected one, or one of its family: `redis` stands
 /// for `redis-io`, too.
 fn is_code(code: &str, expected: &str) -> bool {
     code.strip_prefix(expected).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
-}
-
-impl Latencies {
-    fn of(figures: &Figures) -> Self {
-        Self {
-            order: distributions(&figures.order),
-            attempt: Distribution::of(&figures.attempt),
-            connection_wait: Distribution::of(&figures.connection_wait),
-            backoff: Distribution::of(&figures.backoff),
-        }
-    }
-}
-
-/// Measures what the process itself uses between two moments.
-#[derive(Debug)]
-pub struct CostMeter {
-    cpu_at_start: Duration,
-}
-
-impl CostMeter {
-    /// Starts measuring.
-    pub fn start() -> Self {
-        Self { cpu_at_start: cpu_time() }
-    }
-
-    /// The cost since the start.
-    pub fn stop(&self, elapsed: Duration, deliveries: u64, includes_database: bool) -> ClientCost {
-        let cpu = cpu_time().saturating_sub(self.cpu_at_start);
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let share = cpu.as_secs_f64() / (elapsed.as_secs_f64() * as_f64(processors as u64)).max(1e-9);
-        ClientCost {
-            cpu_us_per_order: rounded(cpu.as_secs_f64() * 1e6 / as_f64(deliveries.max(1)), 10.0),
-            cpu_share: rounded(share.min(1.0), 1e3),
-            peak_rss_bytes: peak_rss_bytes(),
-            includes_database,
-        }
-    }
-}
-
-fn cpu_time() -> Duration {
-    let time = |value: TimeVal| {
-        let micros = value.tv_sec().saturating_mul(1_000_000).saturating_add(value.tv_usec());
-        Duration::from_micros(u64::try_from(micros).unwrap_or(0))
-    };
-    getrusage(UsageWho::RUSAGE_SELF)
-        .map_or(Duration::ZERO, |usage| time(usage.user_time()) + time(usage.system_time()))
-}
-
-/// The most memory that this process ever held.
-pub fn peak_rss_bytes() -> u64 {
-    // `ru_maxrss` survives exec: a small program started by a large one
-    // inherits its peak. Linux keeps this process's own in its status.
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let own = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB")?.trim().parse().ok());
-    let own_bytes: Option<u64> = own.map(|kib: u64| kib * 1024);
-    own_bytes.unwrap_or_else(|| {
-        let max = getrusage(UsageWho::RUSAGE_SELF).map_or(0, |usage| usage.max_rss());
-        let unit = if cfg!(target_os = "macos") { 1 } else { 1024 };
-        u64::try_from(max).unwrap_or(0) * unit
-    })
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^52")]
-fn as_f64(number: u64) -> f64 {
-    number as f64
-}
-
-fn rounded(number: f64, scale: f64) -> f64 {
-    (number * scale).round() / scale
 }
 
 /// What a report is made of.
@@ -395,6 +269,14 @@ pub struct Parts<'a> {
     pub figures: &'a Figures,
     /// How long it took.
     pub elapsed: Duration,
+    /// How long its phases took.
+    pub phases: Phases,
+    /// Why it was ended early, if a threshold was breached beyond mending.
+    pub aborted_by: Option<Judged>,
+    /// It second by second.
+    pub series: Vec<Second>,
+    /// Its statements, if they were timed.
+    pub statements: Vec<StatementReport>,
     /// Why it ended early, if the server was lost.
     pub lost_server: Option<String>,
     /// What it cost.
@@ -420,8 +302,6 @@ impl Report {
         );
         let measured: u64 = figures.order.values().map(hdrhistogram::Histogram::len).sum();
         ensure!(measured == deliveries, "{measured} latencies of {deliveries} deliveries: {bug}");
-        let seconds = parts.elapsed.as_secs_f64().max(1e-9);
-        let per_second = |count: u64| rounded(as_f64(count) / seconds, 10.0);
         let (audit, audit_error) = match parts.audit {
             Ok(audit) => (Some(audit), None),
             Err(error) => (None, Some(format!("{error:#}"))),
@@ -458,11 +338,11 @@ impl Report {
             errors_met,
             unexpected_errors,
         };
-        let deadlocks = figures.errors.iter().filter(|(code, _)| classify::is_deadlock(code));
+        let measured = Measured::of(figures, parts.elapsed);
+        let advice = advice::of(&measured, &parts.config, &parts.client, parts.database.kind);
         let mut report = Self {
             services: parts.services,
             redis: parts.redis,
-            deadlocks: deadlocks.map(|(_, error)| error.count).sum(),
             programs: programs.collect(),
             flows: figures.flows.iter().map(|(name, figures)| (name.clone(), flow(figures))).collect(),
             expectation,
@@ -475,27 +355,14 @@ impl Report {
             config: parts.config,
             random_seed: parts.random_seed,
             started_at: parts.started_at,
-            elapsed_s: rounded(seconds, 1e3),
             interrupted: parts.interrupted,
             lost_server: parts.lost_server,
-            outcomes: figures.outcomes.clone(),
-            deliveries,
-            attempts: figures.attempts,
-            retries: figures.retries,
-            attempts_max: figures.attempts_max,
-            conflicts: figures.conflicts,
-            conflict_rate: rounded(as_f64(figures.conflicts) / as_f64(figures.attempts.max(1)), 1e4),
-            errors: figures.errors.iter().map(|(code, error)| (code.clone(), error.count)).collect(),
-            error_notes: figures
-                .errors
-                .iter()
-                .map(|(code, error)| (code.clone(), format!("{}: {}", error.class.as_str(), error.message)))
-                .collect(),
-            goodput: Goodput {
-                orders_per_s: per_second(figures.outcome(Outcome::Deducted)),
-                units_per_s: per_second(figures.units_deducted),
-            },
-            latency_us: Latencies::of(figures),
+            aborted_by: parts.aborted_by.as_ref().map(|judged| judged.expr.clone()),
+            phases: parts.phases,
+            advice,
+            measured,
+            series: parts.series,
+            statements: parts.statements,
             client: parts.client,
             audit,
             audit_error,
@@ -503,6 +370,11 @@ impl Report {
             exit_code: 0,
         };
         report.thresholds = threshold::judge(parts.thresholds, &report)?;
+        // What was breached beyond mending stays breached, whatever the end says.
+        if let Some(breach) = parts.aborted_by {
+            report.thresholds.retain(|judged| judged.expr != breach.expr);
+            report.thresholds.push(breach);
+        }
         let exit = report.exit();
         report.passed = exit == Exit::Held;
         report.exit_code = exit as u8;
@@ -513,7 +385,9 @@ impl Report {
     pub fn exit(&self) -> Exit {
         let expects_finding = self.expectation.audit != ExpectedFinding::Nothing.as_str();
         let is_as_expected = self.expectation.met && self.audit.is_some();
-        let found = self.audit.as_ref().map_or(Exit::CouldNot, AuditReport::exit);
+        // Where nothing is kept, nothing can be found: the figures are the result.
+        let unaudited = if self.database.kind == Dialect::Null { Exit::Held } else { Exit::CouldNot };
+        let found = self.audit.as_ref().map_or(unaudited, AuditReport::exit);
         let mut exit = match found {
             // What was expected was found, or it was not: both are a verdict,
             // unless the run was cut short.
@@ -536,11 +410,6 @@ impl Report {
             exit = exit.worst(Exit::Threshold);
         }
         exit
-    }
-
-    /// Deliveries that ended this way.
-    pub fn count(&self, outcome: Outcome) -> u64 {
-        self.outcomes.get(&outcome).copied().unwrap_or(0)
     }
 
     /// The report as JSON.

@@ -1,7 +1,8 @@
 //! The audit of a shop's own tables, for people: on a terminal, on one screen
 //! for an incident channel, and as a list of entries.
 
-use super::model::{SCHEMA_VERSION, peak_rss_bytes};
+use super::client::peak_rss_bytes;
+use super::model::SCHEMA_VERSION;
 use crate::audit::findings::Evidence;
 use crate::audit::tables::{SkuSummary, TableAudit};
 use crate::audit::{Finding, Key};

@@ -1,8 +1,9 @@
 //! The report for people.
 
-use super::model::{Distribution, RedisInfo, Report};
+use super::measured::Distribution;
+use super::model::{RedisInfo, Report};
 use crate::audit::{AuditReport, ClientWitness, Finding, FindingKind};
-use crate::db::DatabaseInfo;
+use crate::db::{DatabaseInfo, Dialect};
 use crate::exit::Exit;
 use crate::outcome::Outcome;
 use crate::text;
@@ -52,6 +53,7 @@ pub fn run(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     errors(out, report)?;
     match (&report.audit, &report.audit_error) {
         (Some(verdict), _) => audit(out, verdict)?,
+        (None, _) if report.database.kind == Dialect::Null => {}
         (None, error) => {
             writeln!(out, "\naudit: could not be made: {}", error.as_deref().unwrap_or("unknown"))?;
         }
@@ -91,13 +93,8 @@ fn programs(out: &mut dyn Write, report: &Report) -> io::Result<()> {
 
 fn thresholds(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     for threshold in &report.thresholds {
-        let value = match threshold.value {
-            None => "the run has no such figure".to_owned(),
-            Some(value) if threshold.in_microseconds => text::micros_of(value),
-            Some(value) => value.to_string(),
-        };
         let word = if threshold.passed { "held" } else { "MISSED" };
-        writeln!(out, "threshold  {}: {word} ({value})", threshold.expr)?;
+        writeln!(out, "threshold  {}: {word} ({})", threshold.expr, threshold.shown())?;
     }
     Ok(())
 }
@@ -112,10 +109,10 @@ fn table(header: &[&str]) -> Table {
 }
 
 fn outcomes(out: &mut dyn Write, report: &Report) -> io::Result<()> {
-    let mut table = table(&["outcome", "orders", "p50", "p90", "p99", "p99.9", "max"]);
+    let mut table = table(&["outcome", "orders", "p50", "p90", "p99", "p99.9", "p99.99", "max"]);
     for outcome in Outcome::ALL {
-        if let Some(latency) = report.latency_us.order.get(&outcome) {
-            let mut row = vec![outcome.as_str().to_owned(), text::thousands(report.count(outcome))];
+        if let Some(latency) = report.measured.latency_us.order.get(&outcome) {
+            let mut row = vec![outcome.as_str().to_owned(), text::thousands(report.measured.count(outcome))];
             row.extend(percentiles(latency));
             table.add_row(row);
         }
@@ -123,35 +120,75 @@ fn outcomes(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     writeln!(out, "{table}")
 }
 
-fn percentiles(latency: &Distribution) -> [String; 5] {
-    [latency.p50, latency.p90, latency.p99, latency.p999, latency.max].map(text::micros)
+fn percentiles(latency: &Distribution) -> [String; 6] {
+    [latency.p50, latency.p90, latency.p99, latency.p999, latency.p9999, latency.max].map(text::micros)
 }
 
 fn throughput(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     let is_void = report.audit.as_ref().is_some_and(|audit| !audit.findings.is_empty());
     let void = if is_void { ", of no worth: the audit failed" } else { "" };
+    let (config, phases) = (&report.config, &report.phases);
     writeln!(
         out,
-        "goodput    {} orders/s, {} units/s over {:.2} s (closed loop: {}, {}){void}",
-        tenths(report.goodput.orders_per_s),
-        tenths(report.goodput.units_per_s),
-        report.elapsed_s,
-        text::count(report.config.concurrency, "client"),
-        text::count(report.config.connections, "connection"),
+        "goodput    {} orders/s, {} units/s over {:.2} s{void}",
+        tenths(report.measured.goodput.orders_per_s),
+        tenths(report.measured.goodput.units_per_s),
+        report.measured.elapsed_s,
+    )?;
+    let spacing = config.arrivals.unwrap_or_default().as_str();
+    let pace = match config.rate_per_s {
+        Some(rate) => format!("open loop: {rate} orders/s, {spacing} arrivals"),
+        None => "closed loop: each client sends its next order when the last is answered".to_owned(),
+    };
+    let staged = if config.profile.len() > 2 { ", in stages" } else { "" };
+    writeln!(
+        out,
+        "load       {pace}{staged} ({}, {})",
+        text::count(config.concurrency, "client"),
+        text::count(config.connections, "connection"),
     )?;
     writeln!(
         out,
+        "phases     setup {:.2} s, warm-up {:.2} s, measured {:.2} s, drained in {:.2} s",
+        phases.setup_s, phases.warmup_s, phases.measure_s, phases.drain_s
+    )?;
+    if config.rate_per_s.is_some() || config.latency_limit_us.is_some() {
+        late(out, report)?;
+    }
+    writeln!(
+        out,
         "attempts   {}: {} and {} (at most {} for one order)",
-        text::thousands(report.attempts),
-        text::count(report.deliveries, "order"),
-        text::count(report.retries, "retry"),
-        report.attempts_max,
+        text::thousands(report.measured.attempts),
+        text::count(report.measured.deliveries, "order"),
+        text::count(report.measured.retries, "retry"),
+        report.measured.attempts_max,
     )?;
     writeln!(
         out,
         "conflicts  {} ({:.1} % of attempts)",
-        text::thousands(report.conflicts),
-        report.conflict_rate * 100.0
+        text::thousands(report.measured.conflicts),
+        report.measured.conflict_rate * 100.0
+    )
+}
+
+/// What came too late, and what was too late to start.
+fn late(out: &mut dyn Write, report: &Report) -> io::Result<()> {
+    let limit = report.config.latency_limit_us;
+    let answered = limit.map_or_else(
+        || "no --latency-limit".to_owned(),
+        |limit| {
+            let late = text::thousands(report.measured.late);
+            format!("{late} answered later than {}", text::micros(limit))
+        },
+    );
+    let skipped = text::thousands(report.measured.count(Outcome::Skipped));
+    let lag = &report.measured.latency_us.schedule_lag;
+    writeln!(
+        out,
+        "late       {answered}; {skipped} skipped: too late to start, or still waiting when the time was over; \
+         started late by {} (p50), {} (p99)",
+        text::micros(lag.p50),
+        text::micros(lag.p99)
     )
 }
 
@@ -167,10 +204,12 @@ fn tenths(number: f64) -> String {
 }
 
 fn latencies(out: &mut dyn Write, report: &Report) -> io::Result<()> {
-    let mut table = table(&["latency", "count", "p50", "p90", "p99", "p99.9", "max"]);
-    let latency = &report.latency_us;
+    let mut table = table(&["latency", "count", "p50", "p90", "p99", "p99.9", "p99.99", "max"]);
+    let latency = &report.measured.latency_us;
     let rows = [
+        ("start (schedule lag)", &latency.schedule_lag),
         ("attempt", &latency.attempt),
+        ("attempt, refused", &latency.attempt_refused),
         ("wait for a connection", &latency.connection_wait),
         ("backoff", &latency.backoff),
     ];
@@ -180,6 +219,8 @@ fn latencies(out: &mut dyn Write, report: &Report) -> io::Result<()> {
         table.add_row(row);
     }
     writeln!(out, "\n{table}")?;
+    uncorrected(out, report)?;
+    statements(out, report)?;
     let Some(deducted) = latency.order.get(&Outcome::Deducted) else { return Ok(()) };
     let highest = deducted.histogram.iter().map(|(_, count)| *count).max().unwrap_or(1);
     writeln!(out, "\norder latency, deducted")?;
@@ -190,13 +231,50 @@ fn latencies(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     Ok(())
 }
 
+/// In an open loop: what a clock that starts with the sending would have said.
+fn uncorrected(out: &mut dyn Write, report: &Report) -> io::Result<()> {
+    let latency = &report.measured.latency_us;
+    let both =
+        |outcome: Outcome| Some((latency.order.get(&outcome)?, latency.order_uncorrected.get(&outcome)?));
+    let Some((corrected, uncorrected)) = both(Outcome::Deducted) else { return Ok(()) };
+    let mut table = table(&["deducted, counted", "p50", "p90", "p99", "p99.9", "p99.99", "max"]);
+    for (name, distribution) in
+        [("from the intended start", corrected), ("from the real start (uncorrected)", uncorrected)]
+    {
+        let mut row = vec![name.to_owned()];
+        row.extend(percentiles(distribution));
+        table.add_row(row);
+    }
+    writeln!(out, "\n{table}")
+}
+
+/// Columns of a statement's text.
+const SQL_SHOWN: usize = 48;
+
+fn statements(out: &mut dyn Write, report: &Report) -> io::Result<()> {
+    if report.statements.is_empty() {
+        return Ok(());
+    }
+    let mut table = table(&["statement", "count", "time", "p50", "p99", "max"]);
+    for statement in &report.statements {
+        let sql: String = statement.sql.chars().take(SQL_SHOWN).collect();
+        let cut = if sql.len() < statement.sql.len() { "…" } else { "" };
+        let latency = &statement.latency_us;
+        let share = format!("{:.1} %", statement.share * 100.0);
+        let mut row = vec![format!("{}: {sql}{cut}", statement.place), text::thousands(latency.count), share];
+        row.extend([latency.p50, latency.p99, latency.max].map(text::micros));
+        table.add_row(row);
+    }
+    writeln!(out, "\n{table}")
+}
+
 fn errors(out: &mut dyn Write, report: &Report) -> io::Result<()> {
-    if report.errors.is_empty() {
+    if report.measured.errors.is_empty() {
         return Ok(());
     }
     writeln!(out, "\nerrors, by the database's code")?;
-    for (code, count) in &report.errors {
-        let note = report.error_notes.get(code).map_or("", String::as_str);
+    for (code, count) in &report.measured.errors {
+        let note = report.measured.error_notes.get(code).map_or("", String::as_str);
         writeln!(out, "  {code:>7}  {:>9}  {note}", text::thousands(*count))?;
     }
     Ok(())
@@ -281,16 +359,22 @@ fn client(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     let includes = if client.includes_database { ", SQLite's own work included" } else { "" };
     writeln!(
         out,
-        "\nclient     {:.0} µs of CPU per order, {:.0} % of this machine, {} MB at its peak{includes}",
+        "\nclient     {:.1} µs of CPU per order, {:.0} % of this machine, {} MB at its peak{includes}; a ready \
+         task waited {} (p50), {} (p99)",
         client.cpu_us_per_order,
         client.cpu_share * 100.0,
         client.peak_rss_bytes / 1_000_000,
+        text::micros(client.scheduling_delay_us.p50),
+        text::micros(client.scheduling_delay_us.p99),
     )?;
+    for advice in &report.advice {
+        writeln!(out, "note       {advice}")?;
+    }
     writeln!(out, "repeat     --random-seed {}", report.random_seed)
 }
 
 fn verdict(out: &mut dyn Write, report: &Report) -> io::Result<()> {
-    let orders = text::count(report.deliveries, "order");
+    let orders = text::count(report.measured.deliveries, "order");
     let error = report.expectation.unexpected_errors;
     let expected = &report.expectation;
     if expected.audit != "nothing" || !expected.errors.is_empty() {
@@ -302,7 +386,13 @@ fn verdict(out: &mut dyn Write, report: &Report) -> io::Result<()> {
         let met = if expected.met { "and so it came" } else { "and that is NOT what came" };
         writeln!(out, "expected: {}{errors}, {met}", expected.audit)?;
     }
+    if let Some(expr) = &report.aborted_by {
+        writeln!(out, "ended early: nothing could mend `{expr}` any more")?;
+    }
     match report.exit() {
+        Exit::Held if report.database.kind == Dialect::Null => {
+            writeln!(out, "no database: this measured stockbench alone")
+        }
         Exit::Held if expected.audit != "nothing" => {
             writeln!(out, "{} was caught, as the scenario expects", report.strategy)
         }

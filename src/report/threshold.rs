@@ -1,6 +1,7 @@
 //! Thresholds: figures of the report that must stay on one side of a value.
 
 use super::Report;
+use super::measured::Measured;
 use crate::outcome::Outcome;
 use crate::text;
 use anyhow::{Context, Result};
@@ -90,24 +91,65 @@ fn number(text: &str, figure: &str) -> Option<f64> {
     plain.or_else(|| text::duration(text).ok().map(|duration| duration.as_secs_f64() * per_second))
 }
 
-/// A figure's first name must be one of the report's.
+/// Follows a reference to a type of its own.
+fn followed<'s>(schema: &'s Value, root: &'s Value) -> &'s Value {
+    let of_option = schema["anyOf"].get(0).filter(|_| schema.get("$ref").is_none());
+    let schema = of_option.unwrap_or(schema);
+    match schema["$ref"].as_str().and_then(|path| path.strip_prefix("#/$defs/")) {
+        Some(name) => &root["$defs"][name],
+        None => schema,
+    }
+}
+
+/// Every name of a figure must be one of the report's, and its last a number.
 fn check_figure(figure: &str) -> Result<(), String> {
-    let schema = serde_json::to_value(schemars::schema_for!(Report)).unwrap_or_default();
+    let root = serde_json::to_value(schemars::schema_for!(Report)).unwrap_or_default();
+    if LATENCIES.contains(&figure) {
+        return Ok(());
+    }
     let names = |object: &Value| -> Vec<String> {
         object["properties"].as_object().map_or_else(Vec::new, |known| known.keys().cloned().collect())
     };
-    let mut known = names(&schema);
-    known.extend(names(&schema["$defs"]["AuditReport"]));
-    known.extend(LATENCIES.map(str::to_owned));
+    let unknown = |name: &str, known: &[String]| {
+        let suggestion = text::did_you_mean(name, known.iter().map(String::as_str));
+        Err(format!("the report has no figure `{name}`{suggestion}"))
+    };
     let first = figure.split('.').next().unwrap_or_default();
-    if let Some(outcome) = figure.strip_prefix("outcomes.") {
-        return outcome.parse::<Outcome>().map(drop);
+    let audit = &root["$defs"]["AuditReport"];
+    let is_of_audit = root["properties"].get(first).is_none() && audit["properties"].get(first).is_some();
+    let mut at = if is_of_audit { audit } else { &root };
+    for (depth, name) in figure.split('.').enumerate() {
+        at = followed(at, &root);
+        if let Some(next) = at["properties"].get(name) {
+            at = next;
+        } else if at.get("additionalProperties").is_some_and(Value::is_object) {
+            // What is counted under it has no fixed names, but for outcomes.
+            let by_outcome = matches!(first, "outcomes") || figure.contains(".order");
+            if by_outcome {
+                name.parse::<Outcome>()?;
+            }
+            at = &at["additionalProperties"];
+        } else {
+            let mut known = names(at);
+            if depth == 0 {
+                known.extend(names(audit));
+                known.extend(LATENCIES.map(str::to_owned));
+            }
+            return unknown(name, &known);
+        }
     }
-    if known.iter().any(|name| name == first) {
+    let at = followed(at, &root);
+    let types: Vec<&str> = match &at["type"] {
+        Value::String(name) => vec![name],
+        Value::Array(several) => several.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    };
+    if types.iter().any(|name| matches!(*name, "integer" | "number")) {
         return Ok(());
     }
-    let suggestion = text::did_you_mean(first, known.iter().map(String::as_str));
-    Err(format!("the report has no figure `{figure}`{suggestion}"))
+    let known = names(at);
+    let hint = if known.is_empty() { String::new() } else { format!(": name one of {}", known.join(", ")) };
+    Err(format!("`{figure}` is no number of the report{hint}"))
 }
 
 impl<'de> Deserialize<'de> for Threshold {
@@ -122,7 +164,45 @@ impl fmt::Display for Threshold {
     }
 }
 
+impl Judged {
+    /// The figure's value for people.
+    pub fn shown(&self) -> String {
+        match self.value {
+            None => "the run has no such figure".to_owned(),
+            Some(value) if self.in_microseconds => text::micros_of(value),
+            Some(value) => value.to_string(),
+        }
+    }
+}
+
+/// Figures that only grow while a run goes on.
+const GROWING: [&str; 9] = [
+    "outcomes",
+    "errors",
+    "errors_by_class",
+    "deliveries",
+    "attempts",
+    "retries",
+    "conflicts",
+    "late",
+    "elapsed_s",
+];
+
 impl Threshold {
+    /// Whether nothing can mend a miss before the end: a figure that only grows
+    /// may still come up to what it is to reach.
+    fn is_final_at(&self, value: f64) -> bool {
+        let mut names = self.figure.split('.');
+        let grows = names.next().is_some_and(|first| GROWING.contains(&first))
+            || matches!(self.figure.rsplit('.').next(), Some("count" | "max"))
+            || matches!(self.figure.as_str(), "attempts_max" | "deadlocks");
+        match self.comparison {
+            Comparison::Below | Comparison::AtMost => true,
+            Comparison::Equal => !grows || value > self.value,
+            Comparison::Above | Comparison::AtLeast | Comparison::NotEqual => !grows,
+        }
+    }
+
     fn judge(&self, report: &Value) -> Judged {
         let value = self.find(report);
         let passed = value.is_some_and(|value| {
@@ -148,9 +228,25 @@ impl Threshold {
         let walk = |root: &Value| path.split('.').try_fold(root.clone(), |at, name| at.get(name).cloned());
         let found = walk(report).or_else(|| walk(&report["audit"]));
         // What was counted by name and never met was met no time.
-        let counted = ["outcomes.", "errors."].iter().any(|counts| path.starts_with(counts));
+        let counted =
+            ["outcomes.", "errors.", "errors_by_class."].iter().any(|counts| path.starts_with(counts));
         found.and_then(|value| value.as_f64()).or_else(|| counted.then_some(0.0))
     }
+}
+
+/// The first threshold that is breached by figures of a run that still goes
+/// on, and that nothing can mend. One whose figure is not there yet is not
+/// judged.
+///
+/// # Errors
+/// The figures cannot be written as JSON, which would be a bug.
+pub fn first_breach(thresholds: &[Threshold], measured: &Measured) -> Result<Option<Judged>> {
+    let figures = serde_json::to_value(measured).context("figures are JSON")?;
+    Ok(thresholds.iter().find_map(|threshold| {
+        let judged = threshold.judge(&figures);
+        let is_final = judged.value.is_some_and(|value| threshold.is_final_at(value));
+        (is_final && !judged.passed).then_some(judged)
+    }))
 }
 
 /// Judges thresholds by a report.

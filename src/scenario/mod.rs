@@ -9,12 +9,13 @@ use crate::db::{Dialect, Isolation};
 use crate::exit::usage;
 use crate::fault::FaultSpec;
 use crate::finding::ExpectedFinding;
-use crate::load::{Delay, LoadArgs};
+use crate::load::{Delay, LoadArgs, check_rate};
 use crate::report::Threshold;
 use crate::shipped;
 use crate::strategy::file::PerDialect;
 use crate::strategy::{Strategy, StrategyFile, catalogue};
 use crate::text;
+use crate::workload::arrivals::{Pace, Profile, Stage};
 use crate::workload::orders::{LineOrder, OrderSource, Span};
 use crate::workload::{Distribution, Generated, Replay};
 use anyhow::{Result, anyhow, ensure};
@@ -162,6 +163,12 @@ pub struct Plan {
     pub expect: Expect,
     /// Concurrent clients.
     pub concurrency: u64,
+    /// When orders start.
+    pub pace: Pace,
+    /// How long the load is put on beforehand.
+    pub warmup: Option<Duration>,
+    /// An order answered later than this is late.
+    pub latency_limit: Option<Duration>,
     /// Orders to send; `None` when a duration ends the run.
     pub orders: Option<u64>,
     /// How long to go on starting orders.
@@ -241,28 +248,7 @@ impl Plan {
             Some(ref path) => Some((path.clone(), Replay::read(path)?)),
             None => None,
         };
-        if replay.is_some() {
-            for (flag, given) in [
-                ("--skus", load.skus.is_some()),
-                ("--quantity", load.quantity.is_some()),
-                ("--lines", load.lines.is_some()),
-                ("--dist", load.dist.is_some()),
-            ] {
-                ensure!(!given, "{flag} has no meaning with --replay: the file says which SKUs and how many");
-            }
-        }
-        ensure!(
-            load.orders.is_none() || load.duration.is_none(),
-            "--orders and --duration both end the run: give one of them"
-        );
-        for (value, name) in [
-            (load.concurrency, "concurrency"),
-            (load.connections, "connections"),
-            (load.orders, "orders"),
-            (load.skus, "skus"),
-        ] {
-            ensure!(value != Some(0), "{name} must be at least 1");
-        }
+        check_together(&load)?;
         let duplicates = load.duplicates.unwrap_or(0);
         ensure!(duplicates <= 100, "duplicates = {duplicates}: a share in percent is at most 100");
         let skus = load.skus.unwrap_or(SKUS);
@@ -276,7 +262,8 @@ impl Plan {
             replay.is_some() || usize::try_from(lines.max)? <= sku_ids.len(),
             "--lines {lines} asks for more lines than there are SKUs ({skus}): an order names each SKU once"
         );
-        let orders = match (&replay, load.orders, load.duration) {
+        let Paced { pace, duration, concurrency } = paced(&load)?;
+        let orders = match (&replay, load.orders, duration) {
             (Some((_, replay)), orders, _) => Some(orders.unwrap_or(u64::MAX).min(replay.len())),
             (None, None, Some(_)) => None,
             (None, orders, _) => Some(orders.unwrap_or(ORDERS)),
@@ -302,9 +289,12 @@ impl Plan {
             transaction_timeout: load.transaction_timeout,
             faults: load.fault,
             duplicates,
-            concurrency: load.concurrency.unwrap_or(CONCURRENCY),
+            concurrency,
+            pace,
+            warmup: load.warmup,
+            latency_limit: load.latency_limit,
             orders,
-            duration: load.duration,
+            duration,
             connections: load.connections,
             think: load.think.unwrap_or_default(),
             isolation: load.isolation,
@@ -334,6 +324,111 @@ impl Plan {
             )),
         }
     }
+}
+
+/// Values that would contradict each other, or say nothing.
+fn check_together(load: &LoadArgs) -> Result<()> {
+    if load.replay.is_some() {
+        for (flag, given) in [
+            ("--skus", load.skus.is_some()),
+            ("--quantity", load.quantity.is_some()),
+            ("--lines", load.lines.is_some()),
+            ("--dist", load.dist.is_some()),
+        ] {
+            ensure!(!given, "{flag} has no meaning with --replay: the file says which SKUs and how many");
+        }
+    }
+    ensure!(
+        load.orders.is_none() || load.duration.is_none(),
+        "--orders and --duration both end the run: give one of them"
+    );
+    for (value, name) in [
+        (load.concurrency, "concurrency"),
+        (load.connections, "connections"),
+        (load.orders, "orders"),
+        (load.skus, "skus"),
+    ] {
+        ensure!(value != Some(0), "{name} must be at least 1");
+    }
+    ensure!(
+        load.warmup.is_none() || load.replay.is_none(),
+        "--warmup has no meaning with --replay: each order of the file is sent once"
+    );
+    Ok(())
+}
+
+/// How much is asked over time, as [`paced`] reads it from a load.
+struct Paced {
+    pace: Pace,
+    duration: Option<Duration>,
+    concurrency: u64,
+}
+
+/// Reads the rate, the ramp, the stages and the end of a load.
+fn paced(load: &LoadArgs) -> Result<Paced> {
+    let clients = load.concurrency.unwrap_or(CONCURRENCY);
+    if load.stages.is_empty() {
+        let ramp = load.ramp.unwrap_or_default();
+        ensure!(load.duration.is_none_or(|duration| ramp <= duration), "--ramp takes longer than --duration");
+        ensure!(
+            load.arrivals.is_none() || load.rate.is_some(),
+            "--arrivals spaces the orders of an open loop: give a --rate, too"
+        );
+        let stage = |level| Profile::new(&[Stage { duration: load.duration, ramp, level }]);
+        let pace = match load.rate {
+            Some(rate) => Pace::Open {
+                rate: stage(check_rate(rate).map_err(|error| anyhow!("rate: {error}"))?),
+                spacing: load.arrivals.unwrap_or_default(),
+            },
+            None => Pace::Closed { clients: stage(as_level(clients)) },
+        };
+        return Ok(Paced { pace, duration: load.duration, concurrency: clients });
+    }
+    for (name, given) in [
+        ("rate", load.rate.is_some()),
+        ("ramp", load.ramp.is_some()),
+        ("duration", load.duration.is_some()),
+        ("orders", load.orders.is_some()),
+    ] {
+        ensure!(!given, "{name} beside stages: each stage says its own");
+    }
+    let of_rates = load.stages[0].rate.is_some();
+    let mut stages = Vec::new();
+    for (stage, number) in load.stages.iter().zip(1..) {
+        let duration = stage.duration.filter(|duration| !duration.is_zero());
+        let duration = duration.ok_or_else(|| anyhow!("stage {number} has no duration"))?;
+        let ramp = stage.ramp.unwrap_or_default();
+        ensure!(ramp <= duration, "stage {number}: its ramp takes longer than its duration");
+        let level = match (stage.rate, stage.concurrency) {
+            // A pause is a stage, too.
+            (Some(0.0), None) if of_rates => 0.0,
+            (Some(rate), None) if of_rates => {
+                check_rate(rate).map_err(|error| anyhow!("stage {number}: {error}"))?
+            }
+            (None, Some(clients)) if !of_rates => as_level(clients),
+            _ => {
+                return Err(anyhow!(
+                    "stage {number}: each stage has either a rate or a concurrency, all of them the same one"
+                ));
+            }
+        };
+        stages.push(Stage { duration: Some(duration), ramp, level });
+    }
+    let profile = Profile::new(&stages);
+    ensure!(profile.peak() > 0.0, "all stages are pauses");
+    let duration = load.stages.iter().filter_map(|stage| stage.duration).sum();
+    let peak = load.stages.iter().filter_map(|stage| stage.concurrency).max();
+    let pace = if of_rates {
+        Pace::Open { rate: profile, spacing: load.arrivals.unwrap_or_default() }
+    } else {
+        Pace::Closed { clients: profile }
+    };
+    Ok(Paced { pace, duration: Some(duration), concurrency: peak.unwrap_or(clients) })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a number of clients")]
+fn as_level(clients: u64) -> f64 {
+    clients as f64
 }
 
 /// What the command line asks for.

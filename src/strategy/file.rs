@@ -251,6 +251,7 @@ macro_rules! with_texts {
                     Dialect::MySql => self.mysql.as_deref(),
                     Dialect::MariaDb => self.mariadb.as_deref(),
                     Dialect::Sqlite => self.sqlite.as_deref(),
+                    Dialect::Null => None,
                 };
                 own(dialect).or_else(|| dialect.falls_back_to().and_then(own)).or(self.sql.as_deref())
             }

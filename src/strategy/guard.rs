@@ -132,7 +132,7 @@ fn call_is_ours(call: &str) -> bool {
 
 fn foreign_writes_of(place: &str, sql: &str, dialect: Dialect) -> Vec<String> {
     let parsed = match dialect {
-        Dialect::Postgres => Parser::parse_sql(&PostgreSqlDialect {}, sql),
+        Dialect::Postgres | Dialect::Null => Parser::parse_sql(&PostgreSqlDialect {}, sql),
         Dialect::MySql | Dialect::MariaDb => Parser::parse_sql(&MySqlDialect {}, sql),
         Dialect::Sqlite => Parser::parse_sql(&SQLiteDialect {}, sql),
     };

@@ -210,6 +210,11 @@ impl<'p> Machine<'p> {
         self.tx().name.as_deref()
     }
 
+    /// The transaction and the step in it that the action belongs to.
+    pub fn position(&self) -> (usize, usize) {
+        (self.transaction, self.step)
+    }
+
     /// The service whose database the action is for.
     pub fn service(&self) -> usize {
         self.tx().service

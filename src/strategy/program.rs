@@ -400,7 +400,7 @@ pub(super) fn begin_at(dialect: Dialect, begin: &str, level: Isolation) -> Strin
         Dialect::MySql | Dialect::MariaDb => {
             format!("SET TRANSACTION ISOLATION LEVEL {}; {begin}", level.as_sql())
         }
-        // It has one level.
-        Dialect::Sqlite => begin.to_owned(),
+        // It has one level, or none.
+        Dialect::Sqlite | Dialect::Null => begin.to_owned(),
     }
 }

@@ -4,6 +4,7 @@
 //! [`skew`] chooses SKUs, [`orders`] makes the n-th order, [`replay`] reads
 //! orders from a file. No I/O but the reading of that file.
 
+pub mod arrivals;
 pub mod orders;
 pub mod replay;
 pub mod skew;

@@ -151,7 +151,7 @@ impl<'a> Reading<'a> {
             Dialect::MySql => "SELECT CAST(UTC_TIMESTAMP(6) AS CHAR), @@session.transaction_isolation, 'on'",
             Dialect::MariaDb => "SELECT CAST(UTC_TIMESTAMP(6) AS CHAR), @@session.tx_isolation, 'on'",
             // The first read of a table is what takes the snapshot.
-            Dialect::Sqlite => {
+            Dialect::Sqlite | Dialect::Null => {
                 "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now'), 'repeatable read', 'on' FROM (SELECT count(*) FROM sqlite_schema)"
             }
         };
@@ -362,7 +362,7 @@ fn settings(dialect: Dialect, limits: &Limits) -> Vec<String> {
             format!("SET SESSION wait_timeout = {}", seconds.min(60)),
             "SET SESSION time_zone = '+00:00'".to_owned(),
         ],
-        Dialect::Sqlite => Vec::new(),
+        Dialect::Sqlite | Dialect::Null => Vec::new(),
     }
 }
 

@@ -323,7 +323,9 @@ impl Resolver<'_> {
                 let parts: Vec<String> = several.iter().map(part).collect();
                 Ok(match self.dialect {
                     Dialect::MySql | Dialect::MariaDb => format!("CONCAT({})", parts.join(", '/', ")),
-                    Dialect::Postgres | Dialect::Sqlite => format!("({})", parts.join(" || '/' || ")),
+                    Dialect::Postgres | Dialect::Sqlite | Dialect::Null => {
+                        format!("({})", parts.join(" || '/' || "))
+                    }
                 })
             }
         }
@@ -349,7 +351,7 @@ impl Resolver<'_> {
             (Holds::Decimal, Dialect::MySql | Dialect::MariaDb) => {
                 as_text(dialect, &format!("CAST({name} AS DECIMAL(60))"))
             }
-            (Holds::Decimal, Dialect::Sqlite) => as_text(dialect, &integer(dialect, &name)),
+            (Holds::Decimal, Dialect::Sqlite | Dialect::Null) => as_text(dialect, &integer(dialect, &name)),
             (Holds::Int | Holds::Bool | Holds::Time | Holds::Other, _) => as_text(dialect, &name),
         }
     }

@@ -7,7 +7,7 @@ use crate::db::catalogue::Holds;
 pub fn as_text(dialect: Dialect, expression: &str) -> String {
     let name = match dialect {
         Dialect::MySql | Dialect::MariaDb => "CHAR",
-        Dialect::Postgres | Dialect::Sqlite => "TEXT",
+        Dialect::Postgres | Dialect::Sqlite | Dialect::Null => "TEXT",
     };
     format!("CAST({expression} AS {name})")
 }
@@ -17,7 +17,7 @@ pub fn integer(dialect: Dialect, expression: &str) -> String {
     let name = match dialect {
         Dialect::Postgres => "BIGINT",
         Dialect::MySql | Dialect::MariaDb => "SIGNED",
-        Dialect::Sqlite => "INTEGER",
+        Dialect::Sqlite | Dialect::Null => "INTEGER",
     };
     format!("CAST({expression} AS {name})")
 }
@@ -60,7 +60,7 @@ pub fn fingerprint(dialect: Dialect, balance: &str) -> String {
             format!("CAST((CRC32({balance}) * 2654435761) % 2147483647 AS SIGNED)")
         }
         // No hash there: a product modulo one prime, squared modulo another.
-        Dialect::Sqlite => {
+        Dialect::Sqlite | Dialect::Null => {
             let mixed = format!("((({balance}) & 2147483647) * 1103515245 % 2147483629)");
             format!("({mixed} * {mixed} % 2147483647)")
         }

@@ -1,31 +1,38 @@
 //! `stockbench run`: seed, fire, drain, audit, report.
 
 mod stage;
+mod watch;
 
-use super::open::{Opened, open};
+use super::open::{Opened, Purpose, open};
 use super::{folder_of, to_stdout, write_whole};
 use crate::audit::{self, AuditReport, ClientWitness};
 use crate::cli::{Output, RunArgs};
 use crate::db::schema::{self, RunRow};
-use crate::db::{Database, Dialect, Session, SessionSettings};
+use crate::db::{Database, DatabaseUrl, Dialect, Session, SessionSettings};
 use crate::engine::history::HistoryWriter;
 use crate::engine::retry::RetryPolicy;
 use crate::engine::stop::Stop;
 use crate::engine::{Engine, Finished, Load, Member, Parts};
 use crate::exit::{Exit, usage};
 use crate::finding::ExpectedFinding;
-use crate::report::model::{Config, CostMeter, Parts as ReportParts, RedisInfo};
+use crate::report::client::CostMeter;
+use crate::report::hdr::HdrLog;
+use crate::report::metrics::Metrics;
+use crate::report::model::{Config, Parts as ReportParts, Phases, RedisInfo};
 use crate::report::progress::Progress;
-use crate::report::{Report, terminal};
+use crate::report::statements::StatementNames;
+use crate::report::{Report, junit, terminal};
 use crate::scenario::{self, Asked, Plan};
 use crate::strategy::Program;
 use crate::text;
+use crate::workload::arrivals::Pace;
 use crate::workload::orders::OrderStream;
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, ensure};
 pub(super) use stage::named_services;
 use stage::{CONNECTIONS_SPARE, RedisStage, Stage};
 use std::io::Write;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
+use watch::Watch;
 
 /// Connections by default: more than this rarely helps one hot row, and most
 /// servers have no more to give.
@@ -40,7 +47,7 @@ pub(super) async fn run(args: RunArgs) -> Result<Exit> {
         thresholds: &args.threshold,
     };
     let mut plan = scenario::resolve(&asked, args.scenario.as_deref())?;
-    for file in [&args.json, &args.history].into_iter().flatten() {
+    for file in [&args.json, &args.history, &args.junit, &args.hdr].into_iter().flatten() {
         if !folder_of(file).is_dir() || file.is_dir() {
             return Err(usage(format!(
                 "cannot write {}: no such folder, or a folder itself",
@@ -50,24 +57,29 @@ pub(super) async fn run(args: RunArgs) -> Result<Exit> {
     }
     stage::check_early(&args, &plan, expected_dialect(&args))?;
     let settings = SessionSettings { isolation: plan.isolation, ..SessionSettings::default() };
-    let Opened { mut database, lab: _server } = open(&args.database, &settings, true).await?;
+    let begun = Instant::now();
+    let Opened { mut database, lab: _server } = open(&args.database, &settings, Purpose::Load).await?;
     let stage = stage::prepare(&args, &plan, &mut database).await?;
     announce(&database, stage.redis.as_ref().map(RedisStage::info).as_ref(), args.output)?;
 
     let lock = database.lock().await?;
-    let ran = run_locked(&args, &mut plan, stage, &database).await;
+    let ran = run_locked(&args, &mut plan, stage, &database, begun).await;
     lock.release().await;
-    let (report, history) = ran?;
+    let (report, streamed) = ran?;
 
     let rendered = report.to_json()?;
     let json = args.json.as_deref().map_or(Ok(()), |path| write_whole(path, rendered.as_bytes()));
+    let junit = match &args.junit {
+        Some(path) => write_whole(path, junit::to_xml(&report)?.as_bytes()),
+        None => Ok(()),
+    };
     to_stdout(|out| match args.output {
         Output::Json => out.write_all(rendered.as_bytes()),
         Output::Table => terminal::run(out, &report),
     })?;
     // What was found is said first; a file that is missing comes after it.
     let mut exit = report.exit();
-    for error in [json, history].into_iter().filter_map(Result::err) {
+    for error in [json, junit].into_iter().chain(streamed).filter_map(Result::err) {
         writeln!(std::io::stderr(), "stockbench: {error:#}")?;
         exit = exit.worst(Exit::CouldNot);
     }
@@ -86,7 +98,7 @@ fn expected_dialect(args: &RunArgs) -> Option<Dialect> {
             None => Some(Dialect::Sqlite),
             // mysql:// may turn out to be MariaDB.
             Some(url) => {
-                let url = crate::db::DatabaseUrl::parse(url).ok()?;
+                let url = DatabaseUrl::parse(url).ok()?;
                 (url.dialect() != Dialect::MySql).then_some(url.dialect())
             }
         },
@@ -113,7 +125,7 @@ async fn make_tables(
     database: &Database,
 ) -> Result<RunRow> {
     schema::migrate(database).await?;
-    if !args.no_seed {
+    if !args.no_seed && database.dialect() != Dialect::Null {
         seed(plan, database).await?;
     }
     // What is made and checked beforehand takes the time it takes.
@@ -160,9 +172,10 @@ async fn run_locked(
     plan: &mut Plan,
     mut stage: Stage,
     database: &Database,
-) -> Result<(Report, Result<()>)> {
+    begun: Instant,
+) -> Result<(Report, [Result<()>; 2])> {
     let run = make_tables(args, plan, &mut stage, database).await?;
-    let load = load(plan, database)?;
+    let load = load(args, plan, database)?;
     let faults = stage::check_faults(plan, &stage.programs)?;
     let source = stage.source(&run);
     let redis = stage.redis.as_ref().map(RedisStage::info);
@@ -175,6 +188,7 @@ async fn run_locked(
         .map(|(program, (_, weight))| Member { retry: retry(plan, &program), weight: *weight, program })
         .collect();
     let config = config(args, plan, members.first().map(|member| &member.retry), &load);
+    let names = StatementNames::of(&members);
     let history = args.history.as_deref().map(|path| HistoryWriter::create(path, &run)).transpose()?;
     let stream = OrderStream {
         source: plan.take_order_source(),
@@ -194,31 +208,37 @@ async fn run_locked(
     };
 
     let stop = Stop::default();
-    let watch = tokio::spawn(stop_on_signal(stop.clone()));
+    let signals = tokio::spawn(stop_on_signal(stop.clone()));
     let preparing = Progress::preparing("opening connections");
     let engine = Engine::prepare(database.clone(), stage.settings, parts, stop.clone()).await;
     preparing.finish();
     let engine = engine?;
-    let progress = Progress::running(engine.live(), plan.orders, plan.duration);
+    let setup = begun.elapsed();
+    let mut watch = watch_of(args, plan, database, &run)?;
+    let warming = plan.warmup.map(|_| Progress::preparing("warming up"));
+    let warm = engine.warm_up().await;
+    warming.into_iter().for_each(Progress::finish);
+    let progress = Progress::running(warm.live(), plan.orders, plan.duration);
     let started_at = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
     let cost = CostMeter::start();
-    let finished = engine.run().await;
+    let finished = warm.run(&mut |tick| watch.look(tick)).await;
     progress.finish();
     let in_process = database.dialect() == Dialect::Sqlite;
-    let client = cost.stop(finished.elapsed, finished.figures.deliveries(), in_process);
-    let interrupted = stop.is_asked() && !reached_its_end(plan, &finished);
+    let client = cost.stop(finished.elapsed, finished.figures.deliveries(), in_process).await;
+    let interrupted = stop.is_asked() && watch.breach.is_none() && !reached_its_end(plan, &finished);
 
     let checking = Progress::preparing("auditing");
-    let Finished { figures, answers, stream, elapsed, lost_server, history, sessions, all_sent: _ } =
-        finished;
+    let phases = phases(setup, &finished);
+    let Finished { figures, answers, stream, elapsed, lost_server, history, sessions, .. } = finished;
     let judging = async {
+        ensure!(database.dialect() != Dialect::Null, "null: keeps no stock: there is nothing to audit");
         sessions_gone(database, &source, &sessions).await?;
         let told = answers.told(&stream);
         audit::audit(database, &source, ClientWitness::Complete, told, None, args.full).await
     };
     let verdict = judging.await;
     checking.finish();
-    watch.abort();
+    signals.abort();
     let verdict = verdict.map(|mut verdict: AuditReport| {
         verdict.add_futile_retries(&figures);
         verdict
@@ -239,11 +259,45 @@ async fn run_locked(
         interrupted,
         figures: &figures,
         elapsed,
+        phases,
+        statements: names.report(&figures.statements),
+        series: std::mem::take(&mut watch.series),
+        aborted_by: watch.breach.take(),
         lost_server,
         client,
         audit: verdict,
     })?;
-    Ok((report, history))
+    Ok((report, [history, watch.finish()]))
+}
+
+/// Who looks at the run while it goes on.
+fn watch_of<'w>(args: &RunArgs, plan: &'w Plan, database: &Database, run: &RunRow) -> Result<Watch<'w>> {
+    let labels = || {
+        [
+            ("run_id", run.id.to_string()),
+            ("strategy", run.strategy.clone()),
+            ("database", database.dialect().to_string()),
+        ]
+    };
+    let called = || format!("run {} of {} on {}", run.id, run.strategy, database.url());
+    Ok(Watch {
+        abort_on: if args.abort_on_breach { &plan.expect.thresholds } else { &[] },
+        hdr: args.hdr.as_deref().map(|path| HdrLog::create(path, &called())).transpose()?,
+        metrics: args.metrics_listen.map(|address| Metrics::serve(address, &labels())).transpose()?,
+        clients: plan.concurrency,
+        series: Vec::new(),
+        breach: None,
+    })
+}
+
+fn phases(setup: Duration, finished: &Finished) -> Phases {
+    let seconds = |duration: Duration| (duration.as_secs_f64() * 1e3).round() / 1e3;
+    Phases {
+        setup_s: seconds(setup),
+        warmup_s: seconds(finished.warmed_for),
+        measure_s: seconds(finished.started_for),
+        drain_s: seconds(finished.elapsed.saturating_sub(finished.started_for)),
+    }
 }
 
 /// Waits until no session of the run is left on any of its servers.
@@ -293,7 +347,7 @@ async fn seed(plan: &Plan, database: &Database) -> Result<()> {
     seeded
 }
 
-fn load(plan: &Plan, database: &Database) -> Result<Load> {
+fn load(args: &RunArgs, plan: &Plan, database: &Database) -> Result<Load> {
     let spare = if database.dialect() == Dialect::Sqlite { 0 } else { CONNECTIONS_SPARE };
     let free = u64::from(database.info.free_connections.saturating_sub(spare).max(1));
     let connections = match plan.connections {
@@ -309,6 +363,10 @@ fn load(plan: &Plan, database: &Database) -> Result<Load> {
     Ok(Load {
         concurrency: usize::try_from(plan.concurrency)?,
         connections: usize::try_from(connections.min(plan.concurrency))?,
+        pace: plan.pace.clone(),
+        warmup: plan.warmup,
+        latency_limit: plan.latency_limit,
+        per_statement: args.per_statement,
         orders: plan.orders,
         duplicates: plan.duplicates,
         duration: plan.duration,
@@ -323,6 +381,10 @@ fn config(args: &RunArgs, plan: &Plan, retry: Option<&RetryPolicy>, load: &Load)
     let replayed = plan.replay.as_ref().map(|(path, _)| path.display().to_string());
     let of_file = |value: String| if replayed.is_some() { "as in the file".to_owned() } else { value };
     let line_order = clap::ValueEnum::to_possible_value(&plan.line_order);
+    let (loop_kind, profile, rate_per_s, arrivals) = match &plan.pace {
+        Pace::Closed { clients } => ("closed", clients, None, None),
+        Pace::Open { rate, spacing } => ("open", rate, Some(rate.peak()), Some(*spacing)),
+    };
     Config {
         concurrency: plan.concurrency,
         connections: load.connections as u64,
@@ -346,7 +408,12 @@ fn config(args: &RunArgs, plan: &Plan, retry: Option<&RetryPolicy>, load: &Load)
         acquire_timeout_us: plan.acquire_timeout.map(micros),
         statement_timeout_ms: plan.statement_timeout.map(|timeout| micros(timeout) / 1_000),
         transaction_timeout_us: plan.transaction_timeout.map(micros),
-        loop_kind: "closed",
+        loop_kind,
+        rate_per_s,
+        arrivals,
+        profile: profile.corners(),
+        warmup_s: plan.warmup.map(|duration| duration.as_secs_f64()),
+        latency_limit_us: plan.latency_limit.map(micros),
     }
 }
 

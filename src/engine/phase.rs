@@ -1,0 +1,285 @@
+//! One stretch of a run, with a clock and figures of its own: the warm-up, or
+//! the measured window. It says which order starts next, and when.
+//!
+//! In an open loop the arrivals are fixed beforehand. A pacer counts those that
+//! are due, clients take them up one by one in their order, and how late each
+//! of them is by then is part of its latency. The backlog is a number, so it
+//! cannot outgrow the memory.
+
+use super::recorder::{Delivery, Figures, Recorder};
+use super::{Load, Shared, worker};
+use crate::workload::arrivals::{Arrivals, Pace, Profile};
+use parking_lot::Mutex;
+use std::ops::ControlFlow;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+use tokio::sync::{Barrier, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+
+/// How often the figures are taken out of the recorder.
+const TICK: Duration = Duration::from_secs(1);
+
+/// The pacer looks this often whether it is still wanted.
+const PACER_NAP: Duration = Duration::from_millis(20);
+
+/// One stretch of a run.
+pub(crate) struct Phase {
+    pub(super) recorder: Recorder,
+    /// How long orders are started.
+    window: Option<Duration>,
+    gate: Gate,
+    latency_limit: Option<Duration>,
+    /// Where clients gather, so that the clock starts when all of them are there.
+    ready: Barrier,
+    started: OnceLock<Instant>,
+    /// When the last order was started.
+    closed: OnceLock<Duration>,
+}
+
+enum Gate {
+    /// Each client sends its next order when the last one is answered; so many
+    /// clients over time.
+    Closed(Profile),
+    /// Orders start when they arrive.
+    Open(Box<Open>),
+}
+
+struct Open {
+    /// As many permits as arrivals are due and not taken up.
+    due: Semaphore,
+    /// The arrivals not taken up yet.
+    arrivals: Mutex<Arrivals>,
+    /// All of them, for the pacer.
+    paced: Mutex<Option<Arrivals>>,
+}
+
+/// An order that a client is to send now.
+pub(super) struct Start {
+    pub(super) number: u64,
+    /// When it was to start.
+    pub(super) intended: Instant,
+    /// How long ago that was, in an open loop.
+    pub(super) lag: Option<Duration>,
+}
+
+/// What was counted since the last look, and in all.
+pub struct Tick<'t> {
+    /// Time since the measured window began.
+    pub at: Duration,
+    /// Time since the last look.
+    pub span: Duration,
+    /// What was counted in that time.
+    pub interval: &'t Figures,
+    /// What has been counted since the window began.
+    pub total: &'t Figures,
+}
+
+/// Looks at the figures once a second; may say that the run is to end.
+pub type Observer<'o> = dyn FnMut(&Tick<'_>) -> ControlFlow<()> + Send + 'o;
+
+/// What a stretch came to.
+pub(super) struct Stretch {
+    pub(super) figures: Figures,
+    /// From its start to the last answer.
+    pub(super) elapsed: Duration,
+    /// From its start to when the last order was started.
+    pub(super) started_for: Duration,
+}
+
+impl Phase {
+    /// The measured window of a load, or its warm-up: at the level that the
+    /// window's first stage comes to.
+    pub(super) fn new(load: &Load, programs: usize, seed: u64, warmup: Option<Duration>) -> Self {
+        let profile = |profile: &Profile| match warmup {
+            Some(duration) => Profile::constant(profile.first_level(), Some(duration)),
+            None => profile.clone(),
+        };
+        let gate = match &load.pace {
+            Pace::Closed { clients } => Gate::Closed(profile(clients)),
+            Pace::Open { rate, spacing } => {
+                let arrivals = Arrivals::new(profile(rate), *spacing, seed ^ u64::from(warmup.is_some()));
+                Gate::Open(Box::new(Open {
+                    due: Semaphore::new(0),
+                    paced: Mutex::new(Some(arrivals.clone())),
+                    arrivals: Mutex::new(arrivals),
+                }))
+            }
+        };
+        Self {
+            recorder: Recorder::new(programs, load.latency_limit),
+            window: warmup.or(load.duration),
+            gate,
+            latency_limit: load.latency_limit,
+            ready: Barrier::new(load.concurrency + 1),
+            started: OnceLock::new(),
+            closed: OnceLock::new(),
+        }
+    }
+
+    /// Runs every client to its end: the clock starts when all of them are
+    /// ready, and what has begun is finished.
+    pub(super) async fn run(self: Arc<Self>, shared: &Arc<Shared>, observer: &mut Observer<'_>) -> Stretch {
+        let mut clients = JoinSet::new();
+        for number in 0..shared.load.concurrency {
+            clients.spawn(worker::client(Arc::clone(shared), Arc::clone(&self), number));
+        }
+        self.ready.wait().await;
+        let started = self.start();
+        let pacer = {
+            let phase = Arc::clone(&self);
+            tokio::task::spawn_blocking(move || phase.pace())
+        };
+        let mut total = Figures::new(shared.members.len());
+        let mut last = Duration::ZERO;
+        let mut look = |total: &mut Figures| {
+            let interval = self.recorder.take();
+            let at = started.elapsed();
+            total.merge(interval.clone());
+            let tick = Tick { at, span: at.saturating_sub(last), interval: &interval, total };
+            last = at;
+            if observer(&tick).is_break() {
+                shared.stop.ask();
+            }
+        };
+        let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + TICK, TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            tokio::select! {
+                ended = clients.join_next() => match ended {
+                    Some(ended) => ended.expect("a client does not panic"),
+                    None => break,
+                },
+                _ = ticks.tick() => look(&mut total),
+                () = shared.stop.asked(), if self.closed.get().is_none() => self.close(),
+            }
+        }
+        let elapsed = started.elapsed();
+        self.close();
+        pacer.await.expect("the pacer does not panic");
+        self.skip_rest(shared);
+        look(&mut total);
+        let started_for = self.closed.get().copied().unwrap_or(elapsed);
+        Stretch { figures: total, elapsed, started_for }
+    }
+
+    fn start(&self) -> Instant {
+        *self.started.get_or_init(Instant::now)
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.start().elapsed()
+    }
+
+    /// Starts no more orders.
+    fn close(&self) {
+        self.closed.get_or_init(|| self.elapsed());
+        if let Gate::Open(open) = &self.gate {
+            open.due.close();
+        }
+    }
+
+    /// Waits until every client is there.
+    pub(super) async fn ready(&self) {
+        self.ready.wait().await;
+        self.start();
+    }
+
+    /// The next order that this client is to send; `None` when there is none.
+    pub(super) async fn next(&self, shared: &Shared, client: usize) -> Option<Start> {
+        match &self.gate {
+            Gate::Closed(clients) => self.next_closed(shared, clients, client).await,
+            Gate::Open(open) => self.next_open(shared, open, client).await,
+        }
+    }
+
+    async fn next_closed(&self, shared: &Shared, clients: &Profile, client: usize) -> Option<Start> {
+        loop {
+            let now = self.elapsed();
+            let is_over = shared.stop.is_asked() || self.window.is_some_and(|window| now >= window);
+            #[expect(clippy::cast_precision_loss, reason = "a number of clients")]
+            let turn = clients.next_above(client as f64, now);
+            if is_over {
+                self.close();
+            }
+            let turn = turn.filter(|_| !is_over)?;
+            if turn <= now {
+                let number = self.take_order(shared)?;
+                return Some(Start { number, intended: self.start() + now, lag: None });
+            }
+            super::attempt::pause(turn.saturating_sub(now), &shared.stop).await;
+        }
+    }
+
+    async fn next_open(&self, shared: &Shared, open: &Open, client: usize) -> Option<Start> {
+        loop {
+            open.due.acquire().await.ok()?.forget();
+            let (at, number) = {
+                let mut arrivals = open.arrivals.lock();
+                (arrivals.next()?, self.take_order(shared)?)
+            };
+            let intended = self.start() + at;
+            let lag = intended.elapsed();
+            if self.latency_limit.is_none_or(|limit| lag <= limit) {
+                return Some(Start { number, intended, lag: Some(lag) });
+            }
+            self.skip(shared, client, number, lag);
+        }
+    }
+
+    fn take_order(&self, shared: &Shared) -> Option<u64> {
+        let number = shared.deliveries.next();
+        if number.is_none() {
+            self.close();
+        }
+        number
+    }
+
+    fn skip(&self, shared: &Shared, client: usize, number: u64, lag: Duration) {
+        let order = shared.stream.order(number);
+        let units = u64::try_from(order.units()).unwrap_or(0);
+        self.recorder.shard(client).delivered(order.id, &Delivery::skipped(units, lag));
+    }
+
+    /// Counts what was due and nobody got to before the window closed.
+    fn skip_rest(&self, shared: &Shared) {
+        let (Gate::Open(open), Some(closed)) = (&self.gate, self.closed.get()) else { return };
+        let mut arrivals = open.arrivals.lock();
+        while let Some(at) = arrivals.next().filter(|at| at < closed) {
+            let Some(number) = shared.deliveries.next() else { return };
+            self.skip(shared, 0, number, closed.saturating_sub(at));
+        }
+    }
+
+    /// Makes arrivals due at their times, until the window is over. A thread of
+    /// its own: the timers of the clients' runtime are too coarse.
+    fn pace(&self) {
+        let Gate::Open(open) = &self.gate else { return };
+        let Some(arrivals) = open.paced.lock().take() else { return };
+        for at in arrivals {
+            if !self.sleep_until(at, open) {
+                return;
+            }
+            open.due.add_permits(1);
+        }
+        if let Some(window) = self.window
+            && self.sleep_until(window, open)
+        {
+            self.close();
+        }
+    }
+
+    /// Whether the moment came before the end of the phase.
+    fn sleep_until(&self, at: Duration, open: &Open) -> bool {
+        loop {
+            if open.due.is_closed() {
+                return false;
+            }
+            let left = at.saturating_sub(self.elapsed());
+            if left.is_zero() {
+                return true;
+            }
+            std::thread::sleep(left.min(PACER_NAP));
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What the figures of a run suggest: who was the limit, and what to change.
+//! Sentences for people, each with the figures it rests on.
+
+use super::client::ClientCost;
+use super::measured::{Distribution, Measured, as_f64};
+use super::model::Config;
+use crate::db::Dialect;
+use crate::outcome::Outcome;
+use crate::text;
+
+/// From this share of the machine on, the client has no room left.
+const CPU_SHARE_FULL: f64 = 0.8;
+
+/// A wait for a turn counts from here on, in microseconds...
+const DELAY_US_MIN: u64 = 1_000;
+
+/// ...and from this share of a sale's latency.
+const DELAY_SHARE: f64 = 0.2;
+
+/// From this share of a sale's latency on, the wait for a connection is what
+/// was measured.
+const WAIT_SHARE: f64 = 0.5;
+
+/// What the figures suggest.
+pub(super) fn of(measured: &Measured, config: &Config, client: &ClientCost, kind: Dialect) -> Vec<String> {
+    let latency = &measured.latency_us;
+    let sales = latency.order.get(&Outcome::Deducted);
+    let served = latency.order_uncorrected.get(&Outcome::Deducted).or(sales);
+    [
+        client_bound(client, served, kind),
+        too_few_clients(measured, config),
+        too_few_connections(latency.connection_wait.p50, served, config),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// Whether the client, not the database, was the limit.
+fn client_bound(client: &ClientCost, sales: Option<&Distribution>, kind: Dialect) -> Option<String> {
+    // What runs in this process, or does nothing, leaves no other limit.
+    if client.includes_database || kind == Dialect::Null {
+        return None;
+    }
+    let delay = client.scheduling_delay_us.p50;
+    let waits =
+        delay >= DELAY_US_MIN && sales.is_some_and(|sales| as_f64(delay) >= DELAY_SHARE * as_f64(sales.p50));
+    let is_full = client.cpu_share >= CPU_SHARE_FULL;
+    (waits || is_full).then(|| {
+        format!(
+            "the client was the limit, not the database: stockbench used {:.0} % of this machine, and a task that \
+             was ready waited {} for its turn (median). Use fewer clients, or a faster machine of its own",
+            client.cpu_share * 100.0,
+            text::micros(delay),
+        )
+    })
+}
+
+/// By Little's law, clients = arrivals per second × time in service.
+fn too_few_clients(measured: &Measured, config: &Config) -> Option<String> {
+    config.rate_per_s?;
+    let served = measured.latency_us.order_uncorrected.values();
+    let (count, time) =
+        served.fold((0, 0.0), |(count, time), of| (count + of.count, time + of.mean * as_f64(of.count)));
+    let mean_s = time / as_f64(count.max(1)) / 1e6;
+    // What was offered on average, ramps and pauses included.
+    let rate = as_f64(measured.deliveries) / measured.elapsed_s.max(1e-3);
+    let needed = rate * mean_s;
+    let skipped = measured.count(Outcome::Skipped);
+    let lag = &measured.latency_us.schedule_lag;
+    (needed > as_f64(config.concurrency)).then(|| {
+        format!(
+            "{:.0} orders/s that take {} each keep {:.0} clients busy, and there were {}: orders waited for a client, \
+             {} at the 99th percentile, and {} were skipped. If more clients do not help, the rate is above what the \
+             database can do",
+            rate,
+            text::micros_of(mean_s * 1e6),
+            needed.ceil(),
+            text::thousands(config.concurrency),
+            text::micros(lag.p99),
+            text::thousands(skipped),
+        )
+    })
+}
+
+fn too_few_connections(wait: u64, sales: Option<&Distribution>, config: &Config) -> Option<String> {
+    let sales = sales?;
+    let is_most = sales.p50 > 0 && as_f64(wait) >= WAIT_SHARE * as_f64(sales.p50);
+    (is_most && wait >= DELAY_US_MIN).then(|| {
+        format!(
+            "a sale spent {} of its {} waiting for one of {} connections (medians): that is the queue in front of \
+             the database, see --connections",
+            text::micros(wait),
+            text::micros(sales.p50),
+            text::thousands(config.connections),
+        )
+    })
+}

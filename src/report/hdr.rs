@@ -1,0 +1,87 @@
+//! The latencies of a run as an HdrHistogram interval log: one line a second
+//! and outcome, for the tools that read such logs.
+
+use crate::engine::phase::Tick;
+use crate::engine::recorder::LatencyUs;
+use anyhow::{Context, Result};
+use hdrhistogram::serialization::V2DeflateSerializer;
+use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// Writes the log while the run goes on.
+///
+/// Values are microseconds from an order's intended start to its answer, and
+/// the tag is the outcome. In an open loop a second line for each outcome,
+/// tagged `uncorrected_…`, counts from the real start.
+pub struct HdrLog {
+    path: PathBuf,
+    file: BufWriter<File>,
+    serializer: V2DeflateSerializer,
+    failure: Option<anyhow::Error>,
+}
+
+impl HdrLog {
+    /// Creates the file, with its head.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn create(path: &Path, run: &str) -> Result<Self> {
+        let mut serializer = V2DeflateSerializer::new();
+        let mut create = || -> std::io::Result<BufWriter<File>> {
+            let mut file = BufWriter::new(File::create(path)?);
+            IntervalLogWriterBuilder::new()
+                .add_comment(&format!("[Logged by stockbench {}]", env!("CARGO_PKG_VERSION")))
+                .add_comment("[Histogram log format version 1.3]")
+                .add_comment(&format!(
+                    "[{run}; values are order latencies in microseconds, tags are outcomes]"
+                ))
+                .with_start_time(SystemTime::now())
+                .with_base_time(SystemTime::now())
+                .begin_log_with(&mut file, &mut serializer)?;
+            writeln!(
+                file,
+                "\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\"Interval_Compressed_Histogram\""
+            )?;
+            file.flush()?;
+            Ok(file)
+        };
+        let file = create().with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Self { path: path.to_owned(), file, serializer, failure: None })
+    }
+
+    /// Adds an interval. A failure is kept for [`HdrLog::finish`].
+    pub fn add(&mut self, tick: &Tick<'_>) {
+        let figures = tick.interval;
+        let corrected =
+            figures.order.iter().map(|(outcome, latencies)| (outcome.as_str().to_owned(), latencies));
+        let uncorrected = figures
+            .uncorrected
+            .iter()
+            .map(|(outcome, latencies)| (format!("uncorrected_{}", outcome.as_str()), latencies));
+        for (tag, latencies) in corrected.chain(uncorrected) {
+            if let Err(error) = self.write(tick, &tag, latencies) {
+                self.failure.get_or_insert(error);
+            }
+        }
+    }
+
+    fn write(&mut self, tick: &Tick<'_>, tag: &str, latencies: &LatencyUs) -> Result<()> {
+        let mut writer =
+            IntervalLogWriterBuilder::new().begin_log_with(&mut self.file, &mut self.serializer)?;
+        let start = tick.at.saturating_sub(tick.span);
+        writer.write_histogram(latencies, start, tick.span, Tag::new(tag))?;
+        Ok(())
+    }
+
+    /// Completes the file.
+    ///
+    /// # Errors
+    /// Anything that could not be written since it was created.
+    pub fn finish(mut self) -> Result<()> {
+        let flushed = self.file.flush().map_err(anyhow::Error::from);
+        self.failure.map_or(flushed, Err).with_context(|| format!("cannot write {}", self.path.display()))
+    }
+}

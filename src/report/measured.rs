@@ -1,0 +1,194 @@
+//! What a run measured, in figures: the part of a report that is there while
+//! the run still goes on, so that a threshold can be judged early.
+
+use crate::db::classify::{self, ErrorClass};
+use crate::engine::recorder::{Figures, LatencyUs};
+use crate::outcome::Outcome;
+use hdrhistogram::Histogram;
+use schemars::JsonSchema;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// The figures of a run, of its measured window alone.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Measured {
+    /// Seconds from the start of the measured window to the last answer.
+    pub elapsed_s: f64,
+    /// Deliveries by outcome; together they are all deliveries.
+    pub outcomes: BTreeMap<Outcome, u64>,
+    /// All deliveries.
+    pub deliveries: u64,
+    /// Executions of the program: deliveries that were started, and retries.
+    pub attempts: u64,
+    /// Attempts after an order's first.
+    pub retries: u64,
+    /// The most attempts that one order took.
+    pub attempts_max: u32,
+    /// Retries, one value a delivery that was started.
+    pub retries_per_order: Distribution,
+    /// Orders answered later than the latency limit after their intended start.
+    pub late: u64,
+    /// Attempts refused by concurrency control.
+    pub conflicts: u64,
+    /// Conflicts per attempt.
+    pub conflict_rate: f64,
+    /// Errors by the database's code.
+    pub errors: BTreeMap<String, u64>,
+    /// Errors by what they mean for an attempt.
+    pub errors_by_class: BTreeMap<ErrorClass, u64>,
+    /// Deadlocks that a database broke, whatever its code for them.
+    pub deadlocks: u64,
+    /// What these codes mean, and the database's words the first time.
+    pub error_notes: BTreeMap<String, String>,
+    /// What was really sold.
+    pub goodput: Goodput,
+    /// Latencies in microseconds.
+    pub latency_us: Latencies,
+}
+
+/// What was really sold, per second.
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
+pub struct Goodput {
+    /// Deducted orders per second.
+    pub orders_per_s: f64,
+    /// Units of them per second.
+    pub units_per_s: f64,
+}
+
+/// Latencies in microseconds.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Latencies {
+    /// From an order's intended start to its answer, retries and waits
+    /// included, by outcome.
+    pub order: BTreeMap<Outcome, Distribution>,
+    /// The same from its real start, in an open loop: it hides the time that an
+    /// order waited for a client, and is shown to say how much that is.
+    pub order_uncorrected: BTreeMap<Outcome, Distribution>,
+    /// From an order's intended start to its real one, in an open loop.
+    pub schedule_lag: Distribution,
+    /// One execution of the program, waits for a connection left out.
+    pub attempt: Distribution,
+    /// The same of those attempts that concurrency control refused.
+    pub attempt_refused: Distribution,
+    /// The waits for a connection of one delivery.
+    pub connection_wait: Distribution,
+    /// The waits between attempts, of deliveries that had any.
+    pub backoff: Distribution,
+}
+
+/// A distribution of whole numbers, to three significant digits.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+pub struct Distribution {
+    /// Values.
+    pub count: u64,
+    /// Smallest.
+    pub min: u64,
+    /// Mean.
+    pub mean: f64,
+    /// Median.
+    pub p50: u64,
+    /// 90th percentile.
+    pub p90: u64,
+    /// 99th percentile.
+    pub p99: u64,
+    /// 99.9th percentile.
+    pub p999: u64,
+    /// 99.99th percentile.
+    pub p9999: u64,
+    /// Largest.
+    pub max: u64,
+    /// Values by size: upper bound of the bucket (doubling) and count.
+    pub histogram: Vec<(u64, u64)>,
+}
+
+impl Distribution {
+    /// Of a histogram.
+    pub fn of(histogram: &Histogram<u64>) -> Self {
+        if histogram.is_empty() {
+            return Self::default();
+        }
+        let at = |quantile| histogram.value_at_quantile(quantile);
+        let buckets = histogram.iter_log(1, 2.0).filter(|step| step.count_since_last_iteration() > 0);
+        Self {
+            count: histogram.len(),
+            min: histogram.min(),
+            mean: rounded(histogram.mean(), 10.0),
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p999: at(0.999),
+            p9999: at(0.9999),
+            max: histogram.max(),
+            histogram: buckets
+                .map(|step| (step.value_iterated_to(), step.count_since_last_iteration()))
+                .collect(),
+        }
+    }
+}
+
+/// Distributions by outcome.
+pub(super) fn distributions(by_outcome: &BTreeMap<Outcome, LatencyUs>) -> BTreeMap<Outcome, Distribution> {
+    by_outcome.iter().map(|(outcome, latency)| (*outcome, Distribution::of(latency))).collect()
+}
+
+impl Measured {
+    /// The figures of a window that has lasted this long.
+    pub fn of(figures: &Figures, elapsed: Duration) -> Self {
+        let seconds = elapsed.as_secs_f64().max(1e-9);
+        let per_second = |count: u64| rounded(as_f64(count) / seconds, 10.0);
+        let errors = figures.errors.iter();
+        let deadlocks = errors.clone().filter(|(code, _)| classify::is_deadlock(code));
+        let mut errors_by_class = BTreeMap::new();
+        for error in figures.errors.values() {
+            *errors_by_class.entry(error.class).or_default() += error.count;
+        }
+        Self {
+            elapsed_s: rounded(seconds, 1e3),
+            outcomes: figures.outcomes.clone(),
+            deliveries: figures.deliveries(),
+            attempts: figures.attempts,
+            retries: figures.retries,
+            attempts_max: figures.attempts_max,
+            retries_per_order: Distribution::of(&figures.retries_per_order),
+            late: figures.late,
+            conflicts: figures.conflicts,
+            conflict_rate: rounded(as_f64(figures.conflicts) / as_f64(figures.attempts.max(1)), 1e4),
+            errors: errors.clone().map(|(code, error)| (code.clone(), error.count)).collect(),
+            errors_by_class,
+            deadlocks: deadlocks.map(|(_, error)| error.count).sum(),
+            error_notes: errors
+                .map(|(code, error)| (code.clone(), format!("{}: {}", error.class.as_str(), error.message)))
+                .collect(),
+            goodput: Goodput {
+                orders_per_s: per_second(figures.outcome(Outcome::Deducted)),
+                units_per_s: per_second(figures.units_deducted),
+            },
+            latency_us: Latencies {
+                order: distributions(&figures.order),
+                order_uncorrected: distributions(&figures.uncorrected),
+                schedule_lag: Distribution::of(&figures.schedule_lag),
+                attempt: Distribution::of(&figures.attempt),
+                attempt_refused: Distribution::of(&figures.refused_attempt),
+                connection_wait: Distribution::of(&figures.connection_wait),
+                backoff: Distribution::of(&figures.backoff),
+            },
+        }
+    }
+
+    /// Deliveries that ended this way.
+    pub fn count(&self, outcome: Outcome) -> u64 {
+        self.outcomes.get(&outcome).copied().unwrap_or(0)
+    }
+}
+
+/// A count as a number that can be divided.
+#[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^52")]
+pub(super) fn as_f64(number: u64) -> f64 {
+    number as f64
+}
+
+/// Rounded to `1 / scale`.
+pub(super) fn rounded(number: f64, scale: f64) -> f64 {
+    (number * scale).round() / scale
+}

@@ -1,0 +1,63 @@
+//! The run second by second.
+
+use super::measured::{as_f64, rounded};
+use crate::engine::phase::Tick;
+use crate::outcome::Outcome;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// One second of a run; the last one may be shorter.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Second {
+    /// Seconds from the start of the measured window to the end of this one.
+    pub at_s: f64,
+    /// How long it was, in seconds.
+    pub span_s: f64,
+    /// Deliveries that ended in it.
+    pub deliveries: u64,
+    /// Orders deducted per second.
+    pub orders_per_s: f64,
+    /// Median latency of those, in microseconds, from the intended start.
+    pub p50_us: u64,
+    /// Their 99th percentile.
+    pub p99_us: u64,
+    /// Their largest.
+    pub max_us: u64,
+    /// Refused because not enough was in stock.
+    pub sold_out: u64,
+    /// Attempts refused by concurrency control.
+    pub conflicts: u64,
+    /// Attempts after an order's first.
+    pub retries: u64,
+    /// Errors that the database answered with.
+    pub errors: u64,
+    /// Answered later than the latency limit.
+    pub late: u64,
+    /// Never started: too late already.
+    pub skipped: u64,
+}
+
+impl Second {
+    /// What was counted since the last look.
+    pub fn of(tick: &Tick<'_>) -> Self {
+        let figures = tick.interval;
+        let deducted = figures.order.get(&Outcome::Deducted);
+        let at = |quantile| deducted.map_or(0, |latencies| latencies.value_at_quantile(quantile));
+        let seconds = tick.span.as_secs_f64();
+        Self {
+            at_s: rounded(tick.at.as_secs_f64(), 1e3),
+            span_s: rounded(seconds, 1e3),
+            deliveries: figures.deliveries(),
+            orders_per_s: rounded(as_f64(figures.outcome(Outcome::Deducted)) / seconds.max(1e-9), 10.0),
+            p50_us: at(0.5),
+            p99_us: at(0.99),
+            max_us: deducted.map_or(0, hdrhistogram::Histogram::max),
+            sold_out: figures.outcome(Outcome::SoldOut),
+            conflicts: figures.conflicts,
+            retries: figures.retries,
+            errors: figures.errors.values().map(|error| error.count).sum(),
+            late: figures.late,
+            skipped: figures.outcome(Outcome::Skipped),
+        }
+    }
+}
