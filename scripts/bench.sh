@@ -7,6 +7,7 @@
 # Without a name every section is run. ROUNDS (5) is how often everything is
 # done, in turns; SECS (8) and CELL_SECS (3) are the seconds of one run of the
 # parity section and of the others; SERVERS and STRATEGIES choose some only.
+# shellcheck disable=SC1090,SC2034 # the sections use what is set here
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)

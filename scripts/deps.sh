@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what the tests need: PostgreSQL, MariaDB and Redis from Debian's
-# packages, and MySQL into an ignored folder. Costs nothing when all is there.
+# packages, MySQL and a reader of HdrHistogram logs into an ignored folder.
+# Costs nothing when all is there.
 set -eu
 
 folder=${1:-.deps}
@@ -13,6 +14,8 @@ has initdb || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$m
 { has mariadbd && has mariadb-install-db && has my_print_defaults; } ||
     missing="$missing mariadb-server-core mariadb-client-core"
 has redis-server || missing="$missing redis-server"
+# For another implementation's reader of HdrHistogram logs.
+{ has python3 && python3 -c 'import venv, ensurepip' 2>/dev/null; } || missing="$missing python3-venv"
 
 if [ -n "$missing" ]; then
     if ! has apt-get || [ "$(id -u)" -ne 0 ]; then
@@ -30,6 +33,12 @@ if [ -n "$missing" ]; then
     apt-get -qq update
     # shellcheck disable=SC2086 # a list of packages
     DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install $missing >/dev/null
+fi
+
+if [ ! -x "$folder/hdrh/bin/python" ] || ! "$folder/hdrh/bin/python" -c 'import hdrh' 2>/dev/null; then
+    rm -rf "$folder/hdrh"
+    python3 -m venv "$folder/hdrh"
+    "$folder/hdrh/bin/pip" install --quiet --disable-pip-version-check hdrhistogram==0.10.3
 fi
 
 if [ -z "${STOCKBENCH_MYSQLD:-}" ] || [ "$STOCKBENCH_MYSQLD" = "$folder/mysql/mysqld" ]; then

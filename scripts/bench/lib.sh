@@ -1,6 +1,6 @@
 # What the sections of the benchmark share. Sourced by scripts/bench.sh, which
 # sets `bin`, `work`, `rounds`, `secs` and `here`.
-# shellcheck shell=sh disable=SC2154
+# shellcheck shell=sh disable=SC2034,SC2154
 
 # Never sold out within a run.
 endless=1000000000

@@ -66,7 +66,8 @@ measure() {
     running=
     own=0
     [ "$1" != stockbench ] || { cp "$work/out" "$work/report.json" && own=$(figure cpu_us_per_order); }
-    echo "$("per_s_$1") $between $own" | awk '{ print $1, ($4 - $2) * 1e6 / ($5 - $3), $6 }'
+    per_s=$("per_s_$1") || exit 1
+    echo "$per_s $between $own" | awk '{ print $1, ($4 - $2) * 1e6 / ($5 - $3), $6 }'
 }
 
 run_stockbench() {

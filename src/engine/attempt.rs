@@ -30,8 +30,10 @@ pub(super) struct Run<'s> {
     pools: &'s [SessionPool],
     /// One for each database, as far as they are needed.
     leases: Vec<Option<Lease<'s>>>,
-    rng: ChaCha8Rng,
-    intended: Instant,
+    /// Seeded when something is first left to chance, which is rare.
+    rng: Option<Box<ChaCha8Rng>>,
+    token: i64,
+    started: Instant,
     attempt_started: Option<Instant>,
     transaction_started: Option<Instant>,
     /// Whether anything was sent: what has begun is seen through.
@@ -39,16 +41,18 @@ pub(super) struct Run<'s> {
     attempts: u32,
     undo_attempts: u32,
     conflicts: u32,
-    last_error: Option<String>,
+    last_error: Option<(String, ErrorClass)>,
     connection_wait: Duration,
     backoff: Duration,
 }
 
 /// What a program came to.
+#[derive(Clone)]
 pub(super) struct Ended {
     pub(super) outcome: Outcome,
     /// The code of the error it ended in, if it did.
     pub(super) error: Option<String>,
+    pub(super) error_class: Option<ErrorClass>,
     pub(super) recorded: Option<Outcome>,
     /// How many units are left after each line; read for the history only.
     pub(super) remaining: Vec<Option<i64>>,
@@ -62,28 +66,27 @@ pub(super) struct Ended {
 }
 
 impl<'s> Run<'s> {
-    /// A task before its first statement; `program` is the member's own or one
-    /// of its flows.
+    /// A task before its first statement, which was started just now; `program`
+    /// is the member's own or one of its flows.
     pub(super) fn new(
         shared: &'s Shared,
         member: usize,
         program: &'s Program,
         recorder: ShardHandle<'s>,
         task: Task,
+        started: Instant,
     ) -> Self {
-        // Waits and faults differ from task to task, and are the same when the
-        // run is repeated with its seed.
-        let chance = shared.stream.seed ^ task.token.unsigned_abs().rotate_left(32);
         Self {
             shared,
             program,
             member,
             recorder,
+            token: task.token,
             machine: Machine::new(program, task),
             pools: &shared.pools,
             leases: shared.pools.iter().map(|_| None).collect(),
-            rng: ChaCha8Rng::seed_from_u64(chance),
-            intended: Instant::now(),
+            rng: None,
+            started,
             attempt_started: None,
             transaction_started: None,
             begun: false,
@@ -137,9 +140,11 @@ impl<'s> Run<'s> {
             }
         };
         self.end_attempt(outcome == Outcome::Conflict);
+        let (error, error_class) = self.last_error.filter(|_| outcome == Outcome::Error).unzip();
         Some(Ended {
             outcome,
-            error: self.last_error.filter(|_| outcome == Outcome::Error),
+            error,
+            error_class,
             recorded: self.machine.recorded(),
             remaining: if self.shared.history.is_some() { self.machine.remaining() } else { Vec::new() },
             answers: self.machine.answers().to_vec(),
@@ -178,8 +183,9 @@ impl<'s> Run<'s> {
                 () = self.shared.stop.asked() => Ok(None),
             }
         };
-        self.connection_wait += waiting.elapsed();
-        self.attempt_started.get_or_insert_with(Instant::now);
+        let now = Instant::now();
+        self.connection_wait += now.saturating_duration_since(waiting);
+        self.attempt_started.get_or_insert(now);
         let why = match taken {
             Ok(Some(lease)) => {
                 self.leases[pool] = Some(lease);
@@ -218,7 +224,7 @@ impl<'s> Run<'s> {
                     Action::Commit => session.control("COMMIT").await.map(|()| Reply::default()),
                     Action::Rollback => session.control("ROLLBACK").await.map(|()| Reply::default()),
                     Action::Execute(statement) => {
-                        session.execute(statement, self.machine.binds(now_ms())).await
+                        session.execute(statement, self.machine.binds(now_ms)).await
                     }
                     Action::Think | Action::Refused | Action::Done(_) => return true,
                 }
@@ -228,11 +234,12 @@ impl<'s> Run<'s> {
             self.recorder.statement(key, started.elapsed());
         }
         if completes && sent.is_ok() && !self.shared.faults.is_empty() {
-            if self.shared.faults.strike(Mishap::Crash, name, &mut self.rng) {
+            let shared = self.shared;
+            if shared.faults.strike(Mishap::Crash, name, self.rng()) {
                 self.leases.iter_mut().filter_map(Option::take).for_each(Lease::discard);
                 return false;
             }
-            if self.shared.faults.strike(Mishap::Lose, name, &mut self.rng) {
+            if shared.faults.strike(Mishap::Lose, name, self.rng()) {
                 self.failed(&fault::answer_lost(), pool);
                 return true;
             }
@@ -260,7 +267,7 @@ impl<'s> Run<'s> {
 
     async fn run_script(&mut self, statement: &Statement) -> Result<Reply, DbError> {
         match &self.shared.redis {
-            Some(redis) => redis.execute(statement, self.machine.binds(now_ms())).await,
+            Some(redis) => redis.execute(statement, self.machine.binds(now_ms)).await,
             None => Err(DbError {
                 class: ErrorClass::Bug,
                 code: "redis".to_owned(),
@@ -290,7 +297,7 @@ impl<'s> Run<'s> {
         let faults = &self.shared.faults;
         let is_failed = !faults.is_empty()
             && self.machine.starts_transaction()
-            && faults.strike(Mishap::Fail, self.machine.transaction_name(), &mut self.rng);
+            && faults.strike(Mishap::Fail, self.machine.transaction_name(), self.rng());
         if is_failed {
             self.begun = true;
             self.failed(&fault::failed(), None);
@@ -302,7 +309,7 @@ impl<'s> Run<'s> {
     /// again.
     fn failed(&mut self, error: &DbError, pool: Option<usize>) {
         self.recorder.failed(error);
-        self.last_error = Some(error.code.clone());
+        self.last_error = Some((error.code.clone(), error.class));
         if error.class == ErrorClass::Lost
             && let Some(lease) = pool.and_then(|pool| self.leases[pool].take())
         {
@@ -323,7 +330,8 @@ impl<'s> Run<'s> {
         let retry = RetryPolicy { tries, ..self.retry() };
         let is_lost = self.pools.iter().any(|pool| pool.lost_server().is_some());
         let may_go_on = !is_lost && (is_undoing || !self.shared.stop.is_asked());
-        let delay = retry.next_delay(attempts, self.intended.elapsed(), &mut self.rng);
+        let elapsed = self.started.elapsed();
+        let delay = retry.next_delay(attempts, elapsed, self.rng());
         let Some(delay) = delay.filter(|_| may_go_on) else {
             return self.machine.give_up();
         };
@@ -339,6 +347,13 @@ impl<'s> Run<'s> {
         }
         self.attempts += 1;
         self.machine.retry();
+    }
+
+    /// Waits and faults differ from task to task, and are the same when the run
+    /// is repeated with its seed.
+    fn rng(&mut self) -> &mut ChaCha8Rng {
+        let chance = self.shared.stream.seed ^ self.token.unsigned_abs().rotate_left(32);
+        self.rng.get_or_insert_with(|| Box::new(ChaCha8Rng::seed_from_u64(chance)))
     }
 
     fn retry(&self) -> RetryPolicy {

@@ -258,7 +258,7 @@ impl Engine {
     /// them is in the figures.
     pub async fn warm_up(self) -> Warm {
         let Self { shared, window } = self;
-        shared.epoch.get_or_init(Instant::now);
+        shared.epoch();
         let mut flows = JoinSet::new();
         for (member, program) in shared.members.iter().map(|member| &member.program).enumerate() {
             for flow in 0..program.flows.len() {
@@ -374,7 +374,7 @@ impl Shared {
         }
     }
 
-    fn elapsed(&self) -> Duration {
-        self.epoch.get().map_or(Duration::ZERO, Instant::elapsed)
+    fn epoch(&self) -> Instant {
+        *self.epoch.get_or_init(Instant::now)
     }
 }

@@ -2,8 +2,9 @@
 
 use super::Shared;
 use super::attempt::{Ended, Run};
+use super::batch::Asked;
 use super::phase::{Phase, Start};
-use super::recorder::{Delivery, ShardHandle};
+use super::recorder::Delivery;
 use crate::outcome::Outcome;
 use crate::strategy::interpret::Task;
 use crate::strategy::program::Draw;
@@ -21,11 +22,14 @@ pub(super) async fn client(shared: Arc<Shared>, phase: Arc<Phase>, client: usize
         let Start { number, intended, lag } = start;
         let order = shared.stream.order(number);
         let member = shared.member_of(number);
-        let invoked = shared.elapsed();
-        let came_to = if shared.members[member].program.batch.is_some() {
-            shared.batches.answer(&shared, recorder, member, &order).await
+        let started = intended + lag.unwrap_or_default();
+        let invoked = started.saturating_duration_since(shared.epoch());
+        let asked = Asked { recorder, member, order: &order, number, started };
+        let in_batches = shared.members[member].program.batch.is_some() && order.lines.len() == 1;
+        let came_to = if in_batches {
+            shared.batches.answer(&shared, asked).await
         } else {
-            run(&shared, recorder, member, &order, number).await
+            alone(&shared, asked).await
         };
         let Some(ended) = came_to else { return };
         let delivery = delivery(member, ended, &order, intended.elapsed(), lag);
@@ -33,23 +37,18 @@ pub(super) async fn client(shared: Arc<Shared>, phase: Arc<Phase>, client: usize
     }
 }
 
-async fn run(
-    shared: &Shared,
-    recorder: ShardHandle<'_>,
-    member: usize,
-    order: &Order,
-    number: u64,
-) -> Option<Ended> {
+/// Sees an order through by itself.
+pub(super) async fn alone(shared: &Shared, asked: Asked<'_>) -> Option<Ended> {
+    let Asked { recorder, member, order, number, started } = asked;
     let program = &shared.members[member].program;
-    // What an order is given by chance is the same at every delivery of it.
-    let mut of_order = ChaCha8Rng::seed_from_u64(shared.stream.seed ^ number.rotate_left(32));
-    let task = Task {
-        token: shared.token(),
-        chance: of_order.next_u64(),
-        drawn: draw_all(&program.draws, &mut of_order),
-        ..Task::of(order, shared.stream.run_id)
-    };
-    Run::new(shared, member, program, recorder, task).finish().await
+    let mut task = Task { token: shared.token(), ..Task::of(order, shared.stream.run_id) };
+    if program.leaves_to_chance() {
+        // What an order is given by chance is the same at every delivery of it.
+        let mut of_order = ChaCha8Rng::seed_from_u64(shared.stream.seed ^ number.rotate_left(32));
+        task.chance = of_order.next_u64();
+        task.drawn = draw_all(&program.draws, &mut of_order);
+    }
+    Run::new(shared, member, program, recorder, task, started).finish().await
 }
 
 fn draw_all(draws: &[Draw], rng: &mut impl Rng) -> Vec<i64> {

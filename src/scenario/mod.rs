@@ -268,7 +268,7 @@ impl Plan {
             (None, None, Some(_)) => None,
             (None, orders, _) => Some(orders.unwrap_or(ORDERS)),
         };
-        let batches = mix.iter().find(|(strategy, _)| strategy.file.batch.is_some());
+        let batches = mix.iter().find(|(strategy, _)| strategy.file.takes_batches_only());
         let most_lines = replay.as_ref().map_or(lines.max, |(_, replay)| replay.most_lines());
         if let Some((strategy, _)) = batches {
             ensure!(

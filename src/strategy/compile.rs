@@ -2,8 +2,8 @@
 //! every text chosen, every bind found, every jump landed.
 
 use super::file::{
-    DrawText, FlowText, InvariantText, LedgerText, PerDialect, SetupText, StepText, StrategyFile, Target,
-    TransactionText,
+    DrawText, FlowText, InvariantText, LedgerText, PerDialect, Serves, SetupText, StepText, StrategyFile,
+    Target, TransactionText,
 };
 use super::program::{
     AuditSource, Draw, Flow, Goto, Invariant, Ledger, Program, Query, Role, Setting, Setup, Slot, SlotCounts,
@@ -16,6 +16,7 @@ use crate::text;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 /// The binds of a program that handles orders.
 static ORDER_BINDS: &[(&str, Slot)] = &[
@@ -70,8 +71,7 @@ impl Program {
             bail!("strategy {name} cannot run on {}: {reason}", dialect.title());
         }
         let scope = Scope::new(name, file, setting)?;
-        let known = if file.batch.is_some() { BATCH_BINDS } else { ORDER_BINDS };
-        let mut compiler = Compiler::new(&scope, known, &file.transaction);
+        let mut compiler = Compiler::new(&scope, ORDER_BINDS, &file.transaction);
         let transactions = compiler.transactions()?;
         let remaining = compiler.yields.iter().find_map(|(name, slot)| match slot {
             Slot::PerLine(index) if name == REMAINING => Some(*index),
@@ -95,6 +95,7 @@ impl Program {
             text_slots,
             remaining,
             batch: file.batch.map(|orders| usize::try_from(orders.max(1)).unwrap_or(1)),
+            linger: file.linger,
             draws: scope.draws.clone(),
             flows: flows?,
             services: scope.services.clone(),
@@ -106,9 +107,13 @@ impl Program {
             answering == usize::from(program.batch.is_some()),
             "{name}: a batch has exactly one step with `answers = true`, and nothing else has one"
         );
+        ensure!(
+            program.batch.is_some() || program.transactions.iter().all(|tx| tx.serves == Serves::Order),
+            "{name}: `for = \"batch\"` needs `batch`, the most orders that are answered together"
+        );
         let states = |tx: &Transaction| tx.then.is_some() || tx.steps.iter().any(|step| step.then.is_some());
         ensure!(
-            program.batch.is_none() || !program.transactions.iter().any(states),
+            !program.transactions.iter().filter(|tx| tx.serves == Serves::Batch).any(states),
             "{name}: a batch has no `then`: each of its orders has an answer of its own"
         );
         Ok(program)
@@ -236,6 +241,7 @@ impl<'f> Scope<'f> {
                 text_slots: compiler.text_slots,
                 remaining: None,
                 batch: None,
+                linger: Duration::ZERO,
                 draws: Vec::new(),
                 flows: Vec::new(),
                 services: self.services.clone(),
@@ -390,6 +396,7 @@ impl<'f> Compiler<'f> {
             self.name()
         );
         self.check_roles(&transactions)?;
+        self.check_serves(&transactions)?;
         Ok(transactions)
     }
 
@@ -416,8 +423,33 @@ impl<'f> Compiler<'f> {
         Ok(())
     }
 
+    /// A batch has other values than an order: neither goes on with the
+    /// transactions of the other.
+    fn check_serves(&self, transactions: &[Transaction]) -> Result<()> {
+        for tx in transactions {
+            let gotos = tx
+                .steps
+                .iter()
+                .flat_map(|step| [Some(step.none), step.unique, step.check, Some(step.locked)]);
+            for goto in gotos.flatten().chain([Goto::Transaction(tx.restart)]) {
+                let Goto::Transaction(target) = goto else { continue };
+                ensure!(
+                    transactions[target].serves == tx.serves,
+                    "{}: transactions for a batch and for an order neither jump to nor restart at each other",
+                    self.name()
+                );
+            }
+        }
+        Ok(())
+    }
+
     fn transaction(&mut self, index: usize, text: &'f TransactionText) -> Result<Transaction> {
         let place = text.name.clone().unwrap_or_else(|| format!("transaction {}", index + 1));
+        let in_batches = self.scope.file.batch.is_some() && !self.is_flow();
+        let serves = text.serves.unwrap_or(if in_batches { Serves::Batch } else { Serves::Order });
+        if !self.is_flow() {
+            self.known = if serves == Serves::Batch { BATCH_BINDS } else { ORDER_BINDS };
+        }
         let (service, dialect) = self.scope.service(text.service.as_ref());
         let mut present = Vec::new();
         for (i, step) in text.step.iter().enumerate() {
@@ -442,7 +474,7 @@ impl<'f> Compiler<'f> {
         let names: Vec<Option<&str>> = present.iter().map(|(step, ..)| step.name.as_deref()).collect();
         let mut steps = Vec::new();
         for (step, step_place, sql) in present {
-            steps.push(self.step(step, step_place, sql, dialect, index, &names)?);
+            steps.push(self.step(step, step_place, sql, dialect, (index, serves), &names)?);
         }
         number_line_loops(&mut steps);
         let restart = match &text.restart {
@@ -483,6 +515,7 @@ impl<'f> Compiler<'f> {
             name: text.name.clone(),
             always_begin: level.is_some(),
             begin: (begin != "none").then(|| begin.into()),
+            serves,
             then: text.then,
             restart,
             role,
@@ -499,14 +532,14 @@ impl<'f> Compiler<'f> {
         place: String,
         sql: &str,
         dialect: Dialect,
-        transaction: usize,
+        (transaction, serves): (usize, Serves),
         names: &[Option<&str>],
     ) -> Result<Step> {
         let is_script = text.redis.is_some();
         let placeholders = if is_script { Placeholders::Script } else { Placeholders::Sql(dialect) };
         let (sql, binds) = self.binds(sql, &place, placeholders)?;
         // A batch has one SKU and no lines to loop over.
-        let per_line = self.scope.file.batch.is_none() && binds.iter().any(|slot| slot.is_per_line());
+        let per_line = serves == Serves::Order && binds.iter().any(|slot| slot.is_per_line());
         for column in &text.text {
             ensure!(
                 is_script && text.yields.contains(column),

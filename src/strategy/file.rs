@@ -46,6 +46,9 @@ pub struct StrategyFile {
     pub draw: BTreeMap<String, DrawText>,
     /// Orders of one SKU that one execution answers together.
     pub batch: Option<u32>,
+    /// How long a batch waits for as many orders as the last one had.
+    #[serde(default, deserialize_with = "duration")]
+    pub linger: Duration,
     /// Statements that make the strategy's own tables, run after seeding.
     #[serde(default)]
     pub setup: Vec<SetupText>,
@@ -190,6 +193,25 @@ impl<'de> Deserialize<'de> for LedgerText {
     }
 }
 
+impl StrategyFile {
+    /// Whether it handles orders in batches and not otherwise: those have one
+    /// line.
+    pub fn takes_batches_only(&self) -> bool {
+        self.batch.is_some() && !self.transaction.iter().any(|tx| tx.serves == Some(Serves::Order))
+    }
+}
+
+/// Whom a transaction is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Serves {
+    /// Many orders of one SKU together.
+    Batch,
+    /// One order: it came alone, or has several lines, or the strategy knows no
+    /// batches.
+    Order,
+}
+
 /// One `[[transaction]]`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -202,6 +224,10 @@ pub struct TransactionText {
     /// The isolation level of this transaction alone.
     #[serde(default)]
     pub isolation: PerDialect<Isolation>,
+    /// Whether it is for a batch or for an order by itself; in a strategy with
+    /// `batch` the former, elsewhere the latter, unless it says.
+    #[serde(rename = "for")]
+    pub serves: Option<Serves>,
     /// The order's answer once this transaction is committed.
     pub then: Option<Outcome>,
     /// The transaction a conflict goes back to (by default this one).

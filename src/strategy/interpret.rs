@@ -5,6 +5,7 @@
 //! back, so a stress run, an exploration of schedules and a test all execute
 //! exactly the same program.
 
+use super::file::Serves;
 use super::program::{Goto, Program, Role, Slot, Step, Transaction};
 use crate::db::{DbError, ErrorClass, Reply, Statement, Value};
 use crate::outcome::Outcome;
@@ -192,9 +193,11 @@ impl<'p> Machine<'p> {
         }
     }
 
-    /// The values of the statement that [`Action::Execute`] names; `now_ms` is
-    /// the time in milliseconds since 1970.
-    pub fn binds(&mut self, now_ms: i64) -> &[Value] {
+    /// The values of the statement that [`Action::Execute`] names; `now_ms`
+    /// tells the time in milliseconds since 1970, where it is asked for.
+    pub fn binds(&mut self, now_ms: impl FnOnce() -> i64) -> &[Value] {
+        let asks_time = self.current().binds.contains(&Slot::NowMs);
+        let now_ms = if asks_time { now_ms() } else { 0 };
         let mut bound = std::mem::take(&mut self.bound);
         bound.clear();
         bound.extend(self.current().binds.iter().map(|slot| match slot {
@@ -401,7 +404,9 @@ impl<'p> Machine<'p> {
     /// alternatives, the one that chance chose for this task.
     fn in_sequence_from(&self, from: usize) -> Option<usize> {
         let transactions = &self.program.transactions;
-        let next = (from..transactions.len()).find(|index| transactions[*index].role == Role::Sequence)?;
+        let serves = if self.task.batch.is_empty() { Serves::Order } else { Serves::Batch };
+        let runs = |tx: &Transaction| tx.role == Role::Sequence && tx.serves == serves;
+        let next = (from..transactions.len()).find(|index| runs(&transactions[*index]))?;
         let Some((_, (start, end))) = transactions[next].share else { return Some(next) };
         let weights =
             transactions[start..end].iter().map(|tx| tx.share.map_or(0, |(weight, _)| u64::from(weight)));

@@ -1,6 +1,7 @@
 //! A program, as data: what is sent to one kind of database, in order, and what
 //! each result means.
 
+use super::file::Serves;
 use crate::db::schema::LEDGER;
 use crate::db::{Dialect, Isolation, Statement};
 use crate::outcome::Outcome;
@@ -57,6 +58,8 @@ pub struct Program {
     pub remaining: Option<usize>,
     /// Orders of one SKU that one execution answers together.
     pub batch: Option<usize>,
+    /// How long a batch waits for as many orders as the last one had.
+    pub linger: Duration,
     /// Values drawn once per order, in the order of their slots.
     pub draws: Vec<Draw>,
     /// Programs that run in the background.
@@ -209,6 +212,8 @@ pub struct Transaction {
     pub begin: Option<Arc<str>>,
     /// Whether it is opened even for one statement, for its isolation level.
     pub always_begin: bool,
+    /// Whom it is for.
+    pub serves: Serves,
     /// The order's answer once it is committed.
     pub then: Option<Outcome>,
     /// The transaction that a conflict in this one goes back to.
@@ -377,6 +382,18 @@ impl Program {
     /// The names that faults may use.
     pub fn transaction_names(&self) -> impl Iterator<Item = &str> {
         self.transactions.iter().filter_map(|tx| tx.name.as_deref())
+    }
+
+    /// Whether it can handle an order by itself; a program of batches alone
+    /// cannot.
+    pub fn serves_orders(&self) -> bool {
+        self.transactions.iter().any(|tx| tx.serves == Serves::Order)
+    }
+
+    /// Whether anything of an order is drawn for it: numbers, or which of
+    /// several alternatives it takes.
+    pub fn leaves_to_chance(&self) -> bool {
+        !self.draws.is_empty() || self.transactions.iter().any(|tx| tx.share.is_some())
     }
 
     /// Makes every transaction ask for the program's isolation level itself,

@@ -1,6 +1,7 @@
 //! Prints a strategy as exactly the SQL that is sent, in order.
 
 use super::compile::built_in_name;
+use super::file::Serves;
 use super::program::{Flow, Goto, Program, Role, Setup, Slot, Step, Transaction};
 use crate::outcome::Outcome;
 use std::fmt::Write as _;
@@ -20,7 +21,10 @@ pub fn program(program: &Program) -> String {
         line(&format!("-- isolation: {}", isolation.as_sql()));
     }
     if let Some(orders) = program.batch {
-        line(&format!("-- at most {orders} orders of one SKU at a time"));
+        let linger = humantime::format_duration(program.linger);
+        line(&format!(
+            "-- at most {orders} orders of one SKU at a time, waiting {linger} for as many as the last time"
+        ));
     }
     for setup in &program.setup {
         match setup {
@@ -67,6 +71,9 @@ fn when(program: &Program, index: usize, tx: &Transaction) -> String {
         format!(", for {weight} of {} orders", weights.map(|(weight, _)| weight).sum::<u32>())
     });
     let role = match tx.role {
+        Role::Sequence if program.batch.is_some() && tx.serves == Serves::Order => {
+            ", for an order that comes alone or has several lines".to_owned()
+        }
         Role::Sequence => String::new(),
         Role::JumpOnly => ", only when jumped to".to_owned(),
         Role::Finally => ", when an attempt ends".to_owned(),

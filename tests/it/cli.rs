@@ -131,6 +131,13 @@ fn bad_input_gets_one_line_and_leaves_nothing_behind() {
         "to-undo.toml",
         &format!("[[transaction]]\nname = \"do\"\n[[transaction.step]]\nsql = \"SELECT 1\"\n{undo}"),
     );
+    let answers = "sql = \"SELECT 1 AS order_id, 'deducted' AS outcome\"\nyields = [\"order_id\", \"outcome\"]\nanswers = true\n";
+    let batches = file("batches.toml", &format!("batch = 5\n{ok}{answers}"));
+    let no_batch =
+        file("no-batch.toml", "[[transaction]]\nfor = \"batch\"\n[[transaction.step]]\nsql = \"SELECT 1\"\n");
+    let single =
+        "[[transaction]]\nname = \"single\"\nfor = \"order\"\n[[transaction.step]]\nsql = \"SELECT 1\"\n";
+    let across = file("across.toml", &format!("batch = 5\n{ok}{answers}none = \"@single\"\n{single}"));
     let taken = file("taken.toml", &format!("params = {{ quantity = 1 }}\n{ok}sql = \"SELECT 1\"\n"));
     let wrong_key = file("key.lua.toml", &format!("{ok}redis = \"return redis.call('GET', :order_id)\"\n"));
     let inline = "summary = \"x\"\n[strategy]\nsummary = \"y\"\n\n[[strategy.setupp]]\nsql = \"x\"\n";
@@ -160,7 +167,9 @@ fn bad_input_gets_one_line_and_leaves_nothing_behind() {
         (&["-s", "atomic@0"], &["a weight is at least 1"]),
         (&["-s", "atomic@4,atomic@1"], &["strategy atomic is in the mix twice"]),
         (&["-s", "atomic@4,unkeyed@1"], &["keep their stock or ledger in different tables"]),
-        (&["-s", "group-commit", "--lines", "1..2"], &["it takes orders of one line"]),
+        (&["-s", &batches, "--lines", "1..2"], &["it takes orders of one line"]),
+        (&["-s", &no_batch], &["`for = \"batch\"` needs `batch`"]),
+        (&["-s", &across], &["transactions for a batch and for an order neither jump to"]),
         (
             &["-s", "redis-lock", "--param", "lock_m=5"],
             &["no strategy of this run has a param `lock_m`; did you mean \"lock_ms\"?"],

@@ -5,6 +5,7 @@ mod audits;
 mod backends;
 mod catalogue;
 mod cli;
+mod figures;
 mod guards;
 mod labs;
 mod shops;

@@ -303,6 +303,15 @@ fn a_batch_answers_every_order_once(place: &Place) {
         "exact at the last unit: {report:#}"
     );
     assert_eq!(units(&report, "ledger"), 1_000);
+
+    // Orders of several lines go their own way, between the batches; copies get
+    // the recorded answer on both ways, and so do those that lost it.
+    let mixed = ["--lines", "1..3", "--skus", "4", "--stock", "300", "--quantity", "1..3", "-c", "100"];
+    let more = ["--orders", "1500", "--duplicates", "30"];
+    let faults = ["--fault", "lose@batch:10%", "--fault", "lose@alone:5%", "--fault", "crash@batch:2%"];
+    let (_, report) = place.run(&[&["-s", "group-commit"], &mixed[..], &more, &faults].concat());
+    assert_eq!(kinds(&report), Vec::<&str>::new(), "{report:#}");
+    assert!(outcome(&report, "deducted") > 0 && outcome(&report, "unknown") > 0, "{:#}", report["outcomes"]);
 }
 
 fn a_lock_in_redis_holds_as_long_as_it_lasts(place: &Place) {

@@ -71,7 +71,7 @@ fn start(kind: LabKind) -> anyhow::Result<LabServer> {
     block_on(LabServer::start(kind))
 }
 
-fn servers_are_required() -> bool {
+pub fn servers_are_required() -> bool {
     std::env::var_os("CI").is_some() || std::env::var_os("STOCKBENCH_REQUIRE_SERVERS").is_some()
 }
 

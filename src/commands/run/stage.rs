@@ -122,6 +122,10 @@ pub(super) async fn prepare(args: &RunArgs, plan: &Plan, database: &mut Database
     let programs: Result<Vec<Program>> =
         plan.mix.iter().map(|(strategy, _)| strategy.compile(&setting)).collect();
     let mut programs = programs.map_err(usage)?;
+    ensure_usage(
+        database.dialect() != Dialect::Null || programs.iter().all(|program| program.batch.is_none()),
+        || "null: has no answers for a batch: take a strategy without one".to_owned(),
+    )?;
     let settings =
         SessionSettings { isolation: isolation(&mut programs, plan, database.dialect())?, ..settings };
     if settings.isolation != plan.isolation {

@@ -53,7 +53,7 @@ fn drive(machine: &mut Machine<'_>, answers: Vec<Answer>) -> Vec<String> {
                 continue;
             }
             Action::Execute(statement) => {
-                let binds: Vec<String> = machine.binds(0).iter().map(Value::to_text).collect();
+                let binds: Vec<String> = machine.binds(|| 0).iter().map(Value::to_text).collect();
                 sent.push(format!("{} {}", statement.sql, binds.join(" ")).trim().to_owned());
                 match answers.next().unwrap_or_else(|| panic!("no answer for {sent:?}")) {
                     Row(values) => machine.succeeded(Reply { matched: 1, values, rows: Vec::new() }),
@@ -376,6 +376,6 @@ fn tokens_params_draws_and_the_time_can_be_bound() {
     );
     let task = Task { token: 7_000, drawn: vec![5], ..Task::of(&order(&[1]), 1) };
     let mut machine = Machine::new(&program, task);
-    let bound: Vec<String> = machine.binds(99).iter().map(Value::to_text).collect();
+    let bound: Vec<String> = machine.binds(|| 99).iter().map(Value::to_text).collect();
     assert_eq!(bound, ["7000", "30", "5", "99", "[{\"sku_id\":1,\"quantity\":2}]"]);
 }
