@@ -20,10 +20,10 @@ check: ## Formatting and lints
 test: deps ## Install what the tests need, then run every test on real servers
 	STOCKBENCH_REQUIRE_SERVERS=1 $(CARGO) test
 
-bench: deps ## Goodput of the strategies, bulk seeding and audits, side by side
-	$(CARGO) build --release
-	sh scripts/bench.sh
-	sh scripts/bench_audit.sh
+bench: deps ## Against pgbench and sysbench, the strategies, the hot SKU, seeding, audits, side by side, as Markdown
+	@$(CARGO) build --release
+	@sh scripts/bench.sh
+	@sh scripts/bench_audit.sh
 
 catalogue: deps ## Run every strategy and scenario on every database, keep the table in docs/catalogue.md
 	sh scripts/catalogue.sh

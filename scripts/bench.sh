@@ -2,7 +2,7 @@
 # Measures stockbench and writes a Markdown document: against pgbench and
 # sysbench, the strategies against each other, bulk seeding against COPY.
 #
-#   sh scripts/bench.sh [parity] [strategies] [hot] [seeding] >docs/bench.md
+#   sh scripts/bench.sh [parity] [strategies] [hot] [lock] [seeding] >docs/bench.md
 #
 # Without a name every section is run. ROUNDS (5) is how often everything is
 # done, in turns; SECS (8) and CELL_SECS (3) are the seconds of one run of the
@@ -18,7 +18,7 @@ cell_secs=${CELL_SECS:-3}
 [ "$secs" -ge 4 ] || { echo "bench: SECS must be 4 at least" >&2; exit 1; }
 servers=${SERVERS-postgres mysql mariadb}
 databases="sqlite $servers"
-sections=${*:-parity strategies hot seeding}
+sections=${*:-parity strategies hot lock seeding}
 if [ -z "${STOCKBENCH_MYSQLD:-}" ] && [ -x "$here/../.deps/mysql/mysqld" ]; then
     export STOCKBENCH_MYSQLD="$here/../.deps/mysql/mysqld"
 fi
@@ -42,9 +42,9 @@ for section in $sections; do
         require sysbench sysbench
         require mariadb mariadb-client-core
         ;;
-    strategies | hot) ;;
+    strategies | hot | lock) ;;
     seeding) require psql postgresql-client ;;
-    *) die "no section $section: parity, strategies, hot, seeding" ;;
+    *) die "no section $section: parity, strategies, hot, lock, seeding" ;;
     esac
 done
 start_servers

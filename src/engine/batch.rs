@@ -7,13 +7,14 @@
 //! next one lingers a little for them. An order that finds nobody to be
 //! together with goes its own way, if the program has one.
 
+use super::Shared;
 use super::attempt::{Ended, Run};
+use super::order::{self, Asked};
 use super::recorder::ShardHandle;
-use super::{Shared, worker};
 use crate::db::ErrorClass;
 use crate::outcome::Outcome;
 use crate::strategy::interpret::Task;
-use crate::workload::{Line, Order};
+use crate::workload::Line;
 use parking_lot::Mutex;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -54,16 +55,6 @@ enum Turn {
     Answered(Option<Ended>),
     /// It leads the next batch.
     Lead,
-}
-
-/// An order that is to be answered, and where.
-#[derive(Clone, Copy)]
-pub(super) struct Asked<'a> {
-    pub(super) recorder: ShardHandle<'a>,
-    pub(super) member: usize,
-    pub(super) order: &'a Order,
-    pub(super) number: u64,
-    pub(super) started: Instant,
 }
 
 impl Batches {
@@ -117,7 +108,7 @@ impl Batches {
         let program = &shared.members[key.0].program;
         let others = self.take(key, program.batch.unwrap_or(1) - 1);
         if others.is_empty() && program.serves_orders() {
-            let ended = worker::alone(shared, asked).await;
+            let ended = order::alone(shared, asked).await;
             self.pass_on(key);
             return ended;
         }

@@ -2,12 +2,12 @@
 //!
 //! In reading order: [`Engine`] here is the run as a whole, [`phase`] one
 //! stretch of it with a clock of its own, [`deliveries`] says which order comes
-//! next, [`worker`] is one client, [`attempt`] sees one
-//! execution of a program through, [`batch`] gathers orders that are answered
-//! together, [`flow`] runs in the background, [`retry`] is the pure rule for
-//! trying again, [`pool`] the connections, [`recorder`] the figures, [`probe`] how long a
-//! task that is ready waits for its turn,
-//! [`answers`] what each client was told, [`stop`] how a run ends early.
+//! next, [`worker`] is one client, [`order`] one order by itself, [`attempt`]
+//! sees one execution of a program through, [`batch`] gathers orders that are
+//! answered together, [`flow`] runs in the background, [`retry`] is the pure
+//! rule for trying again, [`pool`] the connections, [`recorder`] the figures,
+//! [`probe`] how long a task that is ready waits for its turn, [`answers`] what
+//! each client was told, [`stop`] how a run ends early.
 //!
 //! Architecture invariant: nothing in here knows the command line, a driver,
 //! or how a report looks.
@@ -18,6 +18,7 @@ mod batch;
 pub mod deliveries;
 mod flow;
 pub mod history;
+mod order;
 pub mod phase;
 pub mod pool;
 pub mod probe;
@@ -269,7 +270,9 @@ impl Engine {
         if shared.load.warmup.is_some() {
             let seed = shared.stream.seed;
             let phase = Phase::new(&shared.load, shared.members.len(), seed, shared.load.warmup);
-            warmed_for = Arc::new(phase).run(&shared, &mut |_| ControlFlow::Continue(())).await.elapsed;
+            let phase = Arc::new(phase);
+            let clients = clients(&shared, &phase);
+            warmed_for = phase.run(&shared, clients, &mut |_| ControlFlow::Continue(())).await.elapsed;
         }
         Warm { shared, window, flows, warmed_for }
     }
@@ -295,7 +298,8 @@ impl Warm {
     pub async fn run(self, observer: &mut Observer<'_>) -> Finished {
         let Self { shared, window, mut flows, warmed_for } = self;
         shared.deliveries.begin(shared.load.orders);
-        let Stretch { mut figures, elapsed, started_for } = window.run(&shared, observer).await;
+        let clients = clients(&shared, &window);
+        let Stretch { mut figures, elapsed, started_for } = window.run(&shared, clients, observer).await;
         shared.drain.ask();
         while let Some(ended) = flows.join_next().await {
             ended.expect("a flow does not panic");
@@ -321,6 +325,15 @@ impl Warm {
             sessions: service_names.zip(sessions).collect(),
         }
     }
+}
+
+/// Every client of a phase, on its way to where they gather.
+fn clients(shared: &Arc<Shared>, phase: &Arc<Phase>) -> JoinSet<()> {
+    let mut clients = JoinSet::new();
+    for number in 0..shared.load.concurrency {
+        clients.spawn(worker::client(Arc::clone(shared), Arc::clone(phase), number));
+    }
+    clients
 }
 
 impl Shared {

@@ -7,7 +7,7 @@
 //! cannot outgrow the memory.
 
 use super::recorder::{Delivery, Figures, Recorder};
-use super::{Load, Shared, worker};
+use super::{Load, Shared};
 use crate::workload::arrivals::{Arrivals, Pace, Profile};
 use parking_lot::Mutex;
 use std::ops::ControlFlow;
@@ -117,13 +117,14 @@ impl Phase {
         }
     }
 
-    /// Runs every client to its end: the clock starts when all of them are
+    /// Sees every client through to its end: the clock starts when all of them are
     /// ready, and what has begun is finished.
-    pub(super) async fn run(self: Arc<Self>, shared: &Arc<Shared>, observer: &mut Observer<'_>) -> Stretch {
-        let mut clients = JoinSet::new();
-        for number in 0..shared.load.concurrency {
-            clients.spawn(worker::client(Arc::clone(shared), Arc::clone(&self), number));
-        }
+    pub(super) async fn run(
+        self: Arc<Self>,
+        shared: &Shared,
+        mut clients: JoinSet<()>,
+        observer: &mut Observer<'_>,
+    ) -> Stretch {
         self.ready.wait().await;
         let started = self.start();
         let pacer = {
@@ -233,6 +234,14 @@ impl Phase {
             self.close();
         }
         number
+    }
+
+    /// Counts an arrival that was taken up and came to nothing, because the run
+    /// is being stopped or the server is lost.
+    pub(super) fn not_started(&self, shared: &Shared, client: usize, number: u64, lag: Option<Duration>) {
+        if let Some(lag) = lag {
+            self.skip(shared, client, number, lag);
+        }
     }
 
     fn skip(&self, shared: &Shared, client: usize, number: u64, lag: Duration) {

@@ -2,8 +2,8 @@
 //! Sentences for people, each with the figures it rests on.
 
 use super::client::ClientCost;
+use super::config::Config;
 use super::measured::{Distribution, Measured, as_f64};
-use super::model::Config;
 use crate::db::Dialect;
 use crate::outcome::Outcome;
 use crate::text;

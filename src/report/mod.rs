@@ -2,7 +2,7 @@
 //! of a run that is still going on: live progress, metrics, a log of latencies.
 //!
 //! In reading order: [`measured`] has the figures, [`series`] the same second by
-//! second, [`client`] what they cost, [`advice`] what they suggest, [`model`]
+//! second, [`client`] what they cost, [`config`] what was asked, [`advice`] what they suggest, [`model`]
 //! puts them together, [`threshold`] judges them; the rest are the views.
 //!
 //! Adding a reporter is one file here that is a function of a writer and a
@@ -10,6 +10,7 @@
 
 pub mod advice;
 pub mod client;
+pub mod config;
 pub mod hdr;
 pub mod junit;
 pub mod measured;

@@ -2,6 +2,7 @@
 
 use super::advice;
 use super::client::ClientCost;
+use super::config::Config;
 use super::measured::{Distribution, Measured, distributions};
 use super::series::Second;
 use super::threshold::{self, Judged, Threshold};
@@ -11,7 +12,6 @@ use crate::engine::recorder::{Figures, FlowFigures};
 use crate::exit::Exit;
 use crate::finding::ExpectedFinding;
 use crate::outcome::Outcome;
-use crate::workload::arrivals::Spacing;
 use anyhow::{Result, ensure};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -166,69 +166,6 @@ pub struct Expectation {
     pub unexpected_errors: u64,
     /// Whether the audit and the errors were as expected.
     pub met: bool,
-}
-
-/// What was asked of the database.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
-pub struct Config {
-    /// Concurrent clients.
-    pub concurrency: u64,
-    /// Connections they shared.
-    pub connections: u64,
-    /// Orders to send.
-    pub orders: Option<u64>,
-    /// Seconds of starting orders.
-    pub duration_s: Option<f64>,
-    /// SKUs seeded or named by the orders.
-    pub skus: u64,
-    /// Units of each SKU.
-    pub stock: i64,
-    /// Units per line.
-    pub quantity: String,
-    /// Lines per order.
-    pub lines: String,
-    /// The order in which lines were worked on.
-    pub line_order: String,
-    /// How demand was spread over the SKUs.
-    pub dist: String,
-    /// The file the orders came from.
-    pub replay: Option<String>,
-    /// Share of the orders that were delivered more than once, in percent.
-    pub duplicates_pct: u8,
-    /// What went wrong on purpose.
-    pub faults: Vec<String>,
-    /// Params of the strategy that were set.
-    pub params: BTreeMap<String, i64>,
-    /// Whether the stock was seeded for this run.
-    pub seeded: bool,
-    /// Microseconds of pause between a program's read and its write.
-    pub think_us: u64,
-    /// Attempts per order; 0 goes on until it is decided.
-    pub tries: u32,
-    /// Shortest and longest wait before the next attempt, in microseconds.
-    pub retry_delay_us: [u64; 2],
-    /// Milliseconds a lock was waited for, if the run chose.
-    pub lock_timeout_ms: Option<u64>,
-    /// Longest wait for a connection in microseconds, if the run chose.
-    pub acquire_timeout_us: Option<u64>,
-    /// Milliseconds one statement might take, if the run chose.
-    pub statement_timeout_ms: Option<u64>,
-    /// Microseconds one transaction might take, if the run chose.
-    pub transaction_timeout_us: Option<u64>,
-    /// `closed`: a client sends its next order when the last is answered.
-    /// `open`: orders start when they arrive.
-    pub loop_kind: &'static str,
-    /// The highest rate of arrivals of an open loop, in orders per second.
-    pub rate_per_s: Option<f64>,
-    /// How they were spaced.
-    pub arrivals: Option<Spacing>,
-    /// How the load went over time: pairs of a time in seconds and the clients
-    /// or orders per second there, with a straight line between them.
-    pub profile: Vec<(f64, f64)>,
-    /// Seconds of warm-up asked for.
-    pub warmup_s: Option<f64>,
-    /// An order answered later than this many microseconds counted as late.
-    pub latency_limit_us: Option<u64>,
 }
 
 /// Whether a code is the expected one, or one of its family: `redis` stands

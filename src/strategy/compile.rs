@@ -130,18 +130,20 @@ fn opens_a_transaction(begin: &str) -> bool {
         && upper.chars().all(|c| c.is_ascii_alphanumeric() || " ,_".contains(c))
 }
 
+/// The transactions that a transaction's steps jump to.
+fn jumps(tx: &Transaction) -> impl Iterator<Item = usize> {
+    let gotos =
+        tx.steps.iter().flat_map(|step| [Some(step.none), step.unique, step.check, Some(step.locked)]);
+    gotos.filter_map(|goto| match goto {
+        Some(Goto::Transaction(index)) => Some(index),
+        _ => None,
+    })
+}
+
 /// A transaction that another one jumps to is not part of the sequence.
 fn mark_jump_only(transactions: &mut [Transaction]) {
-    let jumps: Vec<usize> = transactions
-        .iter()
-        .flat_map(|tx| &tx.steps)
-        .flat_map(|step| [Some(step.none), step.unique, step.check, Some(step.locked)])
-        .filter_map(|goto| match goto {
-            Some(Goto::Transaction(index)) => Some(index),
-            _ => None,
-        })
-        .collect();
-    for index in jumps.into_iter().filter(|index| *index > 0) {
+    let jumped_to: Vec<usize> = transactions.iter().flat_map(jumps).collect();
+    for index in jumped_to.into_iter().filter(|index| *index > 0) {
         if transactions[index].role == Role::Sequence {
             transactions[index].role = Role::JumpOnly;
         }
@@ -403,16 +405,8 @@ impl<'f> Compiler<'f> {
     /// What takes back or releases is entered by the machine alone.
     fn check_roles(&self, transactions: &[Transaction]) -> Result<()> {
         for tx in transactions {
-            let gotos = tx
-                .steps
-                .iter()
-                .flat_map(|step| [Some(step.none), step.unique, step.check, Some(step.locked)]);
-            let jumps = gotos.filter_map(|goto| match goto {
-                Some(Goto::Transaction(index)) => Some(index),
-                _ => None,
-            });
             let own = matches!(tx.role, Role::Undo | Role::Finally);
-            for target in jumps.chain(std::iter::once(tx.restart).filter(|_| !own)) {
+            for target in jumps(tx).chain(std::iter::once(tx.restart).filter(|_| !own)) {
                 ensure!(
                     !own && matches!(transactions[target].role, Role::Sequence | Role::JumpOnly),
                     "{}: transactions with `undoes` or `finally` neither jump nor are jumped to",
@@ -427,12 +421,7 @@ impl<'f> Compiler<'f> {
     /// transactions of the other.
     fn check_serves(&self, transactions: &[Transaction]) -> Result<()> {
         for tx in transactions {
-            let gotos = tx
-                .steps
-                .iter()
-                .flat_map(|step| [Some(step.none), step.unique, step.check, Some(step.locked)]);
-            for goto in gotos.flatten().chain([Goto::Transaction(tx.restart)]) {
-                let Goto::Transaction(target) = goto else { continue };
+            for target in jumps(tx).chain([tx.restart]) {
                 ensure!(
                     transactions[target].serves == tx.serves,
                     "{}: transactions for a batch and for an order neither jump to nor restart at each other",
