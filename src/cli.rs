@@ -124,7 +124,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "EXPR", help_heading = "Output")]
     pub threshold: Vec<Threshold>,
 
-    /// End the run as soon as a threshold is missed beyond mending
+    /// End the run as soon as a threshold from above is exceeded
     #[arg(long, help_heading = "Output")]
     pub abort_on_breach: bool,
 

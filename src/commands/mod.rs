@@ -45,9 +45,14 @@ fn to_stdout(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()>
     }
 }
 
-/// Writes a file whole or not at all: under another name first.
+/// Writes a file whole or not at all: under another name first. What is no file
+/// (a pipe, a device) is written to as it is, and a link stays one.
 fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
     let write = || -> Result<()> {
+        let path = &std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+            return Ok(std::fs::write(path, content)?);
+        }
         let readable_by_all = Permissions::from_mode(0o644);
         let mut file = tempfile::Builder::new().permissions(readable_by_all).tempfile_in(folder_of(path))?;
         file.write_all(content)?;

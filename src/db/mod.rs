@@ -59,7 +59,6 @@ pub enum Dialect {
     Sqlite,
     /// None at all: a session that does nothing, to measure the harness alone.
     #[value(skip)]
-    #[serde(skip_deserializing)]
     Null,
 }
 

@@ -98,6 +98,7 @@ impl Batches {
             if patience.is_zero() || gathering.waiting.len() >= gathering.wanted {
                 return;
             }
+            gathering.complete = Arc::default();
             Arc::clone(&gathering.complete)
         };
         // Whether all came or the time is over makes no difference.
@@ -128,6 +129,7 @@ impl Batches {
         let Some(gathering) = gathering.get_mut(&key) else { return Vec::new() };
         let count = gathering.waiting.len().min(at_most);
         gathering.last = count + 1;
+        gathering.wanted = 0;
         gathering.waiting.drain(..count).collect()
     }
 

@@ -49,7 +49,7 @@ use retry::RetryPolicy;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use stop::Stop;
 use tokio::task::JoinSet;
@@ -136,6 +136,8 @@ pub(crate) struct Shared {
     /// Asked for once every client has ended.
     drain: Stop,
     deliveries: Deliveries,
+    /// Orders that a client had taken and never sent.
+    unsent: AtomicU64,
     batches: Batches,
     tokens: AtomicI64,
     /// When the first order could start: the zero of the history's times.
@@ -235,6 +237,7 @@ impl Engine {
             answers: AnswerBook::default(),
             history: parts.history,
             deliveries: Deliveries::new(parts.load.duplicates, seed),
+            unsent: AtomicU64::new(0),
             tokens: AtomicI64::new(parts.stream.run_id.wrapping_mul(TASKS_PER_RUN)),
             stream: parts.stream,
             load: parts.load,
@@ -320,7 +323,7 @@ impl Warm {
             elapsed,
             started_for,
             warmed_for,
-            all_sent: shared.deliveries.is_exhausted(),
+            all_sent: shared.deliveries.is_exhausted() && shared.unsent.into_inner() == 0,
             lost_server,
             sessions: service_names.zip(sessions).collect(),
         }

@@ -7,10 +7,12 @@
 //! cannot outgrow the memory.
 
 use super::recorder::{Delivery, Figures, Recorder};
+use super::stop::Stop;
 use super::{Load, Shared};
 use crate::workload::arrivals::{Arrivals, Pace, Profile};
 use parking_lot::Mutex;
 use std::ops::ControlFlow;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::{Barrier, Semaphore};
@@ -35,6 +37,8 @@ pub(crate) struct Phase {
     started: OnceLock<Instant>,
     /// When the last order was started.
     closed: OnceLock<Duration>,
+    /// Tells those who wait for their turn that none will come.
+    over: Stop,
 }
 
 enum Gate {
@@ -114,6 +118,7 @@ impl Phase {
             ready: Barrier::new(load.concurrency + 1),
             started: OnceLock::new(),
             closed: OnceLock::new(),
+            over: Stop::default(),
         }
     }
 
@@ -133,9 +138,9 @@ impl Phase {
         };
         let mut total = Figures::new(shared.members.len());
         let mut last = Duration::ZERO;
-        let mut look = |total: &mut Figures| {
-            let interval = self.recorder.take();
-            let at = started.elapsed();
+        let mut look = |at: Duration, total: &mut Figures| {
+            let mut interval = self.recorder.take();
+            interval.merge_background(shared.background.take());
             total.merge(interval.clone());
             let tick = Tick { at, span: at.saturating_sub(last), interval: &interval, total };
             last = at;
@@ -151,7 +156,8 @@ impl Phase {
                     Some(ended) => ended.expect("a client does not panic"),
                     None => break,
                 },
-                _ = ticks.tick() => look(&mut total),
+                _ = ticks.tick() => look(started.elapsed(), &mut total),
+                () = self.window_over(started), if self.closed.get().is_none() => self.close(),
                 () = shared.stop.asked(), if self.closed.get().is_none() => self.close(),
             }
         }
@@ -159,9 +165,17 @@ impl Phase {
         self.close();
         pacer.await.expect("the pacer does not panic");
         self.skip_rest(shared);
-        look(&mut total);
+        look(elapsed, &mut total);
         let started_for = self.closed.get().copied().unwrap_or(elapsed);
         Stretch { figures: total, elapsed, started_for }
+    }
+
+    /// Waits until the window is over; for ever, if something else ends it.
+    async fn window_over(&self, started: Instant) {
+        match self.window {
+            Some(window) => tokio::time::sleep_until((started + window).into()).await,
+            None => std::future::pending().await,
+        }
     }
 
     fn start(&self) -> Instant {
@@ -175,6 +189,7 @@ impl Phase {
     /// Starts no more orders.
     fn close(&self) {
         self.closed.get_or_init(|| self.elapsed());
+        self.over.ask();
         if let Gate::Open(open) = &self.gate {
             open.due.close();
         }
@@ -197,7 +212,9 @@ impl Phase {
     async fn next_closed(&self, shared: &Shared, clients: &Profile, client: usize) -> Option<Start> {
         loop {
             let now = self.elapsed();
-            let is_over = shared.stop.is_asked() || self.window.is_some_and(|window| now >= window);
+            let is_over = self.over.is_asked()
+                || shared.stop.is_asked()
+                || self.window.is_some_and(|window| now >= window);
             #[expect(clippy::cast_precision_loss, reason = "a number of clients")]
             let turn = clients.next_above(client as f64, now);
             if is_over {
@@ -208,7 +225,7 @@ impl Phase {
                 let number = self.take_order(shared)?;
                 return Some(Start { number, intended: self.start() + now, lag: None });
             }
-            super::attempt::pause(turn.saturating_sub(now), &shared.stop).await;
+            super::attempt::pause(turn.saturating_sub(now), &self.over).await;
         }
     }
 
@@ -221,10 +238,15 @@ impl Phase {
             };
             let intended = self.start() + at;
             let lag = intended.elapsed();
-            if self.latency_limit.is_none_or(|limit| lag <= limit) {
+            let is_over = self.window.is_some_and(|window| at + lag >= window);
+            if !is_over && self.latency_limit.is_none_or(|limit| lag <= limit) {
                 return Some(Start { number, intended, lag: Some(lag) });
             }
-            self.skip(shared, client, number, lag);
+            self.skip(client, lag);
+            if is_over {
+                self.close();
+                return None;
+            }
         }
     }
 
@@ -236,18 +258,17 @@ impl Phase {
         number
     }
 
-    /// Counts an arrival that was taken up and came to nothing, because the run
-    /// is being stopped or the server is lost.
-    pub(super) fn not_started(&self, shared: &Shared, client: usize, number: u64, lag: Option<Duration>) {
+    /// Counts an order that was taken up and never sent, because the run is
+    /// being stopped or the server is lost.
+    pub(super) fn not_sent(&self, shared: &Shared, client: usize, lag: Option<Duration>) {
+        shared.unsent.fetch_add(1, Ordering::Relaxed);
         if let Some(lag) = lag {
-            self.skip(shared, client, number, lag);
+            self.skip(client, lag);
         }
     }
 
-    fn skip(&self, shared: &Shared, client: usize, number: u64, lag: Duration) {
-        let order = shared.stream.order(number);
-        let units = u64::try_from(order.units()).unwrap_or(0);
-        self.recorder.shard(client).delivered(order.id, &Delivery::skipped(units, lag));
+    fn skip(&self, client: usize, lag: Duration) {
+        self.recorder.shard(client).delivered(0, &Delivery::skipped(lag));
     }
 
     /// Counts what was due and nobody got to before the window closed.
@@ -255,8 +276,10 @@ impl Phase {
         let (Gate::Open(open), Some(closed)) = (&self.gate, self.closed.get()) else { return };
         let mut arrivals = open.arrivals.lock();
         while let Some(at) = arrivals.next().filter(|at| at < closed) {
-            let Some(number) = shared.deliveries.next() else { return };
-            self.skip(shared, 0, number, closed.saturating_sub(at));
+            if shared.deliveries.next().is_none() {
+                return;
+            }
+            self.skip(0, closed.saturating_sub(at));
         }
     }
 

@@ -9,7 +9,7 @@ use tokio::sync::mpsc::unbounded_channel;
 use tokio::task::JoinHandle;
 
 /// How often it is measured.
-const EVERY: Duration = Duration::from_millis(10);
+const EVERY: Duration = Duration::from_millis(25);
 
 /// A thread that wakes a task, and the task, which notes when it came to run.
 #[derive(Debug)]

@@ -83,14 +83,14 @@ pub struct Delivery {
 
 impl Delivery {
     /// An order that was never sent: it was `lag` late already.
-    pub fn skipped(units: u64, lag: Duration) -> Self {
+    pub fn skipped(lag: Duration) -> Self {
         Self {
             program: 0,
             outcome: Outcome::Skipped,
             error: None,
             recorded: None,
             remaining: Vec::new(),
-            units,
+            units: 0,
             latency: lag,
             lag: Some(lag),
             attempts: 0,
@@ -392,6 +392,8 @@ fn add_counts<K: Ord>(counts: &mut BTreeMap<K, u64>, others: BTreeMap<K, u64>) {
 pub struct Live {
     /// Deliveries ended.
     pub deliveries: AtomicU64,
+    /// Those that were answered, and not skipped.
+    pub answered: AtomicU64,
     /// Those that were deducted.
     pub deducted: AtomicU64,
     /// Those that were sold out.
@@ -477,10 +479,12 @@ impl ShardHandle<'_> {
         self.figures.lock().flows.entry(name.to_owned()).or_default().add(figures);
     }
 
-    /// Counts a delivery that was answered; returns how many were before it.
+    /// Counts a delivery; returns how many had been answered before it.
     pub fn delivered(&self, order_id: i64, delivery: &Delivery) -> u64 {
         let add = |counter: &AtomicU64, n: u64| counter.fetch_add(n, Ordering::Relaxed);
-        let before = add(&self.live.deliveries, 1);
+        let is_started = delivery.outcome != Outcome::Skipped;
+        let before = add(&self.live.answered, is_started.into());
+        add(&self.live.deliveries, 1);
         if delivery.conflicts > 0 {
             add(&self.live.conflicts, delivery.conflicts.into());
         }
@@ -543,7 +547,7 @@ mod tests {
         let recorder = Recorder::new(1, Some(Duration::from_millis(2)));
         let waited = Delivery { lag: Some(Duration::from_millis(1)), ..delivery(Outcome::Deducted, 1) };
         recorder.shard(0).delivered(1, &waited);
-        recorder.shard(1).delivered(2, &Delivery::skipped(2, Duration::from_millis(9)));
+        recorder.shard(1).delivered(2, &Delivery::skipped(Duration::from_millis(9)));
         let figures = recorder.take();
         let max = |latencies: &LatencyUs| latencies.max() / 1_000;
         assert_eq!(max(&figures.order[&Outcome::Deducted]), 3);

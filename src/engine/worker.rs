@@ -28,7 +28,7 @@ pub(super) async fn client(shared: Arc<Shared>, phase: Arc<Phase>, client: usize
             order::alone(&shared, asked).await
         };
         let Some(ended) = came_to else {
-            return phase.not_started(&shared, client, number, lag);
+            return phase.not_sent(&shared, client, lag);
         };
         let delivery = delivery(member, ended, &order, intended.elapsed(), lag);
         shared.answered(recorder, number, &order, &delivery, invoked);

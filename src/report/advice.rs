@@ -3,10 +3,14 @@
 
 use super::client::ClientCost;
 use super::config::Config;
-use super::measured::{Distribution, Measured, as_f64};
+use super::measured::{Distribution, Measured, Phases, as_f64};
 use crate::db::Dialect;
 use crate::outcome::Outcome;
 use crate::text;
+
+/// A run that was shorter, or sent less, says nothing about its limits.
+const ELAPSED_S_MIN: f64 = 1.0;
+const DELIVERIES_MIN: u64 = 100;
 
 /// From this share of the machine on, the client has no room left.
 const CPU_SHARE_FULL: f64 = 0.8;
@@ -22,18 +26,24 @@ const DELAY_SHARE: f64 = 0.2;
 const WAIT_SHARE: f64 = 0.5;
 
 /// What the figures suggest.
-pub(super) fn of(measured: &Measured, config: &Config, client: &ClientCost, kind: Dialect) -> Vec<String> {
+pub(super) fn of(
+    measured: &Measured,
+    phases: &Phases,
+    config: &Config,
+    client: &ClientCost,
+    kind: Dialect,
+) -> Vec<String> {
+    // Too little to say anything about.
+    if measured.elapsed_s < ELAPSED_S_MIN || measured.deliveries < DELIVERIES_MIN {
+        return Vec::new();
+    }
     let latency = &measured.latency_us;
     let sales = latency.order.get(&Outcome::Deducted);
     let served = latency.order_uncorrected.get(&Outcome::Deducted).or(sales);
-    [
-        client_bound(client, served, kind),
-        too_few_clients(measured, config),
-        too_few_connections(latency.connection_wait.p50, served, config),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    // More clients would only wait for the same connections.
+    let queue = too_few_connections(latency.connection_wait.p50, served, config)
+        .or_else(|| too_few_clients(measured, phases, config));
+    client_bound(client, served, kind).into_iter().chain(queue).collect()
 }
 
 /// Whether the client, not the database, was the limit.
@@ -57,14 +67,14 @@ fn client_bound(client: &ClientCost, sales: Option<&Distribution>, kind: Dialect
 }
 
 /// By Little's law, clients = arrivals per second × time in service.
-fn too_few_clients(measured: &Measured, config: &Config) -> Option<String> {
+fn too_few_clients(measured: &Measured, phases: &Phases, config: &Config) -> Option<String> {
     config.rate_per_s?;
     let served = measured.latency_us.order_uncorrected.values();
     let (count, time) =
         served.fold((0, 0.0), |(count, time), of| (count + of.count, time + of.mean * as_f64(of.count)));
     let mean_s = time / as_f64(count.max(1)) / 1e6;
     // What was offered on average, ramps and pauses included.
-    let rate = as_f64(measured.deliveries) / measured.elapsed_s.max(1e-3);
+    let rate = as_f64(measured.deliveries) / phases.measure_s.max(1e-3);
     let needed = rate * mean_s;
     let skipped = measured.count(Outcome::Skipped);
     let lag = &measured.latency_us.schedule_lag;

@@ -18,7 +18,7 @@ pub struct ClientCost {
     /// The most memory it ever held.
     pub peak_rss_bytes: u64,
     /// How long a task that was ready waited for its turn, in microseconds,
-    /// measured a hundred times a second: part of every latency.
+    /// measured forty times a second: part of every latency.
     pub scheduling_delay_us: Distribution,
     /// Whether the database ran inside this process, and its cost is included.
     pub includes_database: bool,

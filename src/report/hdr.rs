@@ -18,42 +18,51 @@ use std::time::SystemTime;
 /// tagged `uncorrected_…`, counts from the real start.
 pub struct HdrLog {
     path: PathBuf,
+    /// What was logged; until the first interval tells when it began.
+    head: Option<String>,
     file: BufWriter<File>,
     serializer: V2DeflateSerializer,
     failure: Option<anyhow::Error>,
 }
 
 impl HdrLog {
-    /// Creates the file, with its head.
+    /// Creates the file.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// The file cannot be created.
     pub fn create(path: &Path, run: &str) -> Result<Self> {
-        let mut serializer = V2DeflateSerializer::new();
-        let mut create = || -> std::io::Result<BufWriter<File>> {
-            let mut file = BufWriter::new(File::create(path)?);
-            IntervalLogWriterBuilder::new()
-                .add_comment(&format!("[Logged by stockbench {}]", env!("CARGO_PKG_VERSION")))
-                .add_comment("[Histogram log format version 1.3]")
-                .add_comment(&format!(
-                    "[{run}; values are order latencies in microseconds, tags are outcomes]"
-                ))
-                .with_start_time(SystemTime::now())
-                .with_base_time(SystemTime::now())
-                .begin_log_with(&mut file, &mut serializer)?;
-            writeln!(
-                file,
-                "\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\"Interval_Compressed_Histogram\""
-            )?;
-            file.flush()?;
-            Ok(file)
-        };
-        let file = create().with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(Self { path: path.to_owned(), file, serializer, failure: None })
+        let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Self {
+            path: path.to_owned(),
+            head: Some(run.to_owned()),
+            file: BufWriter::new(file),
+            serializer: V2DeflateSerializer::new(),
+            failure: None,
+        })
+    }
+
+    /// The head of the file: times of intervals are counted from its BaseTime.
+    fn begin(&mut self, run: &str, started: SystemTime) -> std::io::Result<()> {
+        IntervalLogWriterBuilder::new()
+            .add_comment(&format!("[Logged by stockbench {}]", env!("CARGO_PKG_VERSION")))
+            .add_comment("[Histogram log format version 1.3]")
+            .add_comment(&format!("[{run}; values are order latencies in microseconds, tags are outcomes]"))
+            .with_start_time(started)
+            .with_base_time(started)
+            .begin_log_with(&mut self.file, &mut self.serializer)?;
+        writeln!(
+            self.file,
+            "\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\"Interval_Compressed_Histogram\""
+        )
     }
 
     /// Adds an interval. A failure is kept for [`HdrLog::finish`].
     pub fn add(&mut self, tick: &Tick<'_>) {
+        if let Some(run) = self.head.take()
+            && let Err(error) = self.begin(&run, SystemTime::now() - tick.at)
+        {
+            self.failure.get_or_insert(error.into());
+        }
         let figures = tick.interval;
         let corrected =
             figures.order.iter().map(|(outcome, latencies)| (outcome.as_str().to_owned(), latencies));

@@ -47,6 +47,19 @@ pub struct Measured {
     pub latency_us: Latencies,
 }
 
+/// How long each phase of a run took, in seconds.
+#[derive(Debug, Clone, Copy, Default, Serialize, JsonSchema)]
+pub struct Phases {
+    /// Seeding, and opening and preparing every connection.
+    pub setup_s: f64,
+    /// The warm-up, until its last answer.
+    pub warmup_s: f64,
+    /// The measured window: while orders were started.
+    pub measure_s: f64,
+    /// From then until the last answer.
+    pub drain_s: f64,
+}
+
 /// What was really sold, per second.
 #[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
 pub struct Goodput {

@@ -45,7 +45,11 @@ impl Metrics {
             builder = builder.add_global_label(*name, value);
         }
         let (recorder, exporter) = builder.build().map_err(|error| failed(&error))?;
-        metrics::with_local_recorder(&recorder, describe);
+        // All counters are there from the start, at 0: rates need a beginning.
+        metrics::with_local_recorder(&recorder, || {
+            describe();
+            counters(&Figures::new(1));
+        });
         let server = tokio::spawn(async move {
             // It ends with the task only.
             drop(exporter.await);

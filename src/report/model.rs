@@ -3,7 +3,7 @@
 use super::advice;
 use super::client::ClientCost;
 use super::config::Config;
-use super::measured::{Distribution, Measured, distributions};
+use super::measured::{Distribution, Measured, Phases, distributions};
 use super::series::Second;
 use super::threshold::{self, Judged, Threshold};
 use crate::audit::AuditReport;
@@ -51,8 +51,11 @@ pub struct Report {
     pub interrupted: bool,
     /// Why the run ended early, if the server was lost.
     pub lost_server: Option<String>,
-    /// Why it was ended early, if a threshold was breached beyond mending.
+    /// The threshold whose miss ended the run early, if one did.
     pub aborted_by: Option<String>,
+    /// Why a file that is written while the run goes on is not complete, if it
+    /// is not.
+    pub incomplete_file: Option<String>,
     /// How long each phase of the run took.
     pub phases: Phases,
     /// The figures of the measured window.
@@ -83,19 +86,6 @@ pub struct Report {
     pub passed: bool,
     /// The exit code.
     pub exit_code: u8,
-}
-
-/// How long each phase of a run took, in seconds.
-#[derive(Debug, Clone, Copy, Default, Serialize, JsonSchema)]
-pub struct Phases {
-    /// Seeding, and opening and preparing every connection.
-    pub setup_s: f64,
-    /// The warm-up, until its last answer.
-    pub warmup_s: f64,
-    /// The measured window: while orders were started.
-    pub measure_s: f64,
-    /// From then until the last answer.
-    pub drain_s: f64,
 }
 
 /// One statement of a program, or what opens or ends a transaction.
@@ -208,8 +198,10 @@ pub struct Parts<'a> {
     pub elapsed: Duration,
     /// How long its phases took.
     pub phases: Phases,
-    /// Why it was ended early, if a threshold was breached beyond mending.
+    /// The threshold whose miss ended it early, if one did.
     pub aborted_by: Option<Judged>,
+    /// Why a file that was written meanwhile is not complete, if it is not.
+    pub incomplete_file: Option<String>,
     /// It second by second.
     pub series: Vec<Second>,
     /// Its statements, if they were timed.
@@ -276,7 +268,7 @@ impl Report {
             unexpected_errors,
         };
         let measured = Measured::of(figures, parts.elapsed);
-        let advice = advice::of(&measured, &parts.config, &parts.client, parts.database.kind);
+        let advice = advice::of(&measured, &parts.phases, &parts.config, &parts.client, parts.database.kind);
         let mut report = Self {
             services: parts.services,
             redis: parts.redis,
@@ -294,6 +286,7 @@ impl Report {
             started_at: parts.started_at,
             interrupted: parts.interrupted,
             lost_server: parts.lost_server,
+            incomplete_file: parts.incomplete_file,
             aborted_by: parts.aborted_by.as_ref().map(|judged| judged.expr.clone()),
             phases: parts.phases,
             advice,
@@ -307,7 +300,7 @@ impl Report {
             exit_code: 0,
         };
         report.thresholds = threshold::judge(parts.thresholds, &report)?;
-        // What was breached beyond mending stays breached, whatever the end says.
+        // What ended the run stays missed, whatever the end says.
         if let Some(breach) = parts.aborted_by {
             report.thresholds.retain(|judged| judged.expr != breach.expr);
             report.thresholds.push(breach);
@@ -323,7 +316,8 @@ impl Report {
         let expects_finding = self.expectation.audit != ExpectedFinding::Nothing.as_str();
         let is_as_expected = self.expectation.met && self.audit.is_some();
         // Where nothing is kept, nothing can be found: the figures are the result.
-        let unaudited = if self.database.kind == Dialect::Null { Exit::Held } else { Exit::CouldNot };
+        let measures_itself = self.database.kind == Dialect::Null && self.measured.deliveries > 0;
+        let unaudited = if measures_itself { Exit::Held } else { Exit::CouldNot };
         let found = self.audit.as_ref().map_or(unaudited, AuditReport::exit);
         let mut exit = match found {
             // What was expected was found, or it was not: both are a verdict,
@@ -334,6 +328,7 @@ impl Report {
         };
         // Work left undone can hide a violation, not excuse one.
         let is_unfinished = found != Exit::Violation && self.flows.values().any(|flow| flow.unfinished);
+        let is_unfinished = is_unfinished || self.incomplete_file.is_some();
         if self.lost_server.is_some() || self.expectation.unexpected_errors > 0 || is_unfinished {
             exit = exit.worst(Exit::CouldNot);
         }

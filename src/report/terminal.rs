@@ -48,7 +48,9 @@ pub fn run(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     throughput(out, report)?;
     let settings: Vec<String> =
         report.database.settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    writeln!(out, "settings   {}", settings.join(" "))?;
+    if !settings.is_empty() {
+        writeln!(out, "settings   {}", settings.join(" "))?;
+    }
     latencies(out, report)?;
     errors(out, report)?;
     match (&report.audit, &report.audit_error) {
@@ -159,7 +161,7 @@ fn throughput(out: &mut dyn Write, report: &Report) -> io::Result<()> {
         out,
         "attempts   {}: {} and {} (at most {} for one order)",
         text::thousands(report.measured.attempts),
-        text::count(report.measured.deliveries, "order"),
+        text::count(report.measured.deliveries - report.measured.count(Outcome::Skipped), "order"),
         text::count(report.measured.retries, "retry"),
         report.measured.attempts_max,
     )?;
@@ -226,7 +228,7 @@ fn latencies(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     writeln!(out, "\norder latency, deducted")?;
     for (up_to, count) in &deducted.histogram {
         let bar = "█".repeat(usize::try_from((count * BAR).div_ceil(highest)).unwrap_or(0));
-        writeln!(out, "  {:>8}  {bar} {}", format!("≤ {}", text::micros(*up_to)), text::thousands(*count))?;
+        writeln!(out, "  {:>10}  {bar} {}", format!("≤ {}", text::micros(*up_to)), text::thousands(*count))?;
     }
     Ok(())
 }
@@ -387,7 +389,7 @@ fn verdict(out: &mut dyn Write, report: &Report) -> io::Result<()> {
         writeln!(out, "expected: {}{errors}, {met}", expected.audit)?;
     }
     if let Some(expr) = &report.aborted_by {
-        writeln!(out, "ended early: nothing could mend `{expr}` any more")?;
+        writeln!(out, "ended early: `{expr}` was missed")?;
     }
     match report.exit() {
         Exit::Held if report.database.kind == Dialect::Null => {

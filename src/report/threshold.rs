@@ -79,10 +79,12 @@ impl FromStr for Threshold {
 
 /// A value in the unit of its figure.
 fn number(text: &str, figure: &str) -> Option<f64> {
+    let finite = |text: &str| text.parse::<f64>().ok().filter(|number| number.is_finite());
     if let Some(percent) = text.strip_suffix('%') {
-        return percent.parse::<f64>().ok().map(|percent| percent / 100.0);
+        let is_time = LATENCIES.contains(&figure) || figure.contains("_us.");
+        return finite(percent).filter(|_| !is_time).map(|percent| percent / 100.0);
     }
-    let plain = text.parse::<f64>().ok().filter(|number| number.is_finite());
+    let plain = finite(text);
     let per_second = match figure.rsplit('.').next().unwrap_or_default() {
         name if name.ends_with("_s") => 1.0,
         name if name.ends_with("_ms") => 1e3,
@@ -189,17 +191,17 @@ const GROWING: [&str; 9] = [
 ];
 
 impl Threshold {
-    /// Whether nothing can mend a miss before the end: a figure that only grows
-    /// may still come up to what it is to reach.
-    fn is_final_at(&self, value: f64) -> bool {
+    /// Whether a miss ends a run early: a limit from above that is exceeded, or
+    /// a count that has outgrown its number. What is to be reached may still be.
+    fn ends_at(&self, value: f64) -> bool {
         let mut names = self.figure.split('.');
         let grows = names.next().is_some_and(|first| GROWING.contains(&first))
             || matches!(self.figure.rsplit('.').next(), Some("count" | "max"))
             || matches!(self.figure.as_str(), "attempts_max" | "deadlocks");
         match self.comparison {
             Comparison::Below | Comparison::AtMost => true,
-            Comparison::Equal => !grows || value > self.value,
-            Comparison::Above | Comparison::AtLeast | Comparison::NotEqual => !grows,
+            Comparison::Equal => grows && value > self.value,
+            Comparison::Above | Comparison::AtLeast | Comparison::NotEqual => false,
         }
     }
 
@@ -234,8 +236,7 @@ impl Threshold {
     }
 }
 
-/// The first threshold that is breached by figures of a run that still goes
-/// on, and that nothing can mend. One whose figure is not there yet is not
+/// The first threshold whose breach ends a run that still goes on. One whose figure is not there yet is not
 /// judged.
 ///
 /// # Errors
@@ -244,8 +245,8 @@ pub fn first_breach(thresholds: &[Threshold], measured: &Measured) -> Result<Opt
     let figures = serde_json::to_value(measured).context("figures are JSON")?;
     Ok(thresholds.iter().find_map(|threshold| {
         let judged = threshold.judge(&figures);
-        let is_final = judged.value.is_some_and(|value| threshold.is_final_at(value));
-        (is_final && !judged.passed).then_some(judged)
+        let ends = judged.value.is_some_and(|value| threshold.ends_at(value));
+        (ends && !judged.passed).then_some(judged)
     }))
 }
 
@@ -291,6 +292,8 @@ mod tests {
         let error = |text: &str| text.parse::<Threshold>().unwrap_err();
         assert!(error("p99").contains("is no threshold"));
         assert!(error("p99 < fast").contains("neither a number"));
+        assert!(error("p99 < 50%").contains("neither a number"), "a latency is no share");
+        assert!(error("conflict_rate < nan%").contains("neither a number"));
         assert!(error("outcomes.dedcuted == 0").contains("unknown outcome"));
         assert!(error("oversold_unit == 0").contains("did you mean \"oversold_units\"?"));
     }

@@ -416,7 +416,7 @@ fn prometheus_can_read_a_run_while_it_goes_on() {
     let answer = get(port).unwrap();
     for expected in [
         "# TYPE stockbench_order_latency_seconds histogram",
-        "stockbench_order_latency_seconds_bucket{run_id=\"1\",strategy=\"atomic\",database=\"sqlite\",outcome=\"deducted\",le=\"+Inf\"}",
+        "stockbench_order_latency_seconds_bucket{strategy=\"atomic\",database=\"sqlite\",outcome=\"deducted\",le=\"+Inf\"}",
         "# TYPE stockbench_conflicts_total counter",
         "stockbench_clients{",
     ] {
@@ -471,6 +471,56 @@ fn what_does_not_go_together_is_said_in_one_line() {
         let stderr = String::from_utf8_lossy(&said.stderr);
         assert!(said.status.code() == Some(2) && stderr.contains(fragment), "{arguments:?}: {stderr}");
     }
+}
+
+#[test]
+fn orders_that_still_wait_for_a_connection_when_a_run_is_interrupted_are_not_forgotten() {
+    let shop = place(Backend::Sqlite).unwrap();
+    let load = ["-c", "20", "-n", "20", "--connections", "1", "--think", "300ms", "--skus", "1"];
+    let run = shop.arguments(&[&["run", "-s", "pessimistic", "-o", "json"], &load[..]].concat());
+    let child = spawn(shop.folder.path(), &run);
+    until("the first order is sold", || {
+        shop.path("shop.db").exists()
+            && query(&shop.url, "SELECT count(*) FROM sqlite_schema WHERE name = 'stockbench_ledger'") == "1"
+            && query(&shop.url, "SELECT count(*) FROM stockbench_ledger WHERE kind = 'sale'") != "0"
+    });
+    crate::support::signal(&child, Signal::SIGINT);
+    let said = wait(child);
+    let report: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!((said.code, &report["interrupted"]), (130, &Value::Bool(true)), "{report:#}");
+    assert!(report["deliveries"].as_u64().unwrap() < 20, "{report:#}");
+}
+
+#[test]
+fn nobody_waits_for_a_turn_in_a_ramp_once_the_orders_are_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let load = ["--database-url", "null:", "-c", "50", "--ramp", "60s", "-n", "1000", "-o", "json"];
+    let said = stockbench(folder.path(), &[&["run"], &load[..]].concat());
+    let report: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!((said.code, report["deliveries"].as_u64()), (0, Some(1_000)), "{report:#}");
+    assert!(figure(&report, "elapsed_s") < 30.0, "{:#}", report["phases"]);
+}
+
+#[test]
+fn an_output_that_cannot_be_completed_is_exit_1_in_the_report_and_in_junit_too() {
+    let shop = place(Backend::Sqlite).unwrap();
+    let junit = shop.path("verdict.xml");
+    let run = ["-s", "atomic", "-n", "200", "--hdr", "/dev/full", "--junit", &junit.display().to_string()];
+    let (code, report) = shop.run(&run);
+    assert_eq!((code, report["exit_code"].as_u64(), &report["passed"]), (1, Some(1), &Value::Bool(false)));
+    assert!(report["incomplete_file"].as_str().unwrap().starts_with("cannot write /dev/full"), "{report:#}");
+    assert_eq!(read_junit(&junit).errors, 1);
+
+    // A verdict of an earlier run does not outlive one that cannot start, and
+    // what is no file stays what it is.
+    let url = "postgres://nobody@127.0.0.1:1/nowhere";
+    let said = stockbench(
+        shop.folder.path(),
+        &["run", "--database-url", url, "--junit", &junit.display().to_string(), "--json", "/dev/null"],
+    );
+    assert_eq!((said.code, junit.exists()), (1, false), "{said:?}");
+    assert_eq!(shop.stockbench(&["run", "-n", "10", "--json", "/dev/null"]).code, 0);
+    assert!(!Path::new("/dev/null").metadata().unwrap().is_file());
 }
 
 /// A batch's connection is cut by the server, again and again: its orders are

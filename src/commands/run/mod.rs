@@ -18,11 +18,12 @@ use crate::finding::ExpectedFinding;
 use crate::report::client::CostMeter;
 use crate::report::config::Config;
 use crate::report::hdr::HdrLog;
+use crate::report::measured::Phases;
 use crate::report::metrics::Metrics;
-use crate::report::model::{Parts as ReportParts, Phases, RedisInfo};
+use crate::report::model::{Parts as ReportParts, RedisInfo};
 use crate::report::progress::Progress;
 use crate::report::statements::StatementNames;
-use crate::report::{Report, junit, terminal};
+use crate::report::{Report, Threshold, junit, terminal};
 use crate::scenario::{self, Asked, Plan};
 use crate::strategy::Program;
 use crate::text;
@@ -57,6 +58,10 @@ pub(super) async fn run(args: RunArgs) -> Result<Exit> {
         }
     }
     stage::check_early(&args, &plan, expected_dialect(&args))?;
+    if let Some(stale) = args.junit.as_ref().filter(|path| path.is_file()) {
+        // A run that cannot start must not leave the verdict of another one.
+        std::fs::remove_file(stale)?;
+    }
     let settings = SessionSettings { isolation: plan.isolation, ..SessionSettings::default() };
     let begun = Instant::now();
     let Opened { mut database, lab: _server } = open(&args.database, &settings, Purpose::Load).await?;
@@ -66,7 +71,7 @@ pub(super) async fn run(args: RunArgs) -> Result<Exit> {
     let lock = database.lock().await?;
     let ran = run_locked(&args, &mut plan, stage, &database, begun).await;
     lock.release().await;
-    let (report, streamed) = ran?;
+    let report = ran?;
 
     let rendered = report.to_json()?;
     let json = args.json.as_deref().map_or(Ok(()), |path| write_whole(path, rendered.as_bytes()));
@@ -80,7 +85,10 @@ pub(super) async fn run(args: RunArgs) -> Result<Exit> {
     })?;
     // What was found is said first; a file that is missing comes after it.
     let mut exit = report.exit();
-    for error in [json, junit].into_iter().chain(streamed).filter_map(Result::err) {
+    if let Some(error) = &report.incomplete_file {
+        writeln!(std::io::stderr(), "stockbench: {error}")?;
+    }
+    for error in [json, junit].into_iter().filter_map(Result::err) {
         writeln!(std::io::stderr(), "stockbench: {error:#}")?;
         exit = exit.worst(Exit::CouldNot);
     }
@@ -174,7 +182,10 @@ async fn run_locked(
     mut stage: Stage,
     database: &Database,
     begun: Instant,
-) -> Result<(Report, [Result<()>; 2])> {
+) -> Result<Report> {
+    // What cannot be served or written is said before anything is changed.
+    let thresholds = plan.expect.thresholds.clone();
+    let mut watch = watch_of(args, plan, &thresholds, database)?;
     let run = make_tables(args, plan, &mut stage, database).await?;
     let load = load(args, plan, database)?;
     let faults = stage::check_faults(plan, &stage.programs)?;
@@ -215,7 +226,6 @@ async fn run_locked(
     preparing.finish();
     let engine = engine?;
     let setup = begun.elapsed();
-    let mut watch = watch_of(args, plan, database, &run)?;
     let warming = plan.warmup.map(|_| Progress::preparing("warming up"));
     let warm = engine.warm_up().await;
     warming.into_iter().for_each(Progress::finish);
@@ -244,7 +254,7 @@ async fn run_locked(
         verdict.add_futile_retries(&figures);
         verdict
     });
-    let report = Report::new(ReportParts {
+    Report::new(ReportParts {
         run_id: run.id,
         strategy: run.strategy,
         members: plan.mix.iter().map(|(strategy, weight)| (strategy.name.clone(), *weight)).collect(),
@@ -263,26 +273,28 @@ async fn run_locked(
         phases,
         statements: names.report(&figures.statements),
         series: std::mem::take(&mut watch.series),
+        incomplete_file: [history, watch.finish()]
+            .into_iter()
+            .find_map(Result::err)
+            .map(|error| format!("{error:#}")),
         aborted_by: watch.breach.take(),
         lost_server,
         client,
         audit: verdict,
-    })?;
-    Ok((report, [history, watch.finish()]))
+    })
 }
 
 /// Who looks at the run while it goes on.
-fn watch_of<'w>(args: &RunArgs, plan: &'w Plan, database: &Database, run: &RunRow) -> Result<Watch<'w>> {
-    let labels = || {
-        [
-            ("run_id", run.id.to_string()),
-            ("strategy", run.strategy.clone()),
-            ("database", database.dialect().to_string()),
-        ]
-    };
-    let called = || format!("run {} of {} on {}", run.id, run.strategy, database.url());
+fn watch_of<'w>(
+    args: &RunArgs,
+    plan: &Plan,
+    thresholds: &'w [Threshold],
+    database: &Database,
+) -> Result<Watch<'w>> {
+    let labels = || [("strategy", mix_name(plan)), ("database", database.dialect().to_string())];
+    let called = || format!("{} on {}", mix_name(plan), database.url());
     Ok(Watch {
-        abort_on: if args.abort_on_breach { &plan.expect.thresholds } else { &[] },
+        abort_on: if args.abort_on_breach { thresholds } else { &[] },
         hdr: args.hdr.as_deref().map(|path| HdrLog::create(path, &called())).transpose()?,
         metrics: args.metrics_listen.map(|address| Metrics::serve(address, &labels())).transpose()?,
         clients: plan.concurrency,

@@ -123,8 +123,9 @@ pub(super) async fn prepare(args: &RunArgs, plan: &Plan, database: &mut Database
         plan.mix.iter().map(|(strategy, _)| strategy.compile(&setting)).collect();
     let mut programs = programs.map_err(usage)?;
     ensure_usage(
-        database.dialect() != Dialect::Null || programs.iter().all(|program| program.batch.is_none()),
-        || "null: has no answers for a batch: take a strategy without one".to_owned(),
+        database.dialect() != Dialect::Null
+            || programs.iter().all(|program| program.batch.is_none() && program.flows.is_empty()),
+        || "null: has no answers for a batch and no work for a [[flow]]: take a strategy without".to_owned(),
     )?;
     let settings =
         SessionSettings { isolation: isolation(&mut programs, plan, database.dialect())?, ..settings };
@@ -285,6 +286,9 @@ fn guard_writes(
 
 async fn redis(args: &RunArgs, plan: &Plan, programs: &[Program]) -> Result<Option<RedisStage>> {
     let kills = plan.faults.iter().any(|fault| matches!(fault, FaultSpec::KillRedis { .. }));
+    ensure_usage(!kills || plan.warmup.is_none(), || {
+        "kill-redis counts the orders of the measured window: leave --warmup out".to_owned()
+    })?;
     if !programs.iter().any(Program::needs_redis) {
         ensure_usage(!kills, || "kill-redis: the strategy uses no Redis".to_owned())?;
         return Ok(None);
