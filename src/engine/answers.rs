@@ -1,10 +1,11 @@
 //! What the clients were told, order by order: the first of the three
-//! witnesses, kept in four bytes an order.
+//! witnesses, kept in a byte an order.
 
 use crate::outcome::Outcome;
 use crate::workload::Order;
 use crate::workload::orders::OrderStream;
 use parking_lot::Mutex;
+use std::collections::HashMap;
 
 /// The set of answers that the deliveries of one order were given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -64,38 +65,115 @@ pub struct ToldOrder {
     pub answers: Answers,
 }
 
-/// The answers of a run, by the number of the order.
+/// The answers of a run, by the number of the order: a byte for each, because a
+/// run of an hour has millions of them and few different sets of answers.
 #[derive(Debug, Default)]
 pub struct AnswerBook {
-    by_number: Mutex<Vec<Answers>>,
+    book: Mutex<Book>,
+}
+
+/// Orders in one piece of memory: growing never copies what is there.
+const PAGE: usize = 1 << 16;
+
+/// What stands for a set that came when all other codes were taken.
+const RARE: u8 = u8::MAX;
+
+#[derive(Debug, Default)]
+struct Book {
+    /// The sets that were met; a code is a position here plus one, 0 is none.
+    sets: Vec<Answers>,
+    pages: Vec<Box<[u8]>>,
+    rare: HashMap<usize, Answers>,
+}
+
+impl Book {
+    fn get(&self, index: usize) -> Answers {
+        match self.pages.get(index / PAGE).map_or(0, |page| page[index % PAGE]) {
+            0 => Answers::default(),
+            RARE => self.rare.get(&index).copied().unwrap_or_default(),
+            code => self.sets[usize::from(code) - 1],
+        }
+    }
+
+    fn set(&mut self, index: usize, answers: Answers) {
+        let known = self.sets.iter().position(|set| *set == answers);
+        let position = known.unwrap_or_else(|| {
+            if self.sets.len() + 1 < usize::from(RARE) {
+                self.sets.push(answers);
+                self.sets.len() - 1
+            } else {
+                usize::from(RARE) - 1
+            }
+        });
+        let code = u8::try_from(position + 1).unwrap_or(RARE);
+        if code == RARE {
+            self.rare.insert(index, answers);
+        }
+        while self.pages.len() <= index / PAGE {
+            self.pages.push(vec![0; PAGE].into());
+        }
+        self.pages[index / PAGE][index % PAGE] = code;
+    }
 }
 
 impl AnswerBook {
     /// Notes the answer to the n-th order.
     pub fn note(&self, number: u64, outcome: Outcome, recorded: Option<Outcome>) {
         let index = usize::try_from(number).expect("an order number is an index");
-        let mut by_number = self.by_number.lock();
-        if by_number.len() <= index {
-            by_number.resize((index + 1).next_power_of_two(), Answers::default());
-        }
-        by_number[index].add(outcome, recorded);
+        let mut book = self.book.lock();
+        let mut answers = book.get(index);
+        answers.add(outcome, recorded);
+        book.set(index, answers);
     }
 
     /// Every answered order, by ascending order id; the orders are told again
     /// from the stream instead of having been kept.
     pub fn told(self, stream: &OrderStream) -> impl Iterator<Item = ToldOrder> + Send + '_ {
-        let by_number = self.by_number.into_inner();
-        let mut numbers: Vec<u32> = (0..)
-            .zip(&by_number)
-            .filter(|(_, answers)| !answers.is_empty())
-            .map(|(number, _)| number)
-            .collect();
-        if stream.orders().is_some() {
-            numbers.sort_by_cached_key(|number| stream.order(u64::from(*number)).id);
-        }
-        numbers.into_iter().map(move |number| ToldOrder {
-            order: stream.order(u64::from(number)),
-            answers: by_number[number as usize],
+        let book = self.book.into_inner();
+        let numbers = 0..book.pages.len() * PAGE;
+        let order = |number: usize| stream.order(number as u64);
+        // Ids of made-up orders ascend with their numbers; a file's need not.
+        let in_order: Box<dyn Iterator<Item = usize> + Send> = if stream.orders().is_some() {
+            let mut answered: Vec<usize> = numbers.filter(|number| !book.get(*number).is_empty()).collect();
+            answered.sort_by_cached_key(|number| order(*number).id);
+            Box::new(answered.into_iter())
+        } else {
+            Box::new(numbers)
+        };
+        in_order.filter_map(move |number| {
+            let answers = book.get(number);
+            (!answers.is_empty()).then(|| ToldOrder { order: order(number), answers })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_an_order_holds_every_set_of_answers() {
+        let book = AnswerBook::default();
+        book.note(3, Outcome::Unknown, None);
+        book.note(3, Outcome::Duplicate, Some(Outcome::Deducted));
+        book.note(PAGE as u64 + 1, Outcome::SoldOut, None);
+        // More different sets than a byte can count.
+        let mut sets = Vec::new();
+        for set in 1..1_u64 << Outcome::ALL.len() {
+            let number = 2 * PAGE as u64 + set;
+            let given = Outcome::ALL.into_iter().filter(|outcome| set & u64::from(bit(*outcome)) != 0);
+            let mut expected = Answers::default();
+            for outcome in given {
+                book.note(number, outcome, None);
+                expected.add(outcome, None);
+            }
+            sets.push((usize::try_from(number).unwrap(), expected));
+        }
+        let book = book.book.into_inner();
+        assert!(book.get(3).has(Outcome::Unknown) && book.get(3).has(Outcome::Duplicate));
+        assert!(book.get(4).is_empty() && book.get(usize::MAX / 2).is_empty());
+        assert!(book.get(PAGE + 1).has(Outcome::SoldOut));
+        assert!(sets.len() > 1_000 && !book.rare.is_empty());
+        assert!(sets.iter().all(|(index, expected)| book.get(*index) == *expected));
     }
 }
