@@ -63,8 +63,8 @@ pub(super) async fn run(args: RunArgs) -> Result<Exit> {
         std::fs::remove_file(stale)?;
     }
     let settings = SessionSettings { isolation: plan.isolation, ..SessionSettings::default() };
-    let begun = Instant::now();
     let Opened { mut database, lab: _server } = open(&args.database, &settings, Purpose::Load).await?;
+    let begun = Instant::now();
     let stage = stage::prepare(&args, &plan, &mut database).await?;
     announce(&database, stage.redis.as_ref().map(RedisStage::info).as_ref(), args.output)?;
 
