@@ -215,7 +215,10 @@ impl<'s> Run<'s> {
         let name = self.machine.transaction_name();
         let timed = self.shared.load.per_statement.then(|| (self.statement_key(), Instant::now()));
         let sent = match self.machine.action() {
-            Action::Execute(statement) if statement.is_script => self.run_script(statement).await,
+            Action::Execute(statement) if statement.is_script => {
+                // Boxed: clients without scripts need no room for them.
+                Box::pin(self.run_script(statement)).await
+            }
             action => {
                 let session = pool.and_then(|pool| self.leases[pool].as_mut()).map(Lease::session);
                 let Some(session) = session else { return true };

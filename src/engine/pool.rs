@@ -69,7 +69,8 @@ impl SessionPool {
         let idle = self.idle.lock().pop();
         let session = match idle {
             Some(session) => session,
-            None => self.reopen().await?,
+            // Boxed, as what is rare: else every client that waits holds room for it.
+            None => Box::pin(self.reopen()).await?,
         };
         Some(Lease { pool: self, session: Some(session), _permit: permit })
     }
