@@ -97,17 +97,12 @@ impl Book {
 
     fn set(&mut self, index: usize, answers: Answers) {
         let known = self.sets.iter().position(|set| *set == answers);
-        let position = known.unwrap_or_else(|| {
-            if self.sets.len() + 1 < usize::from(RARE) {
-                self.sets.push(answers);
-                self.sets.len() - 1
-            } else {
-                usize::from(RARE) - 1
-            }
-        });
+        let position = known.unwrap_or(self.sets.len());
         let code = u8::try_from(position + 1).unwrap_or(RARE);
         if code == RARE {
             self.rare.insert(index, answers);
+        } else if known.is_none() {
+            self.sets.push(answers);
         }
         while self.pages.len() <= index / PAGE {
             self.pages.push(vec![0; PAGE].into());

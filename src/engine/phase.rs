@@ -283,7 +283,7 @@ impl Phase {
         }
     }
 
-    /// Makes arrivals due at their times, until the window is over. A thread of
+    /// Makes arrivals due at their times, until the phase is over. A thread of
     /// its own: the timers of the clients' runtime are too coarse.
     fn pace(&self) {
         let Gate::Open(open) = &self.gate else { return };
@@ -293,11 +293,6 @@ impl Phase {
                 return;
             }
             open.due.add_permits(1);
-        }
-        if let Some(window) = self.window
-            && self.sleep_until(window, open)
-        {
-            self.close();
         }
     }
 

@@ -2,6 +2,7 @@
 //! the run still goes on, so that a threshold can be judged early.
 
 use crate::db::classify::{self, ErrorClass};
+use crate::engine::Finished;
 use crate::engine::recorder::{Figures, LatencyUs};
 use crate::outcome::Outcome;
 use hdrhistogram::Histogram;
@@ -58,6 +59,19 @@ pub struct Phases {
     pub measure_s: f64,
     /// From then until the last answer.
     pub drain_s: f64,
+}
+
+impl Phases {
+    /// Of a run that has ended.
+    pub fn of(setup: Duration, finished: &Finished) -> Self {
+        let seconds = |duration: Duration| rounded(duration.as_secs_f64(), 1e3);
+        Self {
+            setup_s: seconds(setup),
+            warmup_s: seconds(finished.warmed_for),
+            measure_s: seconds(finished.started_for),
+            drain_s: seconds(finished.elapsed.saturating_sub(finished.started_for)),
+        }
+    }
 }
 
 /// What was really sold, per second.

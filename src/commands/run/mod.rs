@@ -23,7 +23,7 @@ use crate::report::metrics::Metrics;
 use crate::report::model::{Parts as ReportParts, RedisInfo};
 use crate::report::progress::Progress;
 use crate::report::statements::StatementNames;
-use crate::report::{Report, Threshold, junit, terminal};
+use crate::report::{Report, junit, terminal};
 use crate::scenario::{self, Asked, Plan};
 use crate::strategy::Program;
 use crate::text;
@@ -184,8 +184,7 @@ async fn run_locked(
     begun: Instant,
 ) -> Result<Report> {
     // What cannot be served or written is said before anything is changed.
-    let thresholds = plan.expect.thresholds.clone();
-    let mut watch = watch_of(args, plan, &thresholds, database)?;
+    let mut watch = watch_of(args, plan, database)?;
     let run = make_tables(args, plan, &mut stage, database).await?;
     let load = load(args, plan, database)?;
     let faults = stage::check_faults(plan, &stage.programs)?;
@@ -239,7 +238,7 @@ async fn run_locked(
     let interrupted = stop.is_asked() && watch.breach.is_none() && !reached_its_end(plan, &finished);
 
     let checking = Progress::preparing("auditing");
-    let phases = phases(setup, &finished);
+    let phases = Phases::of(setup, &finished);
     let Finished { figures, answers, stream, elapsed, lost_server, history, sessions, .. } = finished;
     let judging = async {
         ensure!(database.dialect() != Dialect::Null, "null: keeps no stock: there is nothing to audit");
@@ -285,32 +284,17 @@ async fn run_locked(
 }
 
 /// Who looks at the run while it goes on.
-fn watch_of<'w>(
-    args: &RunArgs,
-    plan: &Plan,
-    thresholds: &'w [Threshold],
-    database: &Database,
-) -> Result<Watch<'w>> {
+fn watch_of(args: &RunArgs, plan: &Plan, database: &Database) -> Result<Watch> {
     let labels = || [("strategy", mix_name(plan)), ("database", database.dialect().to_string())];
     let called = || format!("{} on {}", mix_name(plan), database.url());
     Ok(Watch {
-        abort_on: if args.abort_on_breach { thresholds } else { &[] },
+        abort_on: if args.abort_on_breach { plan.expect.thresholds.clone() } else { Vec::new() },
         hdr: args.hdr.as_deref().map(|path| HdrLog::create(path, &called())).transpose()?,
         metrics: args.metrics_listen.map(|address| Metrics::serve(address, &labels())).transpose()?,
         clients: plan.concurrency,
         series: Vec::new(),
         breach: None,
     })
-}
-
-fn phases(setup: Duration, finished: &Finished) -> Phases {
-    let seconds = |duration: Duration| (duration.as_secs_f64() * 1e3).round() / 1e3;
-    Phases {
-        setup_s: seconds(setup),
-        warmup_s: seconds(finished.warmed_for),
-        measure_s: seconds(finished.started_for),
-        drain_s: seconds(finished.elapsed.saturating_sub(finished.started_for)),
-    }
 }
 
 /// Waits until no session of the run is left on any of its servers.

@@ -11,9 +11,9 @@ use anyhow::Result;
 use std::ops::ControlFlow;
 
 /// Everybody who looks at a run while it goes on.
-pub(super) struct Watch<'w> {
+pub(super) struct Watch {
     /// What ends the run when it is breached.
-    pub(super) abort_on: &'w [Threshold],
+    pub(super) abort_on: Vec<Threshold>,
     pub(super) hdr: Option<HdrLog>,
     pub(super) metrics: Option<Metrics>,
     pub(super) clients: u64,
@@ -21,7 +21,7 @@ pub(super) struct Watch<'w> {
     pub(super) breach: Option<Judged>,
 }
 
-impl Watch<'_> {
+impl Watch {
     /// Looks at the figures; says whether the run may go on.
     pub(super) fn look(&mut self, tick: &Tick<'_>) -> ControlFlow<()> {
         self.series.push(Second::of(tick));
@@ -34,7 +34,7 @@ impl Watch<'_> {
         if self.breach.is_none() && !self.abort_on.is_empty() {
             let measured = Measured::of(tick.total, tick.at);
             // Figures that cannot be judged now are judged at the end.
-            self.breach = threshold::first_breach(self.abort_on, &measured).unwrap_or_default();
+            self.breach = threshold::first_breach(&self.abort_on, &measured).unwrap_or_default();
         }
         if self.breach.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
