@@ -41,7 +41,7 @@ const COMPARISONS: [(&str, Comparison); 6] = [
 ];
 
 /// A bare one of these is the order latency of what was deducted.
-const LATENCIES: [&str; 7] = ["min", "mean", "p50", "p90", "p99", "p999", "max"];
+const LATENCIES: [&str; 8] = ["min", "mean", "p50", "p90", "p99", "p999", "p9999", "max"];
 
 /// What came of a threshold.
 #[derive(Debug, Clone, Serialize, JsonSchema)]

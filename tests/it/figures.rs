@@ -345,6 +345,7 @@ fn a_threshold_can_name_every_figure_and_an_unknown_one_is_refused_with_the_near
     let shop = place(Backend::Sqlite).unwrap();
     for figure in [
         "latency_us.order.sold_out.p99",
+        "p9999",
         "latency_us.attempt.p9999",
         "latency_us.connection_wait.mean",
         "client.scheduling_delay_us.p99",

@@ -29,7 +29,7 @@ use crate::strategy::Program;
 use crate::text;
 use crate::workload::arrivals::Pace;
 use crate::workload::orders::OrderStream;
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 pub(super) use stage::named_services;
 use stage::{CONNECTIONS_SPARE, RedisStage, Stage};
 use std::io::Write;
@@ -60,7 +60,7 @@ pub(super) async fn run(args: RunArgs) -> Result<Exit> {
     stage::check_early(&args, &plan, expected_dialect(&args))?;
     if let Some(stale) = args.junit.as_ref().filter(|path| path.is_file()) {
         // A run that cannot start must not leave the verdict of another one.
-        std::fs::remove_file(stale)?;
+        std::fs::remove_file(stale).with_context(|| format!("cannot write {}", stale.display()))?;
     }
     let settings = SessionSettings { isolation: plan.isolation, ..SessionSettings::default() };
     let Opened { mut database, lab: _server } = open(&args.database, &settings, Purpose::Load).await?;
