@@ -43,6 +43,7 @@ fn load(orders: u64, pace: Pace) -> Load {
     Load {
         concurrency: 64,
         connections: 64,
+        threads: 1,
         pace,
         warmup: None,
         latency_limit: None,

@@ -70,6 +70,7 @@ impl<'s> Run<'s> {
     /// is the member's own or one of its flows.
     pub(super) fn new(
         shared: &'s Shared,
+        pools: &'s [SessionPool],
         member: usize,
         program: &'s Program,
         recorder: ShardHandle<'s>,
@@ -83,8 +84,8 @@ impl<'s> Run<'s> {
             recorder,
             token: task.token,
             machine: Machine::new(program, task),
-            pools: &shared.pools,
-            leases: shared.pools.iter().map(|_| None).collect(),
+            pools,
+            leases: pools.iter().map(|_| None).collect(),
             rng: None,
             started,
             attempt_started: None,
@@ -99,10 +100,9 @@ impl<'s> Run<'s> {
         }
     }
 
-    /// A flow has connections of its own, and goes on when the run is being
-    /// stopped: it finishes what others have left to it.
+    /// A flow goes on when the run is being stopped: it finishes what others have
+    /// left to it.
     pub(super) fn in_background(mut self) -> Self {
-        self.pools = &self.shared.flow_pools;
         self.begun = true;
         self
     }

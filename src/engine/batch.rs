@@ -10,7 +10,6 @@
 use super::Shared;
 use super::attempt::{Ended, Run};
 use super::order::{self, Asked};
-use super::recorder::ShardHandle;
 use crate::db::ErrorClass;
 use crate::outcome::Outcome;
 use crate::strategy::interpret::Task;
@@ -115,7 +114,7 @@ impl Batches {
         }
         let batch: Vec<(i64, i64)> =
             std::iter::once(own).chain(others.iter().map(|other| other.order)).collect();
-        let decided = decide(shared, asked.recorder, key, &batch).await;
+        let decided = decide(shared, asked, key, &batch).await;
         for other in others {
             // A client that is gone needs no answer.
             drop(other.tell.send(Turn::Answered(decided.get(&other.order.0).cloned())));
@@ -153,12 +152,7 @@ impl Batches {
 
 /// Runs a batch. One that the database refuses for what is in it is taken apart,
 /// so that a bad order does not sink its neighbours.
-async fn decide(
-    shared: &Shared,
-    recorder: ShardHandle<'_>,
-    key: Key,
-    batch: &[(i64, i64)],
-) -> HashMap<i64, Ended> {
+async fn decide(shared: &Shared, asked: Asked<'_>, key: Key, batch: &[(i64, i64)]) -> HashMap<i64, Ended> {
     let mut decided = HashMap::with_capacity(batch.len());
     let mut parts = vec![batch];
     while let Some(part) = parts.pop() {
@@ -167,7 +161,7 @@ async fn decide(
         let task =
             Task { lines, run_id: shared.stream.run_id, token: shared.token(), batch, ..Task::default() };
         let program = &shared.members[key.0].program;
-        let run = Run::new(shared, key.0, program, recorder, task, Instant::now());
+        let run = Run::new(shared, asked.pools, key.0, program, asked.recorder, task, Instant::now());
         // What never started has no answer to give.
         let Some(ended) = run.finish().await else { continue };
         let refuses_content = matches!(

@@ -62,8 +62,8 @@ pub(super) async fn run(shared: Arc<Shared>, member: usize, flow: usize) {
 async fn once(shared: &Shared, member: usize, flow: &Flow) -> Option<Outcome> {
     let task = Task { run_id: shared.stream.run_id, token: shared.token(), ..Task::default() };
     let recorder = shared.background.shard(0);
-    let run = Run::new(shared, member, &flow.program, recorder, task, Instant::now()).in_background();
-    let ended = run.finish().await?;
+    let run = Run::new(shared, &shared.flow_pools, member, &flow.program, recorder, task, Instant::now());
+    let ended = run.in_background().finish().await?;
     recorder.flowed(
         &flow.program.name,
         FlowFigures {

@@ -5,8 +5,8 @@
 //! next, [`worker`] is one client, [`order`] one order by itself, [`attempt`]
 //! sees one execution of a program through, [`batch`] gathers orders that are
 //! answered together, [`flow`] runs in the background, [`retry`] is the pure
-//! rule for trying again, [`pool`] the connections, [`recorder`] the figures,
-//! [`probe`] how long a task that is ready waits for its turn, [`answers`] what
+//! rule for trying again, [`lane`] a thread of clients, [`pool`] its connections,
+//! [`recorder`] the figures, [`probe`] how long a task that is ready waits for its turn, [`answers`] what
 //! each client was told, [`stop`] how a run ends early.
 //!
 //! Architecture invariant: nothing in here knows the command line, a driver,
@@ -18,10 +18,11 @@ mod batch;
 pub mod deliveries;
 mod flow;
 pub mod history;
+mod lane;
 mod order;
 pub mod phase;
 pub mod pool;
-pub mod probe;
+mod probe;
 pub mod recorder;
 pub mod retry;
 pub mod stop;
@@ -40,11 +41,13 @@ use anyhow::Result;
 use batch::Batches;
 use deliveries::Deliveries;
 use history::HistoryWriter;
+use lane::Lane;
 use phase::{Observer, Phase, Stretch};
 use pool::SessionPool;
+use probe::Probe;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use recorder::{Delivery, Figures, Live, Recorder, ShardHandle};
+use recorder::{Delivery, Figures, LatencyUs, Live, Recorder, ShardHandle};
 use retry::RetryPolicy;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -61,6 +64,8 @@ pub struct Load {
     pub concurrency: usize,
     /// Connections that the clients share, on each database.
     pub connections: usize,
+    /// Threads that carry the clients, at most.
+    pub threads: usize,
     /// When orders start.
     pub pace: Pace,
     /// How long the same load is put on beforehand, without being measured.
@@ -120,10 +125,9 @@ pub(crate) struct Shared {
     stream: OrderStream,
     load: Load,
     faults: Faults,
-    /// The clients' connections: the stock's database first, then the services'.
-    pools: Vec<SessionPool>,
-    /// The flows' own, in the same order: a sweeper must not queue behind those
-    /// it sweeps up after.
+    lanes: Vec<Lane>,
+    /// The flows' own connections, to the databases of a lane: a sweeper must not
+    /// queue behind those it sweeps up after.
     flow_pools: Vec<SessionPool>,
     service_names: Vec<String>,
     redis: Option<Redis>,
@@ -178,6 +182,8 @@ pub struct Finished {
     pub started_for: Duration,
     /// How long the warm-up took, until its last answer.
     pub warmed_for: Duration,
+    /// How long clients that were ready waited for their turn, in microseconds.
+    pub scheduling_delay: LatencyUs,
     /// Whether every order was sent as often as it was to be.
     pub all_sent: bool,
     /// Why the run ended before its orders did, if the server was lost.
@@ -204,7 +210,11 @@ impl Engine {
         stop: Stop,
     ) -> Result<Self> {
         let flows: usize = parts.members.iter().map(|member| member.program.flows.len()).sum();
-        let (mut pools, mut flow_pools, mut service_names) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut flow_pools, mut service_names) = (Vec::new(), Vec::new());
+        let scarcest = parts.services.iter().map(|service| service.connections).min();
+        let connections = scarcest.map_or(parts.load.connections, |most| most.min(parts.load.connections));
+        let mut lanes = Lane::start_all(&parts.load, connections)?;
+        let in_all = lanes.len();
         let of_stock = std::iter::once((None, database, usize::MAX));
         let of_services = parts.services.into_iter();
         let of_services =
@@ -221,13 +231,17 @@ impl Engine {
                 of_flows.extend(programs.flat_map(|flow| flow.statements_on(index)).cloned());
             }
             let connections = parts.load.connections.min(most);
-            pools.push(SessionPool::open(database.clone(), settings, connections, statements).await?);
+            for (number, lane) in lanes.iter_mut().enumerate() {
+                let own = lane::share(connections, number, in_all);
+                lane.open(database.clone(), settings, own, statements.clone()).await?;
+            }
             flow_pools.push(SessionPool::open(database, settings, flows, of_flows).await?);
             service_names.extend(service);
         }
         let seed = parts.stream.seed;
         if let Some(history) = &parts.history {
-            history.sessions(&[pools[0].opened(), flow_pools[0].opened()].concat());
+            let own = lanes.iter().map(|lane| &lane.pools[0]).chain(flow_pools.first());
+            history.sessions(&own.flat_map(SessionPool::opened).collect::<Vec<i64>>());
         }
         let window = Phase::new(&parts.load, parts.members.len(), seed, None);
         let shared = Shared {
@@ -242,7 +256,7 @@ impl Engine {
             stream: parts.stream,
             load: parts.load,
             faults: parts.faults,
-            pools,
+            lanes,
             flow_pools,
             service_names,
             redis: parts.redis,
@@ -302,17 +316,25 @@ impl Warm {
         let Self { shared, window, mut flows, warmed_for } = self;
         shared.deliveries.begin(shared.load.orders);
         let clients = clients(&shared, &window);
+        let probe = Probe::start(shared.lanes.iter().map(Lane::runtime));
         let Stretch { mut figures, elapsed, started_for } = window.run(&shared, clients, observer).await;
+        let scheduling_delay = probe.finish().await;
         shared.drain.ask();
         while let Some(ended) = flows.join_next().await {
             ended.expect("a flow does not panic");
         }
         figures.merge_background(shared.background.take());
         let shared = Arc::into_inner(shared).expect("every client and every flow has ended");
-        let lost_server = shared.pools.iter().find_map(SessionPool::lost_server);
+        let mut pools = shared.lanes.iter().flat_map(|lane| &lane.pools);
+        let lost_server = pools.find_map(SessionPool::lost_server);
         let mut sessions = Vec::new();
-        for (pool, of_flows) in shared.pools.into_iter().zip(shared.flow_pools) {
-            sessions.push([pool.close().await, of_flows.close().await].concat());
+        for pool in shared.flow_pools {
+            sessions.push(pool.close().await);
+        }
+        for lane in shared.lanes {
+            for (all, own) in sessions.iter_mut().zip(lane.close().await) {
+                all.extend(own);
+            }
         }
         let service_names = std::iter::once(None).chain(shared.service_names.into_iter().map(Some));
         Finished {
@@ -323,6 +345,7 @@ impl Warm {
             elapsed,
             started_for,
             warmed_for,
+            scheduling_delay,
             all_sent: shared.deliveries.is_exhausted() && shared.unsent.into_inner() == 0,
             lost_server,
             sessions: service_names.zip(sessions).collect(),
@@ -334,12 +357,18 @@ impl Warm {
 fn clients(shared: &Arc<Shared>, phase: &Arc<Phase>) -> JoinSet<()> {
     let mut clients = JoinSet::new();
     for number in 0..shared.load.concurrency {
-        clients.spawn(worker::client(Arc::clone(shared), Arc::clone(phase), number));
+        let client = worker::client(Arc::clone(shared), Arc::clone(phase), number);
+        clients.spawn_on(client, shared.lane_of(number).runtime());
     }
     clients
 }
 
 impl Shared {
+    /// The lane of a client.
+    fn lane_of(&self, client: usize) -> &Lane {
+        &self.lanes[client % self.lanes.len()]
+    }
+
     /// The program that handles an order, however often it is delivered.
     fn member_of(&self, number: u64) -> usize {
         if self.members.len() == 1 {

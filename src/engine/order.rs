@@ -3,6 +3,7 @@
 
 use super::Shared;
 use super::attempt::{Ended, Run};
+use super::pool::SessionPool;
 use super::recorder::ShardHandle;
 use crate::strategy::interpret::Task;
 use crate::strategy::program::Draw;
@@ -15,6 +16,7 @@ use std::time::Instant;
 #[derive(Clone, Copy)]
 pub(super) struct Asked<'a> {
     pub(super) recorder: ShardHandle<'a>,
+    pub(super) pools: &'a [SessionPool],
     pub(super) member: usize,
     pub(super) order: &'a Order,
     pub(super) number: u64,
@@ -23,7 +25,7 @@ pub(super) struct Asked<'a> {
 
 /// Sees an order through by itself.
 pub(super) async fn alone(shared: &Shared, asked: Asked<'_>) -> Option<Ended> {
-    let Asked { recorder, member, order, number, started } = asked;
+    let Asked { recorder, pools, member, order, number, started } = asked;
     let program = &shared.members[member].program;
     let mut task = Task { token: shared.token(), ..Task::of(order, shared.stream.run_id) };
     if program.leaves_to_chance() {
@@ -32,7 +34,7 @@ pub(super) async fn alone(shared: &Shared, asked: Asked<'_>) -> Option<Ended> {
         task.chance = of_order.next_u64();
         task.drawn = draw_all(&program.draws, &mut of_order);
     }
-    Run::new(shared, member, program, recorder, task, started).finish().await
+    Run::new(shared, pools, member, program, recorder, task, started).finish().await
 }
 
 fn draw_all(draws: &[Draw], rng: &mut impl Rng) -> Vec<i64> {

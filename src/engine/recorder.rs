@@ -45,7 +45,7 @@ fn merge_by<K: Ord>(histograms: &mut BTreeMap<K, LatencyUs>, others: BTreeMap<K,
 }
 
 /// Why histograms of one kind can always be added.
-const SAME_BOUNDS: &str = "all histograms of a kind have the same bounds";
+pub(super) const SAME_BOUNDS: &str = "all histograms of a kind have the same bounds";
 
 /// One delivery, from its intended start to its answer.
 #[derive(Debug, Clone)]

@@ -14,13 +14,14 @@ use std::time::Duration;
 pub(super) async fn client(shared: Arc<Shared>, phase: Arc<Phase>, client: usize) {
     phase.ready().await;
     let recorder = phase.recorder.shard(client);
+    let pools = shared.lane_of(client).pools.as_slice();
     while let Some(start) = phase.next(&shared, client).await {
         let Start { number, intended, lag } = start;
         let order = shared.stream.order(number);
         let member = shared.member_of(number);
         let started = intended + lag.unwrap_or_default();
         let invoked = started.saturating_duration_since(shared.epoch());
-        let asked = Asked { recorder, member, order: &order, number, started };
+        let asked = Asked { recorder, pools, member, order: &order, number, started };
         let in_batches = shared.members[member].program.batch.is_some() && order.lines.len() == 1;
         // Boxed: ten thousand clients should not each hold room for what only a
         // batch needs.

@@ -33,6 +33,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 pub(super) use stage::named_services;
 use stage::{CONNECTIONS_SPARE, RedisStage, Stage};
 use std::io::Write;
+use std::thread::available_parallelism;
 use std::time::{Duration, Instant, SystemTime};
 use watch::Watch;
 
@@ -234,7 +235,8 @@ async fn run_locked(
     let finished = warm.run(&mut |tick| watch.look(tick)).await;
     progress.finish();
     let in_process = database.dialect() == Dialect::Sqlite;
-    let client = cost.stop(finished.elapsed, finished.figures.deliveries(), in_process).await;
+    let client =
+        cost.stop(finished.elapsed, finished.figures.deliveries(), &finished.scheduling_delay, in_process);
     let interrupted = stop.is_asked() && watch.breach.is_none() && !reached_its_end(plan, &finished);
 
     let checking = Progress::preparing("auditing");
@@ -360,6 +362,7 @@ fn load(args: &RunArgs, plan: &Plan, database: &Database) -> Result<Load> {
     Ok(Load {
         concurrency: usize::try_from(plan.concurrency)?,
         connections: usize::try_from(connections.min(plan.concurrency))?,
+        threads: available_parallelism().map_or(1, usize::from),
         pace: plan.pace.clone(),
         warmup: plan.warmup,
         latency_limit: plan.latency_limit,
