@@ -2,7 +2,8 @@
 
 use crate::audit::tables::moment;
 use crate::audit::tables::repair::Toward;
-use crate::db::Dialect;
+use crate::db::{Dialect, Isolation};
+use crate::explore::{CLIENTS_MAX, Schedule};
 use crate::lab::LabKind;
 use crate::load::{LoadArgs, positive};
 use crate::report::Threshold;
@@ -47,6 +48,14 @@ pub enum Command {
         stockbench audit --init --database-url postgres://me@localhost/shop > stock.toml\n  \
         stockbench audit --mapping stock.toml --database-url postgres://me@localhost/shop")]
     Audit(Box<AuditArgs>),
+    /// Run every interleaving of a few clients on the real database, and show the one that breaks
+    #[command(
+        allow_negative_numbers = true,
+        after_help = "Example: the interleaving of two orders for the last unit that sells it twice, and the same\n\
+        question to your own SQL:\n\n  stockbench explore -s naive --lab postgres\n  \
+        stockbench explore -s ./mine.toml --crashes 1 --database-url postgres://me@localhost/shop"
+    )]
+    Explore(Box<ExploreArgs>),
     /// List the strategies, or show one as a file or as SQL
     #[command(
         after_help = "Example: the SQL that `cas` sends to MySQL, and a file to start your own from:\n\n  \
@@ -252,6 +261,96 @@ pub struct TableArgs {
     /// Give up after this many entries
     #[arg(long, value_name = "N", value_parser = positive, requires = "mapping")]
     pub max_rows: Option<u64>,
+}
+
+/// What `explore` takes.
+#[derive(Debug, Clone, Args)]
+pub struct ExploreArgs {
+    /// Strategy: a name from `stockbench strategies`, or the path of your own file
+    #[arg(short, long, value_name = "NAME|FILE")]
+    pub strategy: String,
+
+    /// Where.
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+
+    /// Clients, each with one order
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=CLIENTS_MAX as i64),
+        help_heading = "Orders")]
+    pub clients: u8,
+    /// Units in stock of each SKU, in stockbench's own tables
+    #[arg(long, value_name = "UNITS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=1_000),
+        help_heading = "Orders")]
+    pub stock: u32,
+    /// Units of each line [default: 1; of your own tables all that is in stock]
+    #[arg(long, value_name = "UNITS", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Orders")]
+    pub quantity: Option<u32>,
+    /// Lines of each order, each of another SKU
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=4),
+        help_heading = "Orders")]
+    pub lines: u8,
+    /// The order in which lines are worked on
+    #[arg(long, value_name = "ORDER", default_value = "sorted", help_heading = "Orders")]
+    pub line_order: ExploreLineOrder,
+    /// All clients deliver one and the same order
+    #[arg(long, help_heading = "Orders")]
+    pub same_order: bool,
+    /// Set a param of the strategy, as in lock_ms=5
+    #[arg(long, value_name = "NAME=VALUE", value_parser = param, help_heading = "Orders")]
+    pub param: Vec<(String, i64)>,
+    /// The seed of what orders are given by chance
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Orders")]
+    pub random_seed: u64,
+
+    /// Isolation level [default: the strategy's, or the server's own]
+    #[arg(long, value_name = "LEVEL", help_heading = "Search")]
+    pub isolation: Option<Isolation>,
+    /// Attempts per order [default: the strategy's own, or 4 where it goes on until decided]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100), help_heading = "Search")]
+    pub max_tries: Option<u32>,
+    /// Clients that may stop for good, after any step
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=1),
+        help_heading = "Search")]
+    pub crashes: u8,
+    /// Stop after so many schedules; what was not run is said
+    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = positive, help_heading = "Search")]
+    pub max_schedules: u64,
+    /// Run this schedule only: the clients' numbers in the order in which they move
+    #[arg(long, value_name = "MOVES", help_heading = "Search")]
+    pub schedule: Option<Schedule>,
+    /// Run also the schedules that nobody can tell from one that was run
+    #[arg(long, help_heading = "Search")]
+    pub no_reduce: bool,
+    /// Explore on so many copies of the tables at once
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=16),
+        help_heading = "Search")]
+    pub workers: u8,
+
+    /// What to print
+    #[arg(short, long, value_name = "FORMAT", default_value = "table", help_heading = "Output")]
+    pub output: Output,
+    /// Write the JSON to a file as well
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub json: Option<PathBuf>,
+    /// Print the first witness as a script for one terminal a client instead
+    #[arg(long, value_name = "FORMAT", help_heading = "Output")]
+    pub emit: Option<Emit>,
+}
+
+/// The order in which the lines of explored orders are worked on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExploreLineOrder {
+    /// By SKU, in every order.
+    Sorted,
+    /// By SKU, and backwards in every second order.
+    Opposite,
+}
+
+/// How a witness is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Emit {
+    /// As statements, with what to expect of each.
+    Sql,
 }
 
 /// What `strategies` takes.

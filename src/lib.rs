@@ -4,7 +4,8 @@
 //!
 //! The modules in reading order: what is ordered ([`workload`]), how stock is
 //! deducted ([`strategy`]), on what ([`db`]), how it is fired ([`engine`]),
-//! how it is judged ([`audit`]), what is shown ([`report`]); around them the
+//! how it is judged ([`audit`]), or every interleaving of a few of them
+//! ([`explore`]), what is shown ([`report`]); around them the
 //! command line ([`cli`], [`commands`]), scenarios ([`scenario`]) and
 //! throwaway servers ([`lab`]). ARCHITECTURE.md is the longer map.
 
@@ -17,6 +18,7 @@ pub mod commands;
 pub mod db;
 pub mod engine;
 pub mod exit;
+pub mod explore;
 pub mod fault;
 pub mod finding;
 pub mod lab;

@@ -40,7 +40,8 @@ impl Source {
         Ok(Self { reads, run_id: run.map_or(0, |run| run.id), services: BTreeMap::new() })
     }
 
-    fn stock_query(&self) -> &str {
+    /// The query giving `sku_id` and `stock`.
+    pub(crate) fn stock_query(&self) -> &str {
         self.reads.stock.as_deref().unwrap_or(STOCK_QUERY)
     }
 }
@@ -68,32 +69,37 @@ async fn snapshot_of(database: &Database) -> Result<Box<dyn Session>> {
 }
 
 /// One snapshot of each database.
-struct Sessions {
-    main: Box<dyn Session>,
+struct Sessions<'s> {
+    main: &'s mut dyn Session,
     services: BTreeMap<String, Box<dyn Session>>,
 }
 
-impl Sessions {
+impl Sessions<'_> {
     /// The session of a service; one without a database of its own shares the
     /// stock's.
     fn of(&mut self, service: Option<&String>) -> &mut dyn Session {
         match service.and_then(|name| self.services.get_mut(name)) {
             Some(session) => session.as_mut(),
-            None => self.main.as_mut(),
+            None => self.main,
         }
     }
 
     async fn close(self) -> Result<()> {
-        for mut session in std::iter::once(self.main).chain(self.services.into_values()) {
-            session.control("ROLLBACK").await?;
-            session.close().await;
+        for session in self.services.into_values() {
+            end_snapshot(session).await?;
         }
         Ok(())
     }
 }
 
+async fn end_snapshot(mut session: Box<dyn Session>) -> Result<()> {
+    session.control("ROLLBACK").await?;
+    session.close().await;
+    Ok(())
+}
+
 /// Checks a strategy's own invariant: every row it returns is a finding.
-async fn check(sessions: &mut Sessions, invariant: &Invariant, findings: &mut Collector) -> Result<()> {
+async fn check(sessions: &mut Sessions<'_>, invariant: &Invariant, findings: &mut Collector) -> Result<()> {
     let Some(other) = &invariant.same_as else {
         let (columns, session) = prepare(sessions, &invariant.query).await?;
         let mut report = |row: &[Value]| {
@@ -117,7 +123,7 @@ async fn check(sessions: &mut Sessions, invariant: &Invariant, findings: &mut Co
     Ok(())
 }
 
-async fn order_ids(sessions: &mut Sessions, query: &Query) -> Result<BTreeSet<i64>> {
+async fn order_ids(sessions: &mut Sessions<'_>, query: &Query) -> Result<BTreeSet<i64>> {
     let mut ids = BTreeSet::new();
     let (_, session) = prepare(sessions, query).await?;
     let mut keep = |row: &[Value]| {
@@ -131,7 +137,7 @@ async fn order_ids(sessions: &mut Sessions, query: &Query) -> Result<BTreeSet<i6
 }
 
 async fn prepare<'s>(
-    sessions: &'s mut Sessions,
+    sessions: &'s mut Sessions<'_>,
     query: &Query,
 ) -> Result<(Vec<String>, &'s mut dyn Session)> {
     let session = sessions.of(query.service.as_ref());
@@ -167,13 +173,31 @@ pub async fn audit(
     full: bool,
 ) -> Result<AuditReport> {
     let mut session = snapshot_of(database).await?;
+    let report = audit_on(session.as_mut(), source, witness, told, times, full).await?;
+    end_snapshot(session).await?;
+    Ok(report)
+}
+
+/// The same on a session that sees all there is to see and that nobody writes
+/// beside.
+///
+/// # Errors
+/// As [`audit`].
+pub async fn audit_on(
+    session: &mut dyn Session,
+    source: &Source,
+    witness: ClientWitness,
+    told: impl Iterator<Item = ToldOrder> + Send,
+    times: Option<&History>,
+    full: bool,
+) -> Result<AuditReport> {
     let mut findings = Collector::new(full);
     let mut orders = OrderAudit::new(source.run_id, witness);
     let mut totals = Totals::default();
     if let Some(ledger) = source.reads.ledger.as_table() {
-        compare_orders(session.as_mut(), &ledger, told, &mut orders, &mut findings).await?;
+        compare_orders(session, &ledger, told, &mut orders, &mut findings).await?;
         let (sums, skus) =
-            compare_skus(session.as_mut(), source, &ledger, &orders, times.is_some(), &mut findings).await?;
+            compare_skus(session, source, &ledger, &orders, times.is_some(), &mut findings).await?;
         totals = sums;
         match times {
             // Whoever knows when each answer was given knows more.

@@ -2,7 +2,9 @@
 
 mod audit;
 mod audit_tables;
+mod check;
 mod clean;
+mod explore;
 mod lab;
 mod open;
 mod run;
@@ -11,6 +13,7 @@ mod seed;
 mod strategies;
 
 use crate::cli::{Cli, Command};
+use crate::engine::stop::Stop;
 use crate::exit::Exit;
 use anyhow::{Context, Result};
 use std::fs::Permissions;
@@ -28,6 +31,7 @@ pub async fn dispatch(cli: Cli) -> Result<Exit> {
         Command::Run(args) => run::run(*args).await,
         Command::Seed(args) => seed::seed(args).await,
         Command::Audit(args) => audit::audit(*args).await,
+        Command::Explore(args) => explore::explore(*args).await,
         Command::Strategies(args) => strategies::strategies(args),
         Command::Scenarios => scenarios::scenarios(),
         Command::Lab(args) => lab::lab(args).await,
@@ -64,4 +68,26 @@ fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
 
 fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// The first Ctrl-C (or SIGTERM) drains; the second stops at once.
+async fn stop_on_signal(stop: Stop, by: &str) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return;
+    };
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        if stop.is_asked() {
+            std::process::exit(Exit::Interrupted as i32);
+        }
+        stop.ask();
+        // Nobody to tell if standard error is gone.
+        drop(writeln!(io::stderr(), "stopping: {by} (once more stops at once)"));
+    }
 }

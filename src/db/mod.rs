@@ -5,6 +5,7 @@
 //! [`database`] a database that can be connected to, prepared, seeded and
 //! locked, [`catalogue`] what it says of its tables, [`schema`] our own tables, then one file per backend.
 
+pub mod blocking;
 pub mod catalogue;
 pub mod classify;
 pub mod database;
@@ -14,6 +15,7 @@ mod postgres;
 pub mod redis;
 pub mod replica;
 pub mod schema;
+pub mod scratch;
 mod session;
 mod sqlite;
 pub mod url;
@@ -154,7 +156,9 @@ impl fmt::Display for Dialect {
 }
 
 /// A transaction isolation level.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Isolation {
     /// Each statement sees what was committed before it.

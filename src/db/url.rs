@@ -127,6 +127,23 @@ impl DatabaseUrl {
         &self.secret
     }
 
+    /// The same server with other tables in view: a schema of this database on
+    /// PostgreSQL, a database beside it on MySQL and MariaDB.
+    ///
+    /// # Errors
+    /// There is no such thing for this kind of database.
+    pub fn inside(&self, name: &str) -> Result<Self> {
+        let mut url = Url::parse(&self.secret)?;
+        match self.family {
+            Family::Postgres => {
+                url.query_pairs_mut().append_pair("options[search_path]", name);
+            }
+            Family::MySql => url.set_path(name),
+            Family::Sqlite | Family::Null => bail!("{self} has no room for {name}"),
+        }
+        Self::parse(url.as_str())
+    }
+
     /// The file of an SQLite database.
     pub fn file(&self) -> Option<PathBuf> {
         (self.family == Family::Sqlite).then(|| PathBuf::from(&self.database))

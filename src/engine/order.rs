@@ -6,9 +6,8 @@ use super::attempt::{Ended, Run};
 use super::pool::SessionPool;
 use super::recorder::ShardHandle;
 use crate::strategy::interpret::Task;
-use crate::strategy::program::Draw;
 use crate::workload::Order;
-use rand::{Rng, RngExt, SeedableRng};
+use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::time::Instant;
 
@@ -32,18 +31,7 @@ pub(super) async fn alone(shared: &Shared, asked: Asked<'_>) -> Option<Ended> {
         // What an order is given by chance is the same at every delivery of it.
         let mut of_order = ChaCha8Rng::seed_from_u64(shared.stream.seed ^ number.rotate_left(32));
         task.chance = of_order.next_u64();
-        task.drawn = draw_all(&program.draws, &mut of_order);
+        task.drawn = program.draw(&mut of_order);
     }
     Run::new(shared, pools, member, program, recorder, task, started).finish().await
-}
-
-fn draw_all(draws: &[Draw], rng: &mut impl Rng) -> Vec<i64> {
-    let mut values: Vec<i64> = draws.iter().map(|draw| rng.random_range(draw.min..=draw.max)).collect();
-    for (index, draw) in draws.iter().enumerate() {
-        // The range has two values at least, so another one comes.
-        while draw.not.is_some_and(|other| values[other] == values[index]) {
-            values[index] = rng.random_range(draw.min..=draw.max);
-        }
-    }
-    values
 }

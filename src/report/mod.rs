@@ -11,6 +11,7 @@
 pub mod advice;
 pub mod client;
 pub mod config;
+pub mod explored;
 pub mod hdr;
 pub mod junit;
 pub mod measured;

@@ -9,7 +9,7 @@ use sqlparser::ast::{
     Expr, FromTable, ObjectName, Select, Statement, TableFactor, TableObject, TableWithJoins, Visit, Visitor,
 };
 use sqlparser::dialect::{MySqlDialect, PostgreSqlDialect, SQLiteDialect};
-use sqlparser::parser::Parser;
+use sqlparser::parser::{Parser, ParserError};
 use std::ops::ControlFlow;
 
 /// Everything a program may write outside our own tables on a service's
@@ -130,13 +130,22 @@ fn call_is_ours(call: &str) -> bool {
         && (ONE_KEY.contains(&command.as_str()) || ANY_KEYS.contains(&command.as_str()) && is_one_key)
 }
 
-fn foreign_writes_of(place: &str, sql: &str, dialect: Dialect) -> Vec<String> {
-    let parsed = match dialect {
+/// The statements of a text, as this database would read it.
+pub(super) fn parse(sql: &str, dialect: Dialect) -> Result<Vec<Statement>, ParserError> {
+    match dialect {
         Dialect::Postgres | Dialect::Null => Parser::parse_sql(&PostgreSqlDialect {}, sql),
         Dialect::MySql | Dialect::MariaDb => Parser::parse_sql(&MySqlDialect {}, sql),
         Dialect::Sqlite => Parser::parse_sql(&SQLiteDialect {}, sql),
-    };
-    let Ok(statements) = parsed else {
+    }
+}
+
+/// Whether a function is the database's own and writes no table.
+pub(super) fn is_harmless(lower_case_name: &str) -> bool {
+    HARMLESS.contains(&lower_case_name)
+}
+
+fn foreign_writes_of(place: &str, sql: &str, dialect: Dialect) -> Vec<String> {
+    let Ok(statements) = parse(sql, dialect) else {
         return vec![format!("{place} (its SQL could not be judged)")];
     };
     let mut writes = Writes { place, found: Vec::new() };
@@ -276,7 +285,7 @@ impl Writes<'_> {
     /// A function of the user's own may do anything.
     fn called(&mut self, name: &ObjectName) {
         let name = name.to_string().to_lowercase();
-        if !HARMLESS.contains(&name.as_str()) {
+        if !is_harmless(&name) {
             self.found.push(format!("{} (calls {name}(), which may write)", self.place));
         }
     }

@@ -126,6 +126,7 @@ pub struct Machine<'p> {
     bound: Vec<Value>,
     jumps: u32,
     same_values: u32,
+    same_values_max: u32,
     reads: u32,
     last_refused: Option<Refused>,
     futile: bool,
@@ -167,6 +168,7 @@ impl<'p> Machine<'p> {
             bound: Vec::new(),
             jumps: 0,
             same_values: 0,
+            same_values_max: SAME_VALUES_MAX,
             reads: 0,
             last_refused: None,
             futile: false,
@@ -347,6 +349,18 @@ impl<'p> Machine<'p> {
         }
     }
 
+    /// Breaks a loop off sooner: after the same values were refused so often.
+    #[must_use]
+    pub fn breaking_off_after(mut self, same_values: u32) -> Self {
+        self.same_values_max = same_values;
+        self
+    }
+
+    /// Whether a transaction is open that was begun.
+    pub fn in_transaction(&self) -> bool {
+        self.open
+    }
+
     /// Why the order was given up inside an attempt, if it was.
     pub fn stuck(&self) -> Option<Stuck> {
         self.stuck
@@ -407,19 +421,7 @@ impl<'p> Machine<'p> {
         let serves = if self.task.batch.is_empty() { Serves::Order } else { Serves::Batch };
         let runs = |tx: &Transaction| tx.role == Role::Sequence && tx.serves == serves;
         let next = (from..transactions.len()).find(|index| runs(&transactions[*index]))?;
-        let Some((_, (start, end))) = transactions[next].share else { return Some(next) };
-        let weights =
-            transactions[start..end].iter().map(|tx| tx.share.map_or(0, |(weight, _)| u64::from(weight)));
-        // Later alternatives are chosen independently of earlier ones.
-        let chance = self.task.chance.rotate_left(u32::try_from(start % 64).unwrap_or(0) * 7);
-        let mut left = chance % weights.clone().sum::<u64>().max(1);
-        for (index, weight) in (start..end).zip(weights) {
-            if left < weight {
-                return Some(index);
-            }
-            left -= weight;
-        }
-        Some(next)
+        Some(self.program.alternative(next, self.task.chance))
     }
 
     /// The transaction that follows the current one.
@@ -512,7 +514,7 @@ impl<'p> Machine<'p> {
             return;
         }
         self.jumps += 1;
-        self.stuck = if self.same_values >= SAME_VALUES_MAX {
+        self.stuck = if self.same_values >= self.same_values_max {
             Some(Stuck::SameValues)
         } else if self.jumps >= JUMPS_MAX {
             Some(Stuck::TooManyJumps)

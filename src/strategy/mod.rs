@@ -3,11 +3,13 @@
 //! In reading order: [`file`] is what a strategy file may say, [`program`] is
 //! what is made of it (pure data), `compile` makes it, [`interpret`] is the one
 //! step function that every caller drives, [`catalogue`] holds the built-in
-//! files, [`guard`] finds the tables a program writes, [`show`] prints them.
+//! files, [`guard`] finds the tables a program writes and [`access`] how a
+//! statement uses them, [`show`] prints them.
 //!
 //! Architecture invariant: nothing in here does I/O or knows a driver, and no
 //! strategy's name appears in Rust outside the catalogue and tests.
 
+pub mod access;
 pub mod catalogue;
 mod compile;
 pub mod file;

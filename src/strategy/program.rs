@@ -5,6 +5,7 @@ use super::file::Serves;
 use crate::db::schema::LEDGER;
 use crate::db::{Dialect, Isolation, Statement};
 use crate::outcome::Outcome;
+use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -394,6 +395,58 @@ impl Program {
     /// several alternatives it takes.
     pub fn leaves_to_chance(&self) -> bool {
         !self.draws.is_empty() || self.transactions.iter().any(|tx| tx.share.is_some())
+    }
+
+    /// The numbers that an order is given by chance.
+    pub fn draw(&self, rng: &mut impl Rng) -> Vec<i64> {
+        let draws = &self.draws;
+        let mut values: Vec<i64> = draws.iter().map(|draw| rng.random_range(draw.min..=draw.max)).collect();
+        for (index, draw) in draws.iter().enumerate() {
+            // The range has two values at least, so another one comes.
+            while draw.not.is_some_and(|other| values[other] == values[index]) {
+                values[index] = rng.random_range(draw.min..=draw.max);
+            }
+        }
+        values
+    }
+
+    /// Of a transaction and its alternatives, the one that chance chooses.
+    pub fn alternative(&self, transaction: usize, chance: u64) -> usize {
+        let Some((_, (start, end))) = self.transactions[transaction].share else { return transaction };
+        let weight = |index: usize| self.transactions[index].share.map_or(0, |(weight, _)| u64::from(weight));
+        // Later alternatives are chosen independently of earlier ones.
+        let chance = chance.rotate_left(u32::try_from(start % 64).unwrap_or(0) * 7);
+        let mut left = chance % (start..end).map(weight).sum::<u64>().max(1);
+        for index in start..end {
+            if left < weight(index) {
+                return index;
+            }
+            left -= weight(index);
+        }
+        transaction
+    }
+
+    /// A chance for each way through the alternatives, with the names of what it
+    /// leads through; one without a name where there are none.
+    pub fn ways(&self) -> Vec<(u64, String)> {
+        // Enough to meet every way whose share is not below a percent or so.
+        const CHANCES: u64 = 4_096;
+        let starts: Vec<usize> = (0..self.transactions.len())
+            .filter(|index| self.transactions[*index].share.is_some_and(|(_, (start, _))| start == *index))
+            .collect();
+        let mut ways: BTreeMap<Vec<usize>, u64> = BTreeMap::new();
+        for chance in 0..if starts.is_empty() { 1 } else { CHANCES } {
+            // Spread over all bits: each choice looks at others of them.
+            let chance = chance.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            let way = starts.iter().map(|start| self.alternative(*start, chance)).collect();
+            ways.entry(way).or_insert(chance);
+        }
+        let name = |index: &usize| {
+            self.transactions[*index].name.clone().unwrap_or_else(|| format!("#{}", index + 1))
+        };
+        ways.into_iter()
+            .map(|(way, chance)| (chance, way.iter().map(name).collect::<Vec<_>>().join("+")))
+            .collect()
     }
 
     /// Makes every transaction ask for the program's isolation level itself,

@@ -5,6 +5,7 @@ mod audits;
 mod backends;
 mod catalogue;
 mod cli;
+mod explorations;
 mod figures;
 mod guards;
 mod labs;

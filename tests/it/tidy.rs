@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use stockbench::report::Report;
+use stockbench::report::explored::ExploreReport;
 use stockbench::report::tables::TablesReport;
 use stockbench::strategy::catalogue;
 
@@ -64,6 +65,10 @@ fn the_pure_parts_do_no_input_or_output() {
         "audit/history.rs",
         "audit/tables/trace.rs",
         "audit/tables/repair.rs",
+        "explore/effect.rs",
+        "explore/schedule.rs",
+        "explore/problem.rs",
+        "explore/witness.rs",
         "strategy/",
         "workload/",
         "fault/",
@@ -112,6 +117,7 @@ fn the_schema_in_the_repository_is_the_one_of_the_code() {
     for (name, current) in [
         ("schema/report.schema.json", Report::json_schema().unwrap()),
         ("schema/audit.schema.json", TablesReport::json_schema().unwrap()),
+        ("schema/explore.schema.json", ExploreReport::json_schema().unwrap()),
     ] {
         let path = root().join(name);
         if std::env::var_os("STOCKBENCH_WRITE_SCHEMA").is_some() {

@@ -4,7 +4,7 @@ mod stage;
 mod watch;
 
 use super::open::{Opened, Purpose, open};
-use super::{folder_of, to_stdout, write_whole};
+use super::{folder_of, stop_on_signal, to_stdout, write_whole};
 use crate::audit::{self, AuditReport, ClientWitness};
 use crate::cli::{Output, RunArgs};
 use crate::db::schema::{self, RunRow};
@@ -220,7 +220,7 @@ async fn run_locked(
     };
 
     let stop = Stop::default();
-    let signals = tokio::spawn(stop_on_signal(stop.clone()));
+    let signals = tokio::spawn(stop_on_signal(stop.clone(), "finishing the orders that have begun"));
     let preparing = Progress::preparing("opening connections");
     let engine = Engine::prepare(database.clone(), stage.settings, parts, stop.clone()).await;
     preparing.finish();
@@ -414,30 +414,5 @@ fn config(args: &RunArgs, plan: &Plan, retry: Option<&RetryPolicy>, load: &Load)
         profile: profile.corners(),
         warmup_s: plan.warmup.map(|duration| duration.as_secs_f64()),
         latency_limit_us: plan.latency_limit.map(micros),
-    }
-}
-
-/// The first Ctrl-C (or SIGTERM) drains; the second stops at once.
-async fn stop_on_signal(stop: Stop) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return;
-    };
-    loop {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        if stop.is_asked() {
-            std::process::exit(Exit::Interrupted as i32);
-        }
-        stop.ask();
-        // Nobody to tell if standard error is gone.
-        drop(writeln!(
-            std::io::stderr(),
-            "stopping: finishing the orders that have begun (once more stops at once)"
-        ));
     }
 }

@@ -1,0 +1,355 @@
+//! `stockbench explore`: every interleaving of a few clients, on tables that are
+//! made for it.
+
+use super::check::Checker;
+use super::open::{Opened, Purpose, open};
+use super::{stop_on_signal, to_stdout, write_whole};
+use crate::audit::Source;
+use crate::cli::{ExploreArgs, ExploreLineOrder, Output};
+use crate::db::schema::{self, PREFIX, RunRow, Seed, SkuIds};
+use crate::db::scratch::Scratch;
+use crate::db::{Database, Dialect, Isolation, Session, SessionSettings, Value};
+use crate::engine::stop::Stop;
+use crate::exit::{Exit, usage};
+use crate::explore::effect::Concurrency;
+use crate::explore::{self, Explored, Problem, Progress as Counts, Stage, Which};
+use crate::report::explored::{self, Config, ExploreReport};
+use crate::report::progress::Progress;
+use crate::report::terminal;
+use crate::strategy::access::TableNames;
+use crate::strategy::program::Setup;
+use crate::strategy::{Program, Setting, Strategy};
+use crate::text;
+use crate::workload::Line;
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+use futures_util::future::try_join_all;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// How often the line that shows the progress is drawn anew.
+const TICK: Duration = Duration::from_millis(200);
+
+pub(super) async fn explore(args: ExploreArgs) -> Result<Exit> {
+    let strategy = Strategy::load(&args.strategy).map_err(|error| usage(format!("{error:#}")))?;
+    let (mut opened, _folder) = open_beside(&args).await?;
+    let database = &mut opened.database;
+    let program = compile(&args, &strategy, database)?;
+    let settings = settings(&args, &program, database).await?;
+    // Before anything is made that must not be left behind.
+    let stop = Stop::default();
+    let signals = tokio::spawn(stop_on_signal(stop.clone(), "ending the schedules that have begun"));
+    let mut scratches = Vec::new();
+    let explored = explore_in(&args, program, database, settings, &stop, &mut scratches).await;
+    for scratch in scratches {
+        scratch.drop().await?;
+    }
+    signals.abort();
+    let (explored, problem) = explored?;
+    report(&args, &opened.database, &problem, explored)
+}
+
+/// The database that the scratch is made beside: without one, a file that nobody
+/// else knows.
+async fn open_beside(args: &ExploreArgs) -> Result<(Opened, Option<TempDir>)> {
+    let mut beside = args.database.clone();
+    let mut folder = None;
+    if beside.database_url.is_none() && beside.lab.is_none() {
+        let made = tempfile::Builder::new().prefix(Scratch::NAME).tempdir()?;
+        let file = made.path().join("empty.db");
+        std::fs::write(&file, "")?;
+        beside.database_url = Some(format!("sqlite:{}", file.display()));
+        folder = Some(made);
+    }
+    let mut opened = open(&beside, &SessionSettings::default(), Purpose::Look).await?;
+    if folder.is_some() {
+        opened.database.info.embedded_default = true;
+        "a file of its own".clone_into(&mut opened.database.info.url_redacted);
+    }
+    Ok((opened, folder))
+}
+
+fn compile(args: &ExploreArgs, strategy: &Strategy, database: &Database) -> Result<Program> {
+    let params: BTreeMap<String, i64> = args.param.iter().cloned().collect();
+    for name in params.keys() {
+        let known = strategy.file.params.keys().map(String::as_str);
+        if !strategy.file.params.contains_key(name) {
+            let suggestion = text::did_you_mean(name, known);
+            return Err(usage(format!("{} has no param `{name}`{suggestion}", strategy.name)));
+        }
+    }
+    let setting = Setting { dialect: database.dialect(), services: BTreeMap::new(), params };
+    let program = strategy.compile(&setting).map_err(usage)?;
+    let name = &program.name;
+    if program.needs_redis() {
+        return Err(usage(format!("{name} needs a Redis: only what is SQL alone can be explored")));
+    }
+    if program.batch.is_some() {
+        return Err(usage(format!(
+            "{name} answers orders in batches, which gather by time: it cannot be explored"
+        )));
+    }
+    Ok(program)
+}
+
+/// What the clients' sessions are opened with; the database is asked again what
+/// they get.
+async fn settings(args: &ExploreArgs, program: &Program, database: &mut Database) -> Result<SessionSettings> {
+    if let (Some(pinned), Some(asked)) = (program.isolation, args.isolation)
+        && pinned != asked
+    {
+        return Err(usage(format!(
+            "strategy {} depends on isolation {}: leave --isolation out",
+            program.name,
+            pinned.as_str()
+        )));
+    }
+    let is_sqlite = database.dialect() == Dialect::Sqlite;
+    if is_sqlite && args.isolation.is_some_and(|level| level != Isolation::Serializable) {
+        return Err(usage("SQLite has one isolation level, serializable: leave --isolation out"));
+    }
+    let isolation = program.isolation.or(args.isolation);
+    if isolation.is_some() {
+        let level = SessionSettings { isolation, ..SessionSettings::default() };
+        let shown = database.info.url_redacted.clone();
+        database.reread(&level).await?;
+        database.info.url_redacted = shown;
+    }
+    Ok(SessionSettings {
+        isolation,
+        // SQLite is asked again instead of waiting.
+        lock_timeout: is_sqlite.then_some(Duration::ZERO),
+        ..SessionSettings::default()
+    })
+}
+
+async fn explore_in(
+    args: &ExploreArgs,
+    mut program: Program,
+    database: &Database,
+    settings: SessionSettings,
+    stop: &Stop,
+    scratches: &mut Vec<Scratch>,
+) -> Result<(Explored, Problem)> {
+    let line = terminal::database_line(&database.info);
+    match args.output {
+        Output::Table if args.emit.is_none() => to_stdout(|out| writeln!(out, "{line}"))?,
+        _ => writeln!(std::io::stderr(), "{line}")?,
+    }
+    let foreign = foreign_tables(&program, database).await?;
+    let preparing = Progress::preparing("making tables to explore on");
+    let workers = if args.schedule.is_some() { 1 } else { usize::from(args.workers) };
+    for number in 0..workers {
+        scratches.push(Scratch::create(database, number).await?);
+    }
+    let made = try_join_all(scratches.iter().map(|scratch| make_tables(args, &program, scratch, &foreign)));
+    let (run, reset) = made.await?.swap_remove(0);
+    let mut session = scratches[0].database.open(&SessionSettings::default()).await?;
+    verify(&mut program, session.as_mut()).await?;
+    let lines = lines(args, &program, session.as_mut(), !foreign.is_empty()).await?;
+    session.close().await;
+    let stage = |scratch: &Scratch| Stage { database: scratch.database.clone(), reset: reset.clone() };
+    let stages = scratches.iter().map(stage).collect();
+    preparing.finish();
+    let problem = problem(args, program, database, &run, lines)?;
+    let which = match &args.schedule {
+        Some(schedule) => Which::One(schedule.clone()),
+        None => Which::Every { max: args.max_schedules },
+    };
+    let counts = Arc::new(Counts::default());
+    let progress = Progress::preparing("exploring");
+    let showing = async {
+        loop {
+            tokio::time::sleep(TICK).await;
+            let (schedules, violations) =
+                (counts.schedules.load(Ordering::Relaxed), counts.violations.load(Ordering::Relaxed));
+            let schedules = text::count(schedules, "schedule");
+            progress.show(&format!("{schedules}, {violations} of them break an invariant"), 0, 0);
+        }
+    };
+    let explored = tokio::select! {
+        explored = explore::explore(&problem, stages, settings, &which, stop, &counts) => explored,
+        () = showing => unreachable!("it is shown until the exploration ends"),
+    };
+    progress.finish();
+    Ok((explored?, problem))
+}
+
+/// Tables that are not our own and are there: the exploration works on copies.
+async fn foreign_tables(program: &Program, database: &Database) -> Result<Vec<String>> {
+    let mut names = TableNames::default();
+    let flows = program.flows.iter().map(|flow| &flow.program);
+    let steps = std::iter::once(program).chain(flows).flat_map(|program| &program.transactions);
+    let steps = steps.flat_map(|tx| &tx.steps).map(|step| step.statement.sql.to_string());
+    let setup = program.setup.iter().filter_map(|setup| match setup {
+        Setup::Sql { sql, .. } => Some(sql.clone()),
+        Setup::Script { .. } => None,
+    });
+    let queries = program.audit.queries().into_iter().map(|(_, sql)| sql);
+    let invariants = program.audit.invariants.iter().map(|invariant| invariant.query.sql.clone());
+    for sql in steps.chain(setup).chain(queries).chain(invariants) {
+        names.access_of(&sql, database.dialect());
+    }
+    let mut session =
+        database.open(&SessionSettings { read_only: true, ..SessionSettings::default() }).await?;
+    let mut foreign = Vec::new();
+    // DUAL stands for no table at all.
+    let is_ours = |name: &String| name.starts_with(PREFIX) || name == "dual";
+    for name in names.names().iter().filter(|name| !is_ours(name)) {
+        // What is no table there is a name that the statement makes itself, or an
+        // error that the database will tell better.
+        let is_there =
+            session.for_each_row(&format!("SELECT 1 FROM {name} WHERE 1 = 0"), &mut |_| Ok(())).await;
+        if is_there.is_err() {
+            continue;
+        }
+        if name.contains('.') {
+            return Err(usage(format!(
+                "{} names {name} with its schema: an exploration works on copies, leave the schema out",
+                program.name
+            )));
+        }
+        foreign.push(name.clone());
+    }
+    session.close().await;
+    Ok(foreign)
+}
+
+/// Fills a scratch: our tables, copies of the user's, what the strategy makes;
+/// returns the run that it stands for, and what brings it back to this.
+async fn make_tables(
+    args: &ExploreArgs,
+    program: &Program,
+    scratch: &Scratch,
+    foreign: &[String],
+) -> Result<(RunRow, String)> {
+    let database = &scratch.database;
+    schema::migrate(database).await?;
+    let seed = Seed { sku_ids: SkuIds::UpTo(args.lines.into()), stock: args.stock.into() };
+    schema::seed(database, &seed).await?;
+    for table in foreign {
+        scratch.copy(table).await?;
+    }
+    let mut session = database.open(&SessionSettings::default()).await?;
+    for setup in &program.setup {
+        if let Setup::Sql { sql, .. } = setup {
+            let made = session.control(sql).await;
+            made.with_context(|| format!("{}: a setup statement failed", program.name))?;
+        }
+    }
+    let audit = serde_json::to_string(&program.audit)?;
+    let run = schema::register_run(session.as_mut(), database.dialect(), &program.name, audit).await?;
+    session.close().await;
+    Ok((run, scratch.remember().await?))
+}
+
+async fn verify(program: &mut Program, session: &mut dyn Session) -> Result<()> {
+    let name = program.name.clone();
+    let audit = program.audit.clone();
+    let mut sessions = BTreeMap::new();
+    let mut checker = Checker { name: &name, services: &[], control: session, sessions: &mut sessions };
+    checker.check(&mut program.transactions, program.text_slots.clone()).await?;
+    for flow in &mut program.flows {
+        checker.check(&mut flow.program.transactions, flow.program.text_slots.clone()).await?;
+    }
+    for (place, sql) in audit.queries() {
+        checker.check_query(None, &sql, place).await?;
+    }
+    for (index, invariant) in audit.invariants.iter().enumerate() {
+        for query in std::iter::once(&invariant.query).chain(&invariant.same_as) {
+            checker.check_query(None, &query.sql, &format!("invariant {}", index + 1)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// What each client orders: of our own tables the first SKUs, of the user's the
+/// first that are in stock.
+async fn lines(
+    args: &ExploreArgs,
+    program: &Program,
+    session: &mut dyn Session,
+    is_foreign: bool,
+) -> Result<Vec<Vec<Line>>> {
+    let source = Source { reads: program.audit.clone(), run_id: 0, services: BTreeMap::new() };
+    let sql = format!("SELECT sku_id, stock FROM ({}) AS stock_now ORDER BY sku_id", source.stock_query());
+    let mut stock: Vec<(i64, i64)> = Vec::new();
+    let mut keep = |row: &[Value]| {
+        stock.extend(row[0].as_int().zip(row[1].as_int()).filter(|(_, units)| !is_foreign || *units > 0));
+        Ok(())
+    };
+    session.for_each_row(&sql, &mut keep).await.context("cannot read the stock")?;
+    if stock.len() < usize::from(args.lines) {
+        bail!(
+            "only {} in stock to order from: the tables need a few rows",
+            text::count(stock.len() as u64, "SKU")
+        );
+    }
+    let line = |(sku_id, units): &(i64, i64)| {
+        let all = if is_foreign { *units } else { 1 };
+        Line { sku_id: *sku_id, quantity: args.quantity.map_or(all, i64::from) }
+    };
+    let sorted: Vec<Line> = stock.iter().take(args.lines.into()).map(line).collect();
+    let of_client = |client: u8| {
+        let mut lines = sorted.clone();
+        if args.line_order == ExploreLineOrder::Opposite && client % 2 == 1 {
+            lines.reverse();
+        }
+        lines
+    };
+    Ok((0..args.clients).map(of_client).collect())
+}
+
+fn problem(
+    args: &ExploreArgs,
+    program: Program,
+    database: &Database,
+    run: &RunRow,
+    lines: Vec<Vec<Line>>,
+) -> Result<Problem> {
+    let level = Isolation::value_variants().iter().find(|level| level.as_str() == database.info.isolation);
+    let level =
+        level.copied().with_context(|| format!("{} is no isolation level", database.info.isolation))?;
+    let source = Source { reads: program.audit.clone(), run_id: run.id, services: BTreeMap::new() };
+    let concurrency = Concurrency::of(&program, database.dialect(), level);
+    let mut problem = Problem::new(program, lines, concurrency, source);
+    if args.same_order {
+        problem = problem.with_same_order();
+    }
+    problem.tries = args.max_tries.unwrap_or(problem.tries);
+    problem.crashes = usize::from(args.crashes);
+    problem.reduce = !args.no_reduce;
+    problem.random_seed = args.random_seed;
+    Ok(problem)
+}
+
+fn report(args: &ExploreArgs, database: &Database, problem: &Problem, explored: Explored) -> Result<Exit> {
+    let config = Config {
+        clients: args.clients,
+        same_order: args.same_order,
+        orders: problem.lines.iter().map(|lines| lines.iter().map(explored::line).collect()).collect(),
+        stock: args.stock,
+        max_tries: problem.tries,
+        crashes: args.crashes,
+        reduced: problem.reduce,
+        random_seed: args.random_seed,
+        params: args.param.iter().cloned().collect(),
+        max_schedules: args.max_schedules,
+        schedule: args.schedule.as_ref().map(ToString::to_string),
+    };
+    let report = ExploreReport::new(&problem.program.name, database.info.clone(), config, explored);
+    let json = report.to_json()?;
+    if let Some(path) = &args.json {
+        write_whole(path, json.as_bytes())?;
+    }
+    to_stdout(|out| match (args.emit, args.output) {
+        (Some(_), _) => write!(out, "{}", report.script(problem)),
+        (None, Output::Table) => explored::print(out, &report),
+        (None, Output::Json) => out.write_all(json.as_bytes()),
+    })?;
+    Ok(report.exit())
+}

@@ -1,0 +1,216 @@
+//! A place of its own for an exploration: beside the user's tables, never in
+//! them, and brought back to where it began as often as need be.
+//!
+//! On PostgreSQL it is a schema, on MySQL and MariaDB a database, for SQLite a
+//! file; its name begins with our prefix, and it is dropped at the end.
+
+use super::schema::PREFIX;
+use super::{Database, Dialect, Session, SessionSettings, Value};
+use anyhow::{Context, Result, bail};
+use std::fmt::Write as _;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// What the copies are called at the front that a reset starts from.
+const START: &str = "start_of_";
+
+/// Rows of a user's own table that are copied at most.
+const ROWS_MAX: i64 = 10_000;
+
+/// Tables of its own for one exploration.
+pub struct Scratch {
+    /// The database as seen from inside.
+    pub database: Database,
+    outside: Database,
+    name: String,
+    /// Where SQLite's file is.
+    _folder: Option<TempDir>,
+}
+
+impl Scratch {
+    /// What every scratch is called at the front.
+    pub const NAME: &'static str = "stockbench_explore_";
+
+    /// Creates an empty one.
+    ///
+    /// # Errors
+    /// The user may not create a schema or a database there.
+    pub async fn create(database: &Database, number: usize) -> Result<Self> {
+        debug_assert!(Self::NAME.starts_with(PREFIX));
+        let name = format!("{}{}_{number}", Self::NAME, std::process::id());
+        let mut folder = None;
+        let url = match database.dialect() {
+            Dialect::Sqlite => {
+                let made = tempfile::Builder::new().prefix(Self::NAME).tempdir()?;
+                let url = format!("sqlite:{}", made.path().join("scratch.db").display());
+                folder = Some(made);
+                super::DatabaseUrl::parse(&url)?
+            }
+            _ => database.url().inside(&name)?,
+        };
+        if let Some(sql) = match database.dialect() {
+            Dialect::Postgres => Some(format!("CREATE SCHEMA {name}")),
+            Dialect::MySql | Dialect::MariaDb => Some(format!("CREATE DATABASE {name}")),
+            Dialect::Sqlite | Dialect::Null => None,
+        } {
+            let mut session = database.open(&SessionSettings::default()).await?;
+            let created = session.control(&sql).await;
+            session.close().await;
+            created.with_context(|| {
+                format!("cannot make a scratch {} in {}", Self::kind(database.dialect()), database.url())
+            })?;
+        }
+        let mut inside = Database::connect(&url, &SessionSettings::default(), Duration::ZERO).await?;
+        inside.info.url_redacted.clone_from(&database.info.url_redacted);
+        Ok(Self { database: inside, outside: database.clone(), name, _folder: folder })
+    }
+
+    const fn kind(dialect: Dialect) -> &'static str {
+        match dialect {
+            Dialect::Postgres => "schema",
+            _ => "database",
+        }
+    }
+
+    /// Copies a table of the user's own: its shape and its rows, without what
+    /// hangs on it (triggers, references to other tables).
+    ///
+    /// # Errors
+    /// It is not there, may not be read, or is too large to be copied whole.
+    pub async fn copy(&self, table: &str) -> Result<()> {
+        let mut session = self.outside.open(&SessionSettings::default()).await?;
+        let copied = self.copy_by(session.as_mut(), table).await;
+        session.close().await;
+        copied.with_context(|| format!("cannot copy {table} for the exploration"))
+    }
+
+    async fn copy_by(&self, session: &mut dyn Session, table: &str) -> Result<()> {
+        let count = format!("SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT {}) AS few", ROWS_MAX + 1);
+        let rows = super::first_row(session, &count).await?.and_then(|row| row[0].as_int()).unwrap_or(0);
+        if rows > ROWS_MAX {
+            bail!(
+                "it has more than {ROWS_MAX} rows: explore on a database with a few rows of it, \
+                 as a developer's own"
+            );
+        }
+        let inside = format!("{}.{table}", self.name);
+        match self.outside.dialect() {
+            Dialect::Postgres => {
+                session.control(&format!("CREATE TABLE {inside} (LIKE {table} INCLUDING ALL)")).await?;
+                session
+                    .control(&format!("INSERT INTO {inside} OVERRIDING SYSTEM VALUE SELECT * FROM {table}"))
+                    .await?;
+            }
+            Dialect::MySql | Dialect::MariaDb => {
+                session.control(&format!("CREATE TABLE {inside} LIKE {table}")).await?;
+                session.control(&format!("INSERT INTO {inside} SELECT * FROM {table}")).await?;
+            }
+            Dialect::Sqlite => {
+                let made = format!(
+                    "SELECT sql FROM sqlite_master WHERE type = 'table' AND lower(name) = lower('{}')",
+                    table.trim_matches(['"', '`']).replace('\'', "''")
+                );
+                let made = super::first_row(session, &made).await?.context("there is no such table")?;
+                let mut own = self.database.open(&SessionSettings::default()).await?;
+                own.control(&made[0].to_text()).await?;
+                own.close().await;
+                let file = self.database.url().file().context("a file")?;
+                session.control(&format!("ATTACH '{}' AS {}", file.display(), self.name)).await?;
+                session.control(&format!("INSERT INTO {inside} SELECT * FROM {table}")).await?;
+                session.control(&format!("DETACH {}", self.name)).await?;
+            }
+            Dialect::Null => {}
+        }
+        Ok(())
+    }
+
+    /// Remembers every table as it is now; returns the statements that bring
+    /// those tables back to it.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub async fn remember(&self) -> Result<String> {
+        let mut session = self.database.open(&SessionSettings::default()).await?;
+        let reset = self.remember_by(session.as_mut()).await;
+        session.close().await;
+        reset.context("cannot remember where the exploration begins")
+    }
+
+    async fn remember_by(&self, session: &mut dyn Session) -> Result<String> {
+        let dialect = self.database.dialect();
+        let (tables, columns, quote) = match dialect {
+            Dialect::Sqlite => (
+                "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'",
+                "SELECT name FROM pragma_table_info('{}')",
+                '"',
+            ),
+            Dialect::MySql | Dialect::MariaDb => (
+                "SELECT CAST(table_name AS CHAR) FROM information_schema.tables \
+                 WHERE table_schema = DATABASE() AND table_type = 'BASE TABLE'",
+                "SELECT CAST(column_name AS CHAR) FROM information_schema.columns WHERE \
+                 table_schema = DATABASE() AND table_name = '{}' AND extra NOT LIKE '%GENERATED%' \
+                 ORDER BY ordinal_position",
+                '`',
+            ),
+            Dialect::Postgres | Dialect::Null => (
+                "SELECT table_name::text FROM information_schema.tables \
+                 WHERE table_schema = current_schema() AND table_type = 'BASE TABLE'",
+                "SELECT column_name::text FROM information_schema.columns WHERE \
+                 table_schema = current_schema() AND table_name = '{}' AND is_generated = 'NEVER' \
+                 ORDER BY ordinal_position",
+                '"',
+            ),
+        };
+        let mut reset = match dialect {
+            Dialect::MySql | Dialect::MariaDb => "SET FOREIGN_KEY_CHECKS = 0; START TRANSACTION".to_owned(),
+            _ => "BEGIN".to_owned(),
+        };
+        for table in names(session, tables).await? {
+            if ["stockbench_migrations", "stockbench_run"].contains(&table.as_str()) {
+                continue;
+            }
+            let of_table = columns.replace("{}", &table.replace('\'', "''"));
+            let columns = names(session, &of_table).await?;
+            let columns: Vec<String> = columns.iter().map(|name| format!("{quote}{name}{quote}")).collect();
+            let columns = columns.join(", ");
+            let (now, start) = (format!("{quote}{table}{quote}"), format!("{quote}{START}{table}{quote}"));
+            session.control(&format!("CREATE TABLE {start} AS SELECT {columns} FROM {now}")).await?;
+            let count = format!("SELECT count(*) FROM {start}");
+            let rows = super::first_row(session, &count).await?.and_then(|row| row[0].as_int());
+            write!(reset, "; DELETE FROM {now}")?;
+            if rows != Some(0) {
+                let identity = if dialect == Dialect::Postgres { " OVERRIDING SYSTEM VALUE" } else { "" };
+                write!(reset, "; INSERT INTO {now} ({columns}){identity} SELECT {columns} FROM {start}")?;
+            }
+        }
+        reset.push_str("; COMMIT");
+        Ok(reset)
+    }
+
+    /// Drops it.
+    ///
+    /// # Errors
+    /// The server is gone; what is left is named by its prefix.
+    pub async fn drop(self) -> Result<()> {
+        let sql = match self.outside.dialect() {
+            Dialect::Postgres => format!("DROP SCHEMA {} CASCADE", self.name),
+            Dialect::MySql | Dialect::MariaDb => format!("DROP DATABASE {}", self.name),
+            Dialect::Sqlite | Dialect::Null => return Ok(()),
+        };
+        let mut session = self.outside.open(&SessionSettings::default()).await?;
+        // PostgreSQL says whatever goes with it, and nobody listens.
+        session.control(&sql).await.with_context(|| format!("cannot drop the scratch {}", self.name))?;
+        session.close().await;
+        Ok(())
+    }
+}
+
+async fn names(session: &mut dyn Session, sql: &str) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    let mut keep = |row: &[Value]| {
+        names.push(row[0].to_text());
+        Ok(())
+    };
+    session.for_each_row(sql, &mut keep).await?;
+    Ok(names)
+}

@@ -1,0 +1,943 @@
+//! One schedule on the real database: every client has a connection, sends its
+//! next statement when it is told to, and waits where the server lets it wait.
+//!
+//! Nothing is guessed from a deadline. After each statement everybody who has
+//! something on its way has either answered or is waiting by the server's own
+//! account; SQLite says BUSY instead, and is asked again when somebody has moved.
+
+use super::effect::{Concurrency, Effect};
+use super::problem::{Problem, Variant};
+use super::schedule::{Move, Schedule};
+use crate::db::blocking::{Monitor, Waits};
+use crate::db::{Database, DbError, Dialect, ErrorClass, Reply, Session, SessionSettings, Statement, Value};
+use crate::engine::stop::Stop;
+use crate::outcome::Outcome;
+use crate::strategy::interpret::{Machine, Stuck};
+use crate::strategy::{Action, Program};
+use anyhow::{Context, Result, bail, ensure};
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// How long a reply is waited for before the server is asked whether it will
+/// come; doubled each time.
+const GRACE: Duration = Duration::from_millis(1);
+
+/// The longest of those waits.
+const GRACE_MAX: Duration = Duration::from_millis(20);
+
+/// A statement that neither answers nor waits for this long cannot be judged.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Moves of one schedule, at most: programs end long before.
+const MOVES_MAX: usize = 2_000;
+
+/// A loop inside a transaction that has the same values refused this often will
+/// not converge; each turn of it is a place for others to move.
+const SAME_VALUES_MAX: u32 = 3;
+
+/// Turns of a background program that empties what is left at the end.
+const DRAIN_MAX: usize = 100;
+
+/// The client's clock, and the background programs', an hour later: whatever
+/// expires has expired for them.
+const NOW_MS: i64 = 1_800_000_000_000;
+const LATER_MS: i64 = NOW_MS + 3_600_000;
+
+/// The SQLite code of a lock that is held by somebody else.
+const BUSY: &str = "5";
+
+/// A part of the search: the moves that lead there, and those that need not be
+/// made from there on because all that follows from them was seen elsewhere.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Branch {
+    /// Which way each client takes through the program's alternatives.
+    pub(super) variant: usize,
+    pub(super) moves: Vec<Move>,
+    pub(super) asleep: Vec<(Move, Effect)>,
+}
+
+/// What could have been done at one point of a schedule.
+#[derive(Debug, Clone)]
+pub(super) struct Node {
+    /// What was done comes first.
+    pub(super) options: Vec<(Move, Effect)>,
+    pub(super) asleep: Vec<(Move, Effect)>,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone)]
+pub(super) struct Event {
+    pub(super) client: usize,
+    pub(super) what: What,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum What {
+    /// A statement was sent, and answered at once.
+    Replied { sql: String, reply: String },
+    /// A statement was sent and waits.
+    Blocks { sql: String },
+    /// A statement that waited was answered.
+    Resumes { sql: String, reply: String },
+    /// Clients that wait for each other, and in which statements.
+    Deadlock(Vec<(usize, String)>),
+    /// The client stopped for good.
+    Crashes,
+    /// The attempt was refused, and another one begins.
+    Retries,
+    /// The client was given its answer.
+    Answered(Outcome),
+}
+
+/// What a client was told, and when: in moves.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Told {
+    pub(super) outcome: Outcome,
+    pub(super) invoked: u64,
+    pub(super) returned: u64,
+    /// Whether it was refused in vain.
+    pub(super) futile: Option<Futile>,
+}
+
+/// Why an order was refused in vain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Futile {
+    /// A loop inside one transaction meets the same refused values.
+    Loop,
+    /// Every retry repeated values that had just been refused.
+    Retries,
+    /// An attempt was refused though nobody else was there.
+    Alone,
+}
+
+/// One schedule, as it went.
+#[derive(Debug, Clone)]
+pub(super) struct Ran {
+    pub(super) schedule: Schedule,
+    /// The points after the branch's own moves.
+    pub(super) nodes: Vec<Node>,
+    /// Whether it ended early, because all that follows was seen elsewhere.
+    pub(super) pruned: bool,
+    pub(super) events: Vec<Event>,
+    /// By client; background programs are told nothing.
+    pub(super) told: Vec<Told>,
+    /// Errors of the database, by code.
+    pub(super) errors: BTreeMap<String, u64>,
+    pub(super) variant: usize,
+    /// Serial number of the schedule, which its order ids carry.
+    pub(super) serial: i64,
+}
+
+/// A client's connection.
+struct Seat {
+    session: Box<dyn Session>,
+    id: Option<i64>,
+}
+
+/// The connections of one worker, on tables of its own.
+pub(super) struct World<'p> {
+    problem: &'p Problem,
+    database: Database,
+    settings: SessionSettings,
+    reset: String,
+    pub(super) control: Box<dyn Session>,
+    monitor: Option<Monitor>,
+    seats: Vec<Option<Seat>>,
+}
+
+impl<'p> World<'p> {
+    /// Opens the connections.
+    ///
+    /// # Errors
+    /// The server refuses one, or does not tell who waits for whom.
+    pub(super) async fn open(
+        problem: &'p Problem,
+        database: Database,
+        settings: SessionSettings,
+        reset: String,
+    ) -> Result<Self> {
+        let mut control = database.open(&SessionSettings::default()).await?;
+        let monitor = match database.dialect() {
+            Dialect::Sqlite => None,
+            _ => Some(Monitor::open(&database).await?),
+        };
+        relax(control.as_mut(), database.dialect()).await;
+        let mut world = Self { problem, database, settings, reset, control, monitor, seats: Vec::new() };
+        for number in 0..world.problem.actors() {
+            let seat = world.seat(number).await?;
+            world.seats.push(Some(seat));
+        }
+        Ok(world)
+    }
+
+    async fn seat(&self, number: usize) -> Result<Seat> {
+        let mut session = self.database.open(&self.settings).await?;
+        relax(session.as_mut(), self.database.dialect()).await;
+        let id = self.database.session_id(session.as_mut()).await?;
+        for transaction in &self.problem.program_of(number).transactions {
+            for step in &transaction.steps {
+                session.prepare(&step.statement).await?;
+            }
+        }
+        Ok(Seat { session, id })
+    }
+
+    /// Runs one schedule from the start: the branch's moves, and then on to the
+    /// end, always taking the first option that is not asleep.
+    ///
+    /// # Errors
+    /// The server is gone or answered what cannot be judged; the branch's moves
+    /// are not possible; the exploration is being stopped.
+    pub(super) async fn run(&mut self, branch: &Branch, serial: i64, stop: &Stop) -> Result<Ran> {
+        for number in 0..self.seats.len() {
+            if self.seats[number].is_none() {
+                self.seats[number] = Some(self.seat(number).await?);
+            }
+        }
+        self.control.control(&self.reset).await?;
+        let mut play = Play::new(self, branch.variant, serial);
+        let mut asleep: Vec<(Move, Effect)> = Vec::new();
+        let mut nodes = Vec::new();
+        let mut pruned = false;
+        loop {
+            if stop.is_asked() {
+                play.abandon().await?;
+                bail!("interrupted");
+            }
+            let depth = play.moves.len();
+            let options = play.options();
+            if options.is_empty() {
+                break;
+            }
+            let next = if let Some(next) = branch.moves.get(depth) {
+                if options.iter().all(|(option, _)| option != next) {
+                    let done = Schedule(play.moves.clone());
+                    play.abandon().await?;
+                    return Err(Diverged { done, next: *next }.into());
+                }
+                if depth + 1 == branch.moves.len() {
+                    asleep.clone_from(&branch.asleep);
+                }
+                *next
+            } else {
+                let is_asleep =
+                    |option: &(Move, Effect)| asleep.iter().any(|(sleeper, _)| *sleeper == option.0);
+                let awake: Vec<(Move, Effect)> =
+                    options.into_iter().filter(|option| !is_asleep(option)).collect();
+                let Some(first) = awake.first().copied() else {
+                    play.abandon().await?;
+                    pruned = true;
+                    break;
+                };
+                nodes.push(Node { options: awake, asleep: asleep.clone() });
+                asleep.retain(|(_, effect)| effect.is_independent_of(first.1));
+                first.0
+            };
+            ensure!(depth < MOVES_MAX, "a schedule of more than {MOVES_MAX} moves: it has no end");
+            play.make(next).await?;
+        }
+        if !pruned {
+            play.drain().await?;
+        }
+        Ok(Ran {
+            schedule: Schedule(std::mem::take(&mut play.moves)),
+            nodes,
+            pruned,
+            told: play.told(),
+            events: std::mem::take(&mut play.events),
+            errors: std::mem::take(&mut play.errors),
+            variant: branch.variant,
+            serial,
+        })
+    }
+
+    /// Closes the connections.
+    pub(super) async fn close(self) {
+        for seat in self.seats.into_iter().flatten() {
+            seat.session.close().await;
+        }
+        if let Some(monitor) = self.monitor {
+            monitor.close().await;
+        }
+        self.control.close().await;
+    }
+}
+
+/// What is only slow, and changes no outcome, is turned off where we may.
+async fn relax(session: &mut dyn Session, dialect: Dialect) {
+    let statements: &[&str] = match dialect {
+        Dialect::Postgres => &["SET synchronous_commit = off", "SET deadlock_timeout = '1ms'"],
+        Dialect::MySql | Dialect::MariaDb => {
+            &["SET SESSION innodb_lock_wait_timeout = 600", "SET FOREIGN_KEY_CHECKS = 1"]
+        }
+        Dialect::Sqlite => &["PRAGMA synchronous = off"],
+        Dialect::Null => &[],
+    };
+    for statement in statements {
+        // Without the right to do so it is only slower.
+        session.control(statement).await.unwrap_or_default();
+    }
+}
+
+/// The server went another way with the same moves.
+#[derive(Debug, thiserror::Error)]
+#[error("after the moves {done}, client {} cannot move here", next.client() + 1)]
+pub(super) struct Diverged {
+    done: Schedule,
+    next: Move,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Its next statement can be sent.
+    Idle,
+    /// Sent, and the server lets it wait.
+    Waiting,
+    /// SQLite refused it; it is sent again when somebody has moved.
+    Parked,
+    Done(Outcome),
+    Crashed,
+}
+
+/// What is on its way.
+#[derive(Debug, Clone, Copy)]
+enum Sent {
+    /// In a transaction.
+    Inside(Effect),
+    /// The end of one.
+    End,
+    /// On its own.
+    Alone,
+}
+
+struct Actor<'p> {
+    program: &'p Program,
+    machine: Machine<'p>,
+    state: State,
+    /// What its transaction has touched.
+    before: Effect,
+    sent: Option<Sent>,
+    /// The text of what is on its way, for people.
+    sql: String,
+    /// Whether a BEGIN went out with it.
+    begun: Option<String>,
+    started: Option<usize>,
+    ended: usize,
+    attempts: u32,
+    /// Whether nobody else was there since the attempt began.
+    alone: bool,
+    refused_alone: bool,
+}
+
+type Flight = BoxFuture<'static, (usize, Seat, Result<Reply, DbError>)>;
+
+/// One schedule while it is played.
+struct Play<'w, 'p> {
+    world: &'w mut World<'p>,
+    actors: Vec<Actor<'p>>,
+    in_flight: FuturesUnordered<Flight>,
+    ids: Vec<Option<i64>>,
+    moves: Vec<Move>,
+    /// Who waited in which statement before the last move.
+    waiting_before: Vec<(usize, String)>,
+    events: Vec<Event>,
+    errors: BTreeMap<String, u64>,
+    crashes: usize,
+    variant: &'p Variant,
+    serial: i64,
+}
+
+impl<'w, 'p> Play<'w, 'p> {
+    fn new(world: &'w mut World<'p>, variant: usize, serial: i64) -> Self {
+        let problem = world.problem;
+        let variant = &problem.variants[variant];
+        let actors = (0..problem.actors()).map(|number| {
+            let program = problem.program_of(number);
+            let task = problem.task(variant, number, serial);
+            Actor {
+                program,
+                machine: Machine::new(program, task).breaking_off_after(SAME_VALUES_MAX),
+                state: State::Idle,
+                before: Effect::default(),
+                sent: None,
+                sql: String::new(),
+                begun: None,
+                started: None,
+                ended: 0,
+                attempts: 1,
+                alone: true,
+                refused_alone: false,
+            }
+        });
+        let mut play = Self {
+            actors: actors.collect(),
+            in_flight: FuturesUnordered::new(),
+            ids: world.seats.iter().map(|seat| seat.as_ref().and_then(|seat| seat.id)).collect(),
+            moves: Vec::new(),
+            waiting_before: Vec::new(),
+            events: Vec::new(),
+            errors: BTreeMap::new(),
+            crashes: problem.crashes,
+            variant,
+            serial,
+            world,
+        };
+        for number in 0..play.actors.len() {
+            play.settle(number);
+        }
+        play
+    }
+
+    fn dialect(&self) -> Dialect {
+        self.world.database.dialect()
+    }
+
+    /// What can be done now; the client that moved last comes first, so that the
+    /// first schedules are those with the fewest switches.
+    fn options(&self) -> Vec<(Move, Effect)> {
+        let mut able: Vec<usize> = Vec::new();
+        for (number, actor) in self.actors.iter().enumerate() {
+            // Of clients that are alike and have not begun, the first one begins.
+            let has_twin = actor.started.is_none()
+                && self.world.problem.reduce
+                && able.iter().any(|other| {
+                    self.actors[*other].started.is_none()
+                        && self.world.problem.are_alike(self.variant, *other, number)
+                });
+            if actor.state == State::Idle && !has_twin {
+                able.push(number);
+            }
+        }
+        if let Some(last) = self.moves.last() {
+            able.sort_by_key(|number| (*number != last.client(), *number));
+        }
+        let steps = able.iter().map(|number| (Move::Step(*number), self.effect(*number)));
+        let may_crash = |number: &&usize| {
+            self.crashes > 0
+                && **number < self.world.problem.clients()
+                && self.actors[**number].started.is_some()
+        };
+        let crashes = able.iter().filter(may_crash);
+        steps
+            .chain(crashes.map(|number| (Move::Crash(*number), self.with_waiters(self.end_of(*number)))))
+            .collect()
+    }
+
+    /// What the client's next statement touches.
+    fn effect(&self, number: usize) -> Effect {
+        let actor = &self.actors[number];
+        let concurrency = &self.world.problem.concurrency;
+        if !self.world.problem.reduce || !concurrency.has_independence() {
+            return Effect { is_unknown: true, ..Effect::default() };
+        }
+        self.with_waiters(self.own_effect(actor, number))
+    }
+
+    fn own_effect(&self, actor: &Actor<'_>, number: usize) -> Effect {
+        let concurrency = &self.world.problem.concurrency;
+        let (transaction, step) = actor.machine.position();
+        let access = self.world.problem.access(number, transaction, step);
+        match actor.machine.action() {
+            Action::Begin(begin) => {
+                let made = concurrency.in_transaction(access, Effect::default(), true);
+                let locks = concurrency.begin(begin);
+                made.and(locks)
+            }
+            Action::Think | Action::Execute(_) if actor.machine.in_transaction() => {
+                concurrency.in_transaction(access, actor.before, actor.before == Effect::default())
+            }
+            Action::Think | Action::Execute(_) => concurrency.alone(access),
+            Action::Commit | Action::Rollback => self.end_of(number),
+            Action::Refused | Action::Done(_) => Effect::default(),
+        }
+    }
+
+    fn end_of(&self, number: usize) -> Effect {
+        if !self.world.problem.reduce || !self.world.problem.concurrency.has_independence() {
+            return Effect { is_unknown: true, ..Effect::default() };
+        }
+        Concurrency::end(self.actors[number].before)
+    }
+
+    /// Those who wait may be let go on by a move, or be chosen as the victim of a
+    /// deadlock that it closes: then their part belongs to it.
+    fn with_waiters(&self, effect: Effect) -> Effect {
+        let waiting = self.actors.iter().enumerate();
+        let waiting = waiting.filter(|(_, actor)| matches!(actor.state, State::Waiting | State::Parked));
+        waiting.fold(effect, |effect, (number, actor)| {
+            let pending = match actor.sent {
+                Some(Sent::Inside(pending)) => pending,
+                _ => self.own_effect(actor, number),
+            };
+            effect.and(pending).and(Concurrency::end(actor.before.and(pending)))
+        })
+    }
+
+    async fn make(&mut self, next: Move) -> Result<()> {
+        let number = next.client();
+        self.moves.push(next);
+        let at = self.moves.len() - 1;
+        self.actors[number].started.get_or_insert(at);
+        let waiting = self.actors.iter().enumerate().filter(|(_, actor)| actor.state == State::Waiting);
+        self.waiting_before = waiting.map(|(number, actor)| (number, actor.sql.clone())).collect();
+        let mut others_there = false;
+        for (other, actor) in self.actors.iter_mut().enumerate() {
+            let is_there = actor.started.is_some() && !matches!(actor.state, State::Done(_) | State::Crashed);
+            if other != number && is_there {
+                actor.alone = false;
+                others_there = true;
+            }
+        }
+        self.actors[number].alone &= !others_there;
+        match next {
+            Move::Step(_) => self.send(number).await?,
+            Move::Crash(_) => self.crash(number).await?,
+        }
+        self.watch().await?;
+        self.ask_again().await
+    }
+
+    fn push(&mut self, client: usize, what: What) {
+        self.events.push(Event { client, what });
+    }
+
+    /// Sends the client's next statement, with the BEGIN before it.
+    async fn send(&mut self, number: usize) -> Result<()> {
+        loop {
+            let effect = self.own_effect(&self.actors[number], number);
+            let actor = &mut self.actors[number];
+            let is_flow = number >= self.world.problem.clients();
+            let now = if is_flow { LATER_MS } else { NOW_MS };
+            let seat = self.world.seats[number].as_mut().context("a client without a connection")?;
+            let (statement, binds) = match actor.machine.action() {
+                Action::Begin(sql) => {
+                    let begun = seat.session.control(sql).await;
+                    match begun {
+                        Ok(()) => {
+                            actor.begun = Some(sql.to_owned());
+                            actor.machine.succeeded(Reply::default());
+                            continue;
+                        }
+                        Err(error) => {
+                            let sql = sql.to_owned();
+                            self.refused_begin(number, sql, &error);
+                            return Ok(());
+                        }
+                    }
+                }
+                Action::Think => {
+                    actor.machine.succeeded(Reply::default());
+                    continue;
+                }
+                Action::Execute(statement) => {
+                    actor.sent =
+                        Some(if actor.machine.in_transaction() { Sent::Inside(effect) } else { Sent::Alone });
+                    (Some(statement.clone()), actor.machine.binds(|| now).to_vec())
+                }
+                Action::Commit | Action::Rollback => {
+                    actor.sent = Some(Sent::End);
+                    (None, Vec::new())
+                }
+                Action::Refused | Action::Done(_) => bail!("client {} has nothing to send", number + 1),
+            };
+            let control = match actor.machine.action() {
+                Action::Rollback => "ROLLBACK",
+                _ => "COMMIT",
+            };
+            let text = statement.as_ref().map_or_else(
+                || control.to_owned(),
+                |statement| {
+                    super::witness::with_values(&statement.sql, &binds, self.world.database.dialect())
+                },
+            );
+            actor.sql = match actor.begun.take() {
+                Some(begin) => format!("{begin}; {text}"),
+                None => text,
+            };
+            let seat = self.world.seats[number].take().context("a client without a connection")?;
+            self.in_flight.push(fly(number, seat, statement, binds, control).boxed());
+            return Ok(());
+        }
+    }
+
+    fn refused_begin(&mut self, number: usize, sql: String, error: &DbError) {
+        if self.dialect() == Dialect::Sqlite && error.code == BUSY {
+            self.park(number, sql);
+            return;
+        }
+        self.count(error);
+        self.push(number, What::Replied { sql, reply: error.to_string() });
+        self.actors[number].machine.failed(error);
+        self.settle(number);
+    }
+
+    fn count(&mut self, error: &DbError) {
+        *self.errors.entry(error.code.clone()).or_default() += 1;
+    }
+
+    fn park(&mut self, number: usize, sql: String) {
+        let actor = &mut self.actors[number];
+        actor.sql.clone_from(&sql);
+        if actor.state != State::Parked {
+            actor.state = State::Parked;
+            self.push(number, What::Blocks { sql });
+        }
+    }
+
+    /// Until everybody who has something on its way has answered or is known to
+    /// wait.
+    async fn watch(&mut self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        let ours: Vec<i64> = self.ids.iter().copied().flatten().collect();
+        let mut grace = GRACE;
+        loop {
+            match tokio::time::timeout(grace, self.in_flight.next()).await {
+                Ok(Some(reply)) => {
+                    self.replied(reply);
+                    grace = GRACE;
+                    continue;
+                }
+                Ok(None) => return Ok(()),
+                Err(_) => {}
+            }
+            let on_their_way: Vec<usize> = (0..self.actors.len())
+                .filter(|number| self.world.seats[*number].is_none() && self.actors[*number].sent.is_some())
+                .collect();
+            let ids: Vec<i64> = on_their_way.iter().filter_map(|number| self.ids[*number]).collect();
+            let waits = match &mut self.world.monitor {
+                Some(monitor) => {
+                    monitor.waiting(&ids, &ours).await.context("cannot see who waits for whom")?
+                }
+                None => Waits::new(),
+            };
+            // The answer may have come while the server was asked.
+            if let Some(Some(reply)) = self.in_flight.next().now_or_never() {
+                self.replied(reply);
+                grace = GRACE;
+                continue;
+            }
+            if ids.iter().all(|id| waits.contains_key(id)) && ids.len() == on_their_way.len() {
+                for number in &on_their_way {
+                    self.blocks(*number);
+                }
+                let nobody_can_move = self.actors.iter().all(|actor| actor.state != State::Idle);
+                if !nobody_can_move && !has_cycle(&waits) {
+                    return Ok(());
+                }
+                self.note_deadlock(&on_their_way);
+                let left = deadline.saturating_duration_since(Instant::now());
+                let reply = tokio::time::timeout(left, self.in_flight.next()).await;
+                let reply = reply
+                    .ok()
+                    .flatten()
+                    .context("clients wait for each other, and the server ends it not")?;
+                self.replied(reply);
+                grace = GRACE;
+                continue;
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "a statement neither answered nor waited for a lock within {} s: {}",
+                PATIENCE.as_secs(),
+                on_their_way.first().map_or("", |number| self.actors[*number].sql.as_str())
+            );
+            grace = (grace * 2).min(GRACE_MAX);
+        }
+    }
+
+    fn blocks(&mut self, number: usize) {
+        if self.actors[number].state != State::Waiting {
+            self.actors[number].state = State::Waiting;
+            let sql = self.actors[number].sql.clone();
+            self.push(number, What::Blocks { sql });
+        }
+    }
+
+    fn note_deadlock(&mut self, waiting: &[usize]) {
+        let waits = waiting.iter().map(|number| (*number, self.actors[*number].sql.clone())).collect();
+        self.push(waiting[0], What::Deadlock(waits));
+    }
+
+    fn replied(&mut self, (number, seat, reply): (usize, Seat, Result<Reply, DbError>)) {
+        self.world.seats[number] = Some(seat);
+        let is_sqlite = self.dialect() == Dialect::Sqlite;
+        let actor = &mut self.actors[number];
+        let sql = actor.sql.clone();
+        let was_waiting = matches!(actor.state, State::Waiting | State::Parked);
+        if let Err(error) = &reply
+            && is_sqlite
+            && error.code == BUSY
+            && actor.before == Effect::default()
+        {
+            // In a transaction that has read, SQLite refuses at once: it will not wait.
+            self.park(number, sql);
+            return;
+        }
+        match actor.sent.take() {
+            Some(Sent::Inside(effect)) => actor.before = actor.before.and(effect),
+            Some(Sent::End) => actor.before = Effect::default(),
+            Some(Sent::Alone) | None => {}
+        }
+        actor.state = State::Idle;
+        let said = said(actor, &reply);
+        match reply {
+            Ok(reply) => actor.machine.succeeded(reply),
+            Err(error) => {
+                actor.machine.failed(&error);
+                // It is one, though the server chose before anybody saw it wait.
+                self.count(&error);
+                if is_deadlock(&error) {
+                    self.closed_deadlock(number, &sql);
+                }
+            }
+        }
+        let what =
+            if was_waiting { What::Resumes { sql, reply: said } } else { What::Replied { sql, reply: said } };
+        self.push(number, what);
+        self.settle(number);
+    }
+
+    /// A deadlock that was ended in the moment it was closed.
+    fn closed_deadlock(&mut self, victim: usize, sql: &str) {
+        let is_noted = matches!(self.events.last(), Some(Event { what: What::Deadlock(_), .. }));
+        if is_noted {
+            return;
+        }
+        let closing = self.moves.last().map_or(victim, |last| last.client());
+        let mut waits = self.waiting_before.clone();
+        for number in [closing, victim] {
+            if waits.iter().all(|(known, _)| *known != number) {
+                let own = if number == victim { sql } else { &self.actors[number].sql };
+                waits.push((number, own.to_owned()));
+            }
+        }
+        self.push(victim, What::Deadlock(waits));
+    }
+
+    /// Decides what a refusal leads to, until the client has something to send or
+    /// is done.
+    fn settle(&mut self, number: usize) {
+        loop {
+            let tries = self.world.problem.tries;
+            let actor = &mut self.actors[number];
+            match actor.machine.action() {
+                Action::Refused => {
+                    actor.refused_alone |= actor.alone;
+                    let is_flow = number >= self.world.problem.clients();
+                    if (actor.attempts < tries && !is_flow) || actor.machine.is_undoing() {
+                        actor.attempts += 1;
+                        actor.alone = true;
+                        actor.machine.retry();
+                        self.push(number, What::Retries);
+                    } else {
+                        actor.machine.give_up();
+                    }
+                }
+                Action::Done(outcome) => {
+                    actor.state = State::Done(outcome);
+                    actor.ended = self.moves.len();
+                    self.push(number, What::Answered(outcome));
+                    return;
+                }
+                _ => return,
+            }
+        }
+    }
+
+    /// SQLite keeps no queue: whoever was refused a lock asks again when somebody
+    /// has moved.
+    async fn ask_again(&mut self) -> Result<()> {
+        loop {
+            let parked: Vec<usize> =
+                (0..self.actors.len()).filter(|number| self.actors[*number].state == State::Parked).collect();
+            if parked.is_empty() {
+                return Ok(());
+            }
+            let mut went_on = false;
+            for number in &parked {
+                self.send(*number).await?;
+                self.watch().await?;
+                went_on |= self.actors[*number].state != State::Parked;
+            }
+            let nobody_can_move = self.actors.iter().all(|actor| actor.state != State::Idle);
+            if !went_on && !nobody_can_move {
+                return Ok(());
+            }
+            if !went_on {
+                // They would all wait for their whole timeout: the first one gives up.
+                let busy = DbError {
+                    class: ErrorClass::Locked,
+                    code: BUSY.to_owned(),
+                    message: "database is locked".to_owned(),
+                };
+                let actor = &mut self.actors[parked[0]];
+                actor.state = State::Idle;
+                actor.sent = None;
+                actor.machine.failed(&busy);
+                self.count(&busy);
+                self.settle(parked[0]);
+            }
+        }
+    }
+
+    /// The client is gone: what it had open is rolled back, what it held by name
+    /// is given back by the server.
+    async fn crash(&mut self, number: usize) -> Result<()> {
+        self.push(number, What::Crashes);
+        let holds = self.actors[number].program.holds_sessions();
+        let actor = &mut self.actors[number];
+        actor.state = State::Crashed;
+        actor.ended = self.moves.len();
+        actor.before = Effect::default();
+        if holds {
+            let seat = self.world.seats[number].take().context("a client without a connection")?;
+            seat.session.close().await;
+            let ids: Vec<i64> = seat.id.into_iter().collect();
+            self.world.database.sessions_gone(&ids, PATIENCE).await?;
+        } else if actor.machine.in_transaction()
+            && let Some(seat) = &mut self.world.seats[number]
+        {
+            seat.session.control("ROLLBACK").await?;
+        }
+        Ok(())
+    }
+
+    /// Gives up in the middle: everything open is rolled back.
+    async fn abandon(&mut self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            for number in 0..self.actors.len() {
+                let holds = self.actors[number].program.holds_sessions();
+                let is_open = self.actors[number].machine.in_transaction();
+                let Some(seat) = &mut self.world.seats[number] else { continue };
+                if is_open && self.actors[number].state != State::Crashed {
+                    // What has failed is rolled back already.
+                    seat.session.control("ROLLBACK").await.unwrap_or_default();
+                }
+                if holds && self.world.database.dialect() != Dialect::Postgres {
+                    seat.session.control("DO RELEASE_ALL_LOCKS()").await.unwrap_or_default();
+                }
+                self.actors[number].state = State::Crashed;
+            }
+            if self.in_flight.is_empty() {
+                return Ok(());
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            match tokio::time::timeout(left, self.in_flight.next()).await {
+                Ok(Some((number, seat, _))) => {
+                    self.world.seats[number] = Some(seat);
+                    self.actors[number].state = State::Idle;
+                }
+                Ok(None) => return Ok(()),
+                Err(_) => bail!("a statement does not end, though everybody else has let go"),
+            }
+        }
+    }
+
+    /// Lets the background programs finish what is left, as a run does at its
+    /// end.
+    async fn drain(&mut self) -> Result<()> {
+        for number in self.world.problem.clients()..self.actors.len() {
+            for _ in 0..DRAIN_MAX {
+                let program = self.actors[number].program;
+                let task = self.world.problem.task(self.variant, number, self.serial);
+                self.actors[number].machine = Machine::new(program, task);
+                self.actors[number].state = State::Idle;
+                let (moves, events) = (self.moves.len(), self.events.len());
+                while self.actors[number].state == State::Idle {
+                    self.send(number).await?;
+                    self.watch().await?;
+                }
+                self.moves.truncate(moves);
+                self.events.truncate(events);
+                if self.actors[number].state != State::Done(Outcome::Done) {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn told(&self) -> Vec<Told> {
+        let clients = self.actors.iter().take(self.world.problem.clients());
+        clients
+            .map(|actor| {
+                let outcome = match actor.state {
+                    State::Done(outcome) => outcome,
+                    _ => Outcome::Unknown,
+                };
+                let repeated = actor.attempts > 1 && actor.machine.futile_retries() == actor.attempts - 1;
+                let futile = match actor.machine.stuck() {
+                    Some(Stuck::SameValues | Stuck::TooManyJumps) => Some(Futile::Loop),
+                    None if repeated => Some(Futile::Retries),
+                    None if actor.refused_alone => Some(Futile::Alone),
+                    None => None,
+                };
+                Told {
+                    outcome,
+                    invoked: 2 * actor.started.unwrap_or(0) as u64,
+                    returned: 2 * actor.ended as u64 + 1,
+                    futile: futile.filter(|_| outcome == Outcome::Conflict),
+                }
+            })
+            .collect()
+    }
+}
+
+async fn fly(
+    number: usize,
+    mut seat: Seat,
+    statement: Option<Statement>,
+    binds: Vec<Value>,
+    control: &'static str,
+) -> (usize, Seat, Result<Reply, DbError>) {
+    let reply = match &statement {
+        Some(statement) => seat.session.execute(statement, &binds).await,
+        None => seat.session.control(control).await.map(|()| Reply::default()),
+    };
+    (number, seat, reply)
+}
+
+/// What a reply says, in a few words.
+fn said(actor: &Actor<'_>, reply: &Result<Reply, DbError>) -> String {
+    let reply = match reply {
+        Err(error) => return format!("error {}: {}", error.code, crate::text::one_line(&error.message)),
+        Ok(reply) => reply,
+    };
+    let Action::Execute(statement) = actor.machine.action() else { return "ok".to_owned() };
+    if reply.matched > 0 && !statement.columns.is_empty() {
+        let values = statement.columns.iter().zip(&reply.values);
+        let values: Vec<String> =
+            values.map(|(name, value)| format!("{name} = {}", value.to_text())).collect();
+        return values.join(", ");
+    }
+    crate::text::count(reply.matched, "row")
+}
+
+fn is_deadlock(error: &DbError) -> bool {
+    // 1205 and 55P03 are waits that took too long; 40001 is a snapshot.
+    ["40P01", "1213", "3058"].contains(&error.code.as_str())
+}
+
+/// Whether somebody waits for somebody who waits for him.
+fn has_cycle(waits: &Waits) -> bool {
+    waits.keys().any(|start| {
+        let mut reached: Vec<i64> = waits[start].clone();
+        let mut at = 0;
+        while at < reached.len() {
+            if reached[at] == *start {
+                return true;
+            }
+            for next in waits.get(&reached[at]).into_iter().flatten() {
+                if !reached.contains(next) {
+                    reached.push(*next);
+                }
+            }
+            at += 1;
+        }
+        false
+    })
+}

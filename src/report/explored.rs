@@ -1,0 +1,291 @@
+//! What an exploration found: as data, and for people.
+
+use super::measured::as_f64;
+use super::model::SCHEMA_VERSION;
+use crate::db::DatabaseInfo;
+use crate::exit::Exit;
+use crate::explore::{Explored, OutcomeCount, Problem, Witness, witness};
+use crate::finding::FindingKind;
+use crate::text;
+use crate::workload::Line;
+use anyhow::Result;
+use comfy_table::presets::UTF8_BORDERS_ONLY;
+use comfy_table::{CellAlignment, Table};
+use schemars::JsonSchema;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+/// Outcomes shown on the terminal; all of them are in the JSON.
+const OUTCOMES_SHOWN: usize = 12;
+
+/// What `explore -o json` prints.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(title = "stockbench exploration")]
+pub struct ExploreReport {
+    /// The version of this shape.
+    pub schema_version: u32,
+    /// The version of stockbench that wrote it.
+    pub stockbench_version: &'static str,
+    /// The strategy that was explored.
+    pub strategy: String,
+    /// The database, as it described itself.
+    pub database: DatabaseInfo,
+    /// What was asked.
+    pub config: Config,
+    /// What was found.
+    pub explored: Explored,
+    /// Every schedule was run, or one like it, and none broke an invariant.
+    pub passed: bool,
+}
+
+/// What was asked of an exploration.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Config {
+    /// Clients, each with one order.
+    pub clients: u8,
+    /// Whether they delivered one and the same order.
+    pub same_order: bool,
+    /// What each of them ordered, in the order in which it was worked on.
+    pub orders: Vec<Vec<OrderLine>>,
+    /// Units of each SKU in our own tables.
+    pub stock: u32,
+    /// Attempts per order.
+    pub max_tries: u32,
+    /// Clients that might stop for good.
+    pub crashes: u8,
+    /// Whether schedules that nobody can tell apart were run once.
+    pub reduced: bool,
+    /// The seed of what orders were given by chance.
+    pub random_seed: u64,
+    /// Values for the strategy's params.
+    pub params: BTreeMap<String, i64>,
+    /// Schedules, at most.
+    pub max_schedules: u64,
+    /// The one schedule that was asked for.
+    pub schedule: Option<String>,
+}
+
+/// A line of an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct OrderLine {
+    /// Which SKU.
+    pub sku_id: i64,
+    /// Units.
+    pub quantity: i64,
+}
+
+/// A line as it is reported.
+pub const fn line(line: &Line) -> OrderLine {
+    OrderLine { sku_id: line.sku_id, quantity: line.quantity }
+}
+
+impl ExploreReport {
+    /// What was found, with what was asked.
+    pub fn new(strategy: &str, database: DatabaseInfo, config: Config, explored: Explored) -> Self {
+        let passed = explored.complete && explored.violations == 0 && explored.failed == 0;
+        Self {
+            schema_version: SCHEMA_VERSION,
+            stockbench_version: env!("CARGO_PKG_VERSION"),
+            strategy: strategy.to_owned(),
+            database,
+            config,
+            explored,
+            passed,
+        }
+    }
+
+    /// How the command ends.
+    pub const fn exit(&self) -> Exit {
+        if self.explored.violations > 0 {
+            Exit::Violation
+        } else if self.passed {
+            Exit::Held
+        } else {
+            Exit::CouldNot
+        }
+    }
+
+    /// The report as JSON.
+    ///
+    /// # Errors
+    /// Serialisation fails, which would be a bug.
+    pub fn to_json(&self) -> Result<String> {
+        Ok(serde_json::to_string_pretty(self)? + "\n")
+    }
+
+    /// The JSON Schema of it, as kept in the repository.
+    ///
+    /// # Errors
+    /// Serialisation fails, which would be a bug.
+    pub fn json_schema() -> Result<String> {
+        Ok(serde_json::to_string_pretty(&schemars::schema_for!(Self))? + "\n")
+    }
+
+    /// The first witness as a script.
+    pub fn script(&self, problem: &Problem) -> String {
+        match self.explored.witnesses.first() {
+            Some(Witness { kind, schedule, steps, .. }) => witness::script(
+                problem,
+                schedule,
+                steps,
+                &format!("{} with {}", kind.as_str(), self.strategy),
+            ),
+            None => format!("-- {}\n", self.verdict()),
+        }
+    }
+
+    fn orders(&self) -> String {
+        let lines = |lines: &Vec<OrderLine>| {
+            let lines = lines.iter();
+            let lines = lines.map(|line| {
+                format!("{} of SKU {}", text::count(line.quantity.unsigned_abs(), "unit"), line.sku_id)
+            });
+            lines.collect::<Vec<_>>().join(" and ")
+        };
+        let orders: Vec<String> = self.config.orders.iter().map(lines).collect();
+        let clients = text::count(self.config.clients.into(), "client");
+        if self.config.same_order {
+            return format!(
+                "{clients} delivering one order of {}",
+                orders.first().map_or("", String::as_str)
+            );
+        }
+        if orders.windows(2).all(|pair| pair[0] == pair[1]) {
+            return format!("{clients}, each ordering {}", orders.first().map_or("", String::as_str));
+        }
+        let each =
+            orders.iter().enumerate().map(|(client, order)| format!("client {} orders {order}", client + 1));
+        each.collect::<Vec<_>>().join(", ")
+    }
+
+    /// What can be said, and no more.
+    fn verdict(&self) -> String {
+        let Explored { schedules, pruned, complete, violations, failed, cut_short, .. } = &self.explored;
+        let run = text::count(*schedules, "schedule");
+        if *violations > 0 {
+            let partial = if *complete { "" } else { " so far" };
+            return format!("VIOLATION in {} of {run} run{partial}", text::thousands(*violations));
+        }
+        if let Some(why) = cut_short {
+            return format!("PARTIAL, no proof: no violation in {run}, and then: {why}");
+        }
+        if *failed > 0 {
+            return format!(
+                "no verdict: {} ended in an error that the strategy has no way with",
+                text::count(*failed, "order")
+            );
+        }
+        if let Some(schedule) = &self.config.schedule {
+            return format!("no violation in the schedule {schedule}, the only one that was run");
+        }
+        let like = if self.config.reduced {
+            format!(
+                " ({} more were broken off: nobody could tell them from one that was run)",
+                text::thousands(*pruned)
+            )
+        } else {
+            String::new()
+        };
+        let crash = if self.config.crashes > 0 { ", one of which may stop for good anywhere" } else { "" };
+        format!(
+            "no violation in any schedule: {run} run{like}\n  this holds for {}{crash}, at most {}, \
+             on {} {} at {}, and this stock; of more clients and other data it says nothing",
+            self.orders(),
+            text::count(self.config.max_tries.into(), "attempt"),
+            self.database.kind.title(),
+            self.database.version,
+            self.database.isolation,
+        )
+    }
+}
+
+/// Writes what was found for people.
+///
+/// # Errors
+/// The writer fails.
+pub fn print(out: &mut dyn Write, report: &ExploreReport) -> io::Result<()> {
+    let explored = &report.explored;
+    writeln!(
+        out,
+        "exploring {}: {}, {} of each SKU in stock, at most {}\n",
+        report.strategy,
+        report.orders(),
+        text::count(report.config.stock.into(), "unit"),
+        text::count(report.config.max_tries.into(), "attempt")
+    )?;
+    outcomes(out, &explored.outcomes)?;
+    for witness in &explored.witnesses {
+        print_witness(out, witness)?;
+    }
+    if let Some(circle) = &explored.deadlock {
+        let schedules = text::count(explored.deadlocks, "schedule");
+        writeln!(out, "\ndeadlock in {schedules}, ended by the database; schedule {}:", circle.schedule)?;
+        for wait in &circle.waits {
+            writeln!(out, "  client {} {} in {}", wait.client, wait.result, wait.sql)?;
+        }
+    }
+    if !explored.errors.is_empty() {
+        let errors =
+            explored.errors.iter().map(|(code, count)| format!("{code} {} times", text::thousands(*count)));
+        writeln!(out, "\nthe database's refusals: {}", errors.collect::<Vec<_>>().join(", "))?;
+    }
+    if explored.undecided > 0 {
+        let orders = text::count(explored.undecided, "order");
+        writeln!(out, "\n{orders} ended as conflict: the attempts were used up")?;
+    }
+    let rate = as_f64(explored.schedules) / explored.elapsed_s.max(1e-9);
+    writeln!(out, "\n{}", report.verdict())?;
+    writeln!(out, "  {:.1} s, {rate:.0} schedules/s", explored.elapsed_s)
+}
+
+fn outcomes(out: &mut dyn Write, outcomes: &[OutcomeCount]) -> io::Result<()> {
+    let mut table = Table::new();
+    table.load_style(UTF8_BORDERS_ONLY);
+    table.set_header(["clients are told", "stock left", "broken", "schedules", "one of them"]);
+    for outcome in outcomes.iter().take(OUTCOMES_SHOWN) {
+        let told = outcome.told.iter().map(|outcome| outcome.as_str()).collect::<Vec<_>>().join(", ");
+        let stock = outcome.stock.iter().map(|sku| sku.stock.to_string()).collect::<Vec<_>>().join(", ");
+        let broken = outcome.findings.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(", ");
+        let broken = if broken.is_empty() { "-".to_owned() } else { broken };
+        table.add_row([told, stock, broken, text::thousands(outcome.schedules), outcome.schedule.clone()]);
+    }
+    if let Some(column) = table.column_mut(3) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    writeln!(out, "{table}")?;
+    let more = outcomes.len().saturating_sub(OUTCOMES_SHOWN);
+    if more > 0 {
+        writeln!(out, "and {} (all of them with -o json)", text::count(more as u64, "other way"))?;
+    }
+    Ok(())
+}
+
+fn print_witness(out: &mut dyn Write, witness: &Witness) -> io::Result<()> {
+    let Witness { kind, schedule, switches, ways, steps, findings, at_the_end } = witness;
+    let kind: FindingKind = *kind;
+    let ways = if ways.is_empty() { String::new() } else { format!("; {ways}") };
+    writeln!(
+        out,
+        "\n{}: {}, schedule {schedule}{ways}",
+        kind.as_str(),
+        text::count(*switches as u64, "switch")
+    )?;
+    let clients: Vec<usize> = steps.iter().map(|step| step.client).collect();
+    for step in steps {
+        let indent = " ".repeat(2 + 2 * (step.client - 1).min(clients.len()));
+        let said = if step.sql.is_empty() {
+            format!("client {} {}", step.client, step.result)
+        } else if let Some(reply) = step.result.strip_prefix("resumes: ") {
+            format!("client {} goes on: {reply}", step.client)
+        } else {
+            format!("client {}: {}  → {}", step.client, step.sql, step.result)
+        };
+        writeln!(out, "{indent}{said}")?;
+    }
+    writeln!(out, "  {at_the_end}")?;
+    for finding in findings {
+        writeln!(out, "  {}: {}", finding.kind.as_str(), finding.message)?;
+    }
+    Ok(())
+}

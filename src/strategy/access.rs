@@ -1,0 +1,267 @@
+//! Which tables a statement reads, writes or adds to, as far as its text tells.
+
+use super::guard;
+use crate::db::Dialect;
+use sqlparser::ast::{
+    Expr, FromTable, Insert, ObjectName, Query, Statement, TableFactor, TableObject, TableWithJoins, Visit,
+    Visitor,
+};
+use std::collections::HashMap;
+use std::ops::{BitAnd, BitOr, ControlFlow, Not};
+
+/// A set of tables.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tables(u64);
+
+/// The place of locks that have only a name.
+const NAMED_LOCKS: u32 = 63;
+
+impl Tables {
+    /// No table.
+    pub const NONE: Self = Self(0);
+    /// Every table there may be.
+    pub const ALL: Self = Self(u64::MAX);
+
+    /// Whether it is empty.
+    pub const fn is_none(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl BitOr for Tables {
+    type Output = Self;
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl BitAnd for Tables {
+    type Output = Self;
+    fn bitand(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+}
+
+impl Not for Tables {
+    type Output = Self;
+    fn not(self) -> Self {
+        Self(!self.0)
+    }
+}
+
+/// What a statement does to which tables.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Access {
+    /// Read without a lock.
+    pub reads: Tables,
+    /// Rows changed or locked.
+    pub writes: Tables,
+    /// Rows added, and nothing else.
+    pub inserts: Tables,
+    /// Whether it may do more than its text says.
+    pub is_unknown: bool,
+}
+
+/// The tables of a program, each with its place in a [`Tables`].
+#[derive(Debug, Default)]
+pub struct TableNames {
+    names: Vec<String>,
+}
+
+impl TableNames {
+    /// Every table that was met, in the order it was met in.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// One table as a set.
+    pub fn set_of(&mut self, name: &str) -> Tables {
+        let name = name.to_lowercase();
+        let known = self.names.iter().position(|known| *known == name);
+        let index = known.unwrap_or_else(|| {
+            self.names.push(name);
+            self.names.len() - 1
+        });
+        // One too many shares a place: they count as one table then.
+        Tables(1 << (u32::try_from(index).unwrap_or(0) % NAMED_LOCKS))
+    }
+
+    /// What a statement does.
+    pub fn access_of(&mut self, sql: &str, dialect: Dialect) -> Access {
+        let Ok(statements) = guard::parse(sql, dialect) else {
+            return Access { is_unknown: true, ..Access::default() };
+        };
+        let mut seen = Seen::default();
+        // The visitor never breaks off.
+        let _: ControlFlow<()> = statements.visit(&mut seen);
+        let mut access = Access { is_unknown: seen.is_unknown, ..Access::default() };
+        let mut times: HashMap<String, usize> = HashMap::new();
+        for name in &seen.relations {
+            *times.entry(name.clone()).or_default() += 1;
+        }
+        for name in &seen.writes {
+            access.writes = access.writes | self.set_of(name);
+        }
+        for name in &seen.inserts {
+            access.inserts = access.inserts | self.set_of(name);
+        }
+        for name in seen.writes.iter().chain(&seen.inserts) {
+            // Once as the target; whatever is named more often is read as well.
+            if let Some(times) = times.get_mut(name) {
+                *times = times.saturating_sub(1);
+            }
+        }
+        for (name, _) in times.iter().filter(|(_, times)| **times > 0) {
+            access.reads = access.reads | self.set_of(name);
+        }
+        if seen.locks {
+            access.writes = access.writes | access.reads;
+        }
+        if seen.named_locks {
+            access.writes = access.writes | Tables(1 << NAMED_LOCKS);
+        }
+        access
+    }
+}
+
+#[derive(Default)]
+struct Seen {
+    /// Every table, as often as it is named.
+    relations: Vec<String>,
+    writes: Vec<String>,
+    inserts: Vec<String>,
+    locks: bool,
+    named_locks: bool,
+    is_unknown: bool,
+}
+
+impl Seen {
+    fn inserted(&mut self, insert: &Insert) {
+        let adds_only = insert.on.is_none() && !insert.replace_into;
+        match &insert.table {
+            TableObject::TableName(name) if adds_only => self.inserts.push(lower(name)),
+            TableObject::TableName(name) => self.writes.push(lower(name)),
+            _ => self.is_unknown = true,
+        }
+    }
+
+    fn written(&mut self, tables: &[TableWithJoins]) {
+        for table in tables {
+            for factor in
+                std::iter::once(&table.relation).chain(table.joins.iter().map(|join| &join.relation))
+            {
+                match factor {
+                    TableFactor::Table { name, .. } => self.writes.push(lower(name)),
+                    TableFactor::NestedJoin { table_with_joins, .. } => {
+                        self.written(std::slice::from_ref(table_with_joins));
+                    }
+                    // A subquery is read, never written.
+                    TableFactor::Derived { .. } => {}
+                    _ => self.is_unknown = true,
+                }
+            }
+        }
+    }
+
+    fn called(&mut self, name: &ObjectName) {
+        let name = name.to_string().to_lowercase();
+        self.named_locks |= name.contains("lock");
+        self.is_unknown |= !guard::is_harmless(&name);
+    }
+}
+
+fn lower(name: &ObjectName) -> String {
+    name.to_string().to_lowercase()
+}
+
+impl Visitor for Seen {
+    type Break = ();
+
+    fn pre_visit_statement(&mut self, statement: &Statement) -> ControlFlow<()> {
+        match statement {
+            Statement::Query(_) | Statement::Savepoint { .. } | Statement::ReleaseSavepoint { .. } => {}
+            Statement::Insert(insert) => self.inserted(insert),
+            Statement::Update(update) => self.written(std::slice::from_ref(&update.table)),
+            Statement::Delete(delete) => {
+                let (FromTable::WithFromKeyword(tables) | FromTable::WithoutKeyword(tables)) = &delete.from;
+                self.written(tables);
+            }
+            // A rollback to a savepoint gives locks back, whichever.
+            _ => self.is_unknown = true,
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        self.locks |= !query.locks.is_empty();
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<()> {
+        self.relations.push(lower(relation));
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expression: &Expr) -> ControlFlow<()> {
+        if let Expr::Function(function) = expression {
+            self.called(&function.name);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, table: &TableFactor) -> ControlFlow<()> {
+        match table {
+            TableFactor::Table { name, args: Some(_), .. } | TableFactor::Function { name, .. } => {
+                self.called(name);
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_says_what_it_reads_locks_and_adds() {
+        let mut names = TableNames::default();
+        let sku = names.set_of("stockbench_sku");
+        let ledger = names.set_of("stockbench_ledger");
+        let mut of = |dialect, sql| {
+            let Access { reads, writes, inserts, is_unknown } = names.access_of(sql, dialect);
+            assert!(!is_unknown, "{sql}");
+            (reads, writes, inserts)
+        };
+        let none = Tables::NONE;
+        assert_eq!(
+            of(Dialect::Postgres, "SELECT stock FROM stockbench_sku WHERE id = $1"),
+            (sku, none, none)
+        );
+        let locking = "SELECT stock FROM stockbench_sku WHERE id = ? FOR UPDATE";
+        assert_eq!(of(Dialect::MySql, locking), (sku, sku, none));
+        assert_eq!(of(Dialect::Sqlite, "UPDATE stockbench_sku SET stock = 1"), (none, sku, none));
+        let both = "INSERT INTO stockbench_ledger (order_id) SELECT id FROM stockbench_sku";
+        assert_eq!(of(Dialect::Postgres, both), (sku, none, ledger));
+        let once = "INSERT INTO stockbench_ledger (order_id) SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM stockbench_ledger)";
+        assert_eq!(of(Dialect::Postgres, once), (ledger, none, ledger));
+        let upsert = "INSERT INTO stockbench_ledger (id) VALUES (1) ON CONFLICT DO NOTHING";
+        assert_eq!(of(Dialect::Postgres, upsert), (none, ledger, none));
+        let cte = "WITH s AS (UPDATE stockbench_sku SET stock = 1 RETURNING id)
+            INSERT INTO stockbench_ledger (sku_id) SELECT id FROM s";
+        let (_, writes, inserts) = of(Dialect::Postgres, cte);
+        assert_eq!((writes, inserts), (sku, ledger));
+        assert_eq!(of(Dialect::Postgres, "SAVEPOINT a"), (none, none, none));
+    }
+
+    #[test]
+    fn what_is_not_understood_may_do_anything() {
+        let mut names = TableNames::default();
+        for sql in ["CALL take(1)", "SELECT take(1)", "ROLLBACK TO SAVEPOINT a", "nonsense"] {
+            assert!(names.access_of(sql, Dialect::Postgres).is_unknown, "{sql}");
+        }
+        let lock = names.access_of("SELECT pg_advisory_xact_lock($1)", Dialect::Postgres);
+        assert!(!lock.is_unknown && !lock.writes.is_none());
+    }
+}

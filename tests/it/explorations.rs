@@ -1,0 +1,353 @@
+//! Every interleaving of a few clients on real databases: what is found, that
+//! reduction hides nothing, and that no proof is claimed where there is none.
+
+use crate::support::{Backend, Place, assert_one_line, on_every_database, place, signal, spawn, until, wait};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+on_every_database!(
+    two_orders_for_the_last_unit_are_sold_twice_by_naive,
+    a_schedule_can_be_run_again,
+    reduction_hides_no_outcome,
+    a_check_before_the_lock_is_found,
+    an_update_nobody_looks_at_is_found,
+    an_entry_in_a_second_transaction_is_found_when_a_client_stops,
+    the_users_own_tables_are_copied_and_never_touched,
+);
+
+impl Place {
+    /// `stockbench explore` on this place's database; its exit code and report.
+    fn explore(&self, arguments: &[&str]) -> (i32, Value) {
+        // An SQLite file that is not there would be a slip of the pen.
+        self.execute("SELECT 1");
+        let said = self.stockbench(&[&["explore", "-o", "json"], arguments].concat());
+        let report = serde_json::from_str(&said.stdout)
+            .unwrap_or_else(|error| panic!("{error} in {arguments:?}: {said:?}"));
+        (said.code, report)
+    }
+}
+
+/// How the schedules ended, whichever they were.
+fn outcomes(report: &Value) -> BTreeSet<String> {
+    let outcomes = report["explored"]["outcomes"].as_array().unwrap().iter();
+    outcomes
+        .map(|outcome| format!("{} {} {}", outcome["told"], outcome["stock"], outcome["findings"]))
+        .collect()
+}
+
+fn broken(report: &Value) -> BTreeSet<&str> {
+    let outcomes = report["explored"]["outcomes"].as_array().unwrap().iter();
+    outcomes
+        .flat_map(|outcome| outcome["findings"].as_array().unwrap())
+        .map(|kind| kind.as_str().unwrap())
+        .collect()
+}
+
+fn steps(report: &Value, kind: &str) -> Vec<Value> {
+    let witnesses = report["explored"]["witnesses"].as_array().unwrap();
+    let witness = witnesses.iter().find(|witness| witness["kind"] == kind);
+    let witness = witness.unwrap_or_else(|| panic!("no witness for {kind}: {report:#}"));
+    witness["steps"].as_array().unwrap().clone()
+}
+
+fn count(report: &Value, name: &str) -> u64 {
+    report["explored"][name].as_u64().unwrap()
+}
+
+fn two_orders_for_the_last_unit_are_sold_twice_by_naive(place: &Place) {
+    let (code, report) = place.explore(&["-s", "naive"]);
+    assert_eq!(code, 3, "{report:#}");
+    assert!(broken(&report).contains("oversold"), "{report:#}");
+    assert_eq!(report["explored"]["complete"], true);
+    let steps = steps(&report, "oversold");
+    assert_eq!(
+        steps.iter().filter(|step| step["result"].as_str().unwrap().ends_with("is told deducted")).count(),
+        2,
+        "{steps:#?}"
+    );
+    assert!(steps.len() <= 8 && report["explored"]["witnesses"][0]["switches"] == 1, "{steps:#?}");
+    let third = place.explore(&["-s", "naive", "--clients", "3", "--quantity", "1", "--stock", "2"]);
+    assert_eq!(third.0, 3, "{:#}", third.1);
+    assert!(broken(&third.1).contains("oversold"), "{:#}", third.1);
+}
+
+fn a_schedule_can_be_run_again(place: &Place) {
+    let (_, found) = place.explore(&["-s", "naive"]);
+    let schedule = found["explored"]["witnesses"][0]["schedule"].as_str().unwrap();
+    let (code, again) = place.explore(&["-s", "naive", "--schedule", schedule]);
+    assert_eq!((code, count(&again, "schedules")), (3, 1), "{again:#}");
+    assert_eq!(steps(&again, "oversold"), steps(&found, "oversold"));
+    let serial = place.explore(&["-s", "naive", "--schedule", "1 1 1 2"]);
+    assert_eq!(serial.0, 0, "{:#}", serial.1);
+    let said = place.stockbench(&["explore", "-s", "naive", "--schedule", "1 1 1 1 2"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.stderr.contains("client 1 cannot move here"), "{said:?}");
+    let script = place.stockbench(&["explore", "-s", "naive", "--emit", "sql"]);
+    assert_eq!(script.code, 3, "{script:?}");
+    assert!(
+        script.stdout.contains("/* client 2 */ UPDATE stockbench_sku SET stock = 0 WHERE id = 1;"),
+        "{script:?}"
+    );
+}
+
+/// Wherever all schedules are few enough to be run, running fewer of them finds
+/// the same outcomes.
+fn reduction_hides_no_outcome(place: &Place) {
+    let levels: &[&str] = match place.backend {
+        Backend::Sqlite => &["serializable"],
+        _ => &["read-committed", "repeatable-read", "serializable"],
+    };
+    let mut saved = 0;
+    for level in levels {
+        for strategy in ["naive-tx", "pessimistic", "optimistic", "cas", "constraint"] {
+            let explore = ["-s", strategy, "--isolation", level, "--workers", "2"];
+            let (_, all) = place.explore(&[&explore[..], &["--no-reduce"]].concat());
+            assert_eq!(all["explored"]["complete"], true, "{strategy} at {level}: {all:#}");
+            let (_, few) = place.explore(&explore);
+            assert_eq!(outcomes(&few), outcomes(&all), "{strategy} at {level}");
+            assert!(count(&few, "schedules") <= count(&all, "schedules"));
+            saved += count(&all, "schedules") - count(&few, "schedules");
+        }
+        let crashing = ["-s", "unlogged", "--crashes", "1", "--isolation", level];
+        let (_, all) = place.explore(&[&crashing[..], &["--no-reduce"]].concat());
+        let (_, few) = place.explore(&crashing);
+        assert_eq!(outcomes(&few), outcomes(&all), "unlogged with a crash at {level}");
+    }
+    assert!(saved > 50, "nothing was reduced: {saved}");
+}
+
+/// A strategy of the user's own, on stockbench's tables.
+fn own(steps: &str) -> String {
+    format!("summary = \"mine\"\nsafety = \"unsafe\"\nsafety_note = \"somewhere\"\n{steps}")
+}
+
+const ENTRY: &str = "
+[[transaction.step]]
+sql = \"\"\"
+INSERT INTO stockbench_ledger (order_id, sku_id, kind, status, delta, balance, run_id)
+VALUES (:order_id, :sku_id, 'sale', 'accepted', -:quantity, NULL, :run_id)\"\"\"
+";
+
+fn a_check_before_the_lock_is_found(place: &Place) {
+    let file = own(&format!(
+        "
+[[transaction]]
+[[transaction.step]]
+sql = \"SELECT stock AS seen FROM stockbench_sku WHERE id = :sku_id AND stock >= :quantity\"
+yields = [\"seen\"]
+none = \"sold_out\"
+[[transaction.step]]
+sql = \"SELECT id FROM stockbench_sku WHERE id = :sku_id FOR UPDATE\"
+sqlite = \"\"
+yields = [\"id\"]
+[[transaction.step]]
+sql = \"UPDATE stockbench_sku SET stock = stock - :quantity WHERE id = :sku_id\"
+{ENTRY}"
+    ));
+    let path = place.write("mine.toml", &file);
+    let (code, report) = place.explore(&["-s", &path]);
+    if place.backend == Backend::Sqlite {
+        // It has one writer at a time, and refuses one whose snapshot is old.
+        assert_eq!((code, broken(&report)), (0, BTreeSet::new()), "{report:#}");
+        return;
+    }
+    assert_eq!(code, 3, "{report:#}");
+    assert!(steps(&report, "oversold").len() < 12, "{report:#}");
+}
+
+fn an_update_nobody_looks_at_is_found(place: &Place) {
+    let file = own(&format!(
+        "
+[[transaction]]
+[[transaction.step]]
+sql = \"UPDATE stockbench_sku SET stock = stock - :quantity WHERE id = :sku_id AND stock >= :quantity\"
+none = \"ok\"
+{ENTRY}"
+    ));
+    let path = place.write("mine.toml", &file);
+    let (code, report) = place.explore(&["-s", &path]);
+    assert_eq!(code, 3, "{report:#}");
+    assert!(steps(&report, "oversold").len() < 12, "{report:#}");
+}
+
+fn an_entry_in_a_second_transaction_is_found_when_a_client_stops(place: &Place) {
+    let file = own(&format!(
+        "
+[[transaction]]
+[[transaction.step]]
+sql = \"UPDATE stockbench_sku SET stock = stock - :quantity WHERE id = :sku_id AND stock >= :quantity\"
+none = \"sold_out\"
+[[transaction]]
+{ENTRY}"
+    ));
+    let path = place.write("mine.toml", &file);
+    let (code, report) = place.explore(&["-s", &path]);
+    assert_eq!((code, broken(&report)), (0, BTreeSet::new()), "{report:#}");
+    let (code, report) = place.explore(&["-s", &path, "--crashes", "1"]);
+    assert_eq!(code, 3, "{report:#}");
+    let steps = steps(&report, "missing_entry");
+    assert!(steps.len() < 12 && steps.iter().any(|step| step["result"] == "stops for good"), "{steps:#?}");
+}
+
+fn the_users_own_tables_are_copied_and_never_touched(place: &Place) {
+    place.execute("CREATE TABLE goods (id INT PRIMARY KEY, amount INT NOT NULL)");
+    place.execute("CREATE TABLE sold (order_id BIGINT NOT NULL, goods_id INT NOT NULL, pieces INT NOT NULL)");
+    place.execute("INSERT INTO goods (id, amount) VALUES (7, 3), (8, 0)");
+    let file = own("
+[audit]
+stock = \"SELECT id AS sku_id, amount AS stock FROM goods\"
+ledger = false
+[[invariant]]
+sql = \"SELECT id, amount FROM goods WHERE amount < 0\"
+says = \"goods {id} are at {amount}\"
+[[transaction]]
+[[transaction.step]]
+sql = \"SELECT amount FROM goods WHERE id = :sku_id AND amount >= :quantity\"
+yields = [\"amount\"]
+none = \"sold_out\"
+[[transaction.step]]
+sql = \"UPDATE goods SET amount = amount - :quantity WHERE id = :sku_id\"
+[[transaction.step]]
+sql = \"INSERT INTO sold (order_id, goods_id, pieces) VALUES (:order_id, :sku_id, :quantity)\"
+");
+    let path = place.write("mine.toml", &file);
+    let (code, report) = place.explore(&["-s", &path]);
+    assert_eq!(report["config"]["orders"][0][0]["quantity"], 3, "all that is in stock: {report:#}");
+    if place.backend == Backend::Sqlite {
+        assert_eq!(code, 0, "{report:#}");
+    } else {
+        assert_eq!(code, 3, "{report:#}");
+        let findings = report["explored"]["witnesses"][0]["findings"].to_string();
+        assert!(findings.contains("goods 7 are at -3"), "{findings}");
+    }
+    assert_eq!(crate::support::query(&place.url, "SELECT amount FROM goods WHERE id = 7"), "3");
+    assert_eq!(crate::support::query(&place.url, "SELECT count(*) FROM sold"), "0");
+}
+
+#[test]
+fn opposite_lines_deadlock_and_sorted_ones_do_not() {
+    for backend in [Backend::Postgres, Backend::MySql, Backend::MariaDb] {
+        let Some(place) = place(backend) else { continue };
+        let explore = ["-s", "pessimistic", "--lines", "2", "--stock", "2"];
+        let (code, report) = place.explore(&[&explore[..], &["--line-order", "opposite"]].concat());
+        assert_eq!(code, 0, "{backend:?}: {report:#}");
+        assert!(count(&report, "deadlocks") > 0, "{backend:?}: {report:#}");
+        let waits = report["explored"]["deadlock"]["waits"].as_array().unwrap();
+        let in_words: Vec<String> =
+            waits.iter().map(|wait| format!("{} {}", wait["client"], wait["result"])).collect();
+        assert!(in_words.contains(&"1 \"waits for client 2\"".to_owned()), "{backend:?}: {in_words:?}");
+        assert!(in_words.contains(&"2 \"waits for client 1\"".to_owned()), "{backend:?}: {in_words:?}");
+        let (code, report) = place.explore(&explore);
+        assert_eq!((code, count(&report, "deadlocks")), (0, 0), "{backend:?}: {report:#}");
+    }
+}
+
+#[test]
+fn a_loop_on_one_snapshot_is_shown_where_there_is_one() {
+    for backend in [Backend::MySql, Backend::MariaDb] {
+        let Some(place) = place(backend) else { continue };
+        let explore = ["-s", "cas-in-tx", "--stock", "2"];
+        let (code, report) = place.explore(&[&explore[..], &["--isolation", "repeatable-read"]].concat());
+        assert_eq!((code, broken(&report)), (3, BTreeSet::from(["futile_retry"])), "{backend:?}: {report:#}");
+        let steps = steps(&report, "futile_retry");
+        let is_same_read = |step: &&Value| step["sql"].as_str().unwrap().contains("SELECT stock");
+        let reads: Vec<&Value> = steps.iter().filter(is_same_read).map(|step| &step["result"]).collect();
+        assert!(
+            reads.len() >= 3 && reads.iter().skip(1).all(|read| *read == reads[0]),
+            "{backend:?}: {steps:#?}"
+        );
+        let (code, report) = place.explore(&[&explore[..], &["--isolation", "read-committed"]].concat());
+        assert_eq!((code, broken(&report)), (0, BTreeSet::new()), "{backend:?}: {report:#}");
+    }
+}
+
+/// What is cut short claims nothing.
+#[test]
+fn a_part_is_no_proof() {
+    let Some(place) = place(Backend::Postgres) else { return };
+    let said = place.stockbench(&["explore", "-s", "atomic", "--no-reduce", "--max-schedules", "3"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.stdout.contains("PARTIAL, no proof: no violation in 3 schedules"), "{said:?}");
+    assert!(!said.stdout.contains("no violation in any"), "{said:?}");
+
+    let endless =
+        ["explore", "-s", "optimistic", "--clients", "4", "--stock", "4", "--no-reduce", "-o", "json"];
+    let child = spawn(place.folder.path(), &place.arguments(&endless));
+    scratch_is(&place, true);
+    signal(&child, Signal::SIGINT);
+    let said = wait(child);
+    assert_eq!(said.code, 1, "{said:?}");
+    let report: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!((&report["explored"]["cut_short"], &report["passed"]), (&"interrupted".into(), &false.into()));
+    scratch_is(&place, false);
+}
+
+fn scratch_is(place: &Place, there: bool) {
+    let schemas =
+        "SELECT count(*) FROM information_schema.tables t WHERE table_name = 'start_of_stockbench_sku'
+        AND table_schema LIKE 'stockbench_explore_%'";
+    until("the scratch is made, or gone", || (crate::support::query(&place.url, schemas) != "0") == there);
+}
+
+#[test]
+fn whoever_may_not_see_locks_is_told_so() {
+    for (backend, grant) in
+        [(Backend::MySql, "GRANT SELECT ON performance_schema.*"), (Backend::MariaDb, "GRANT PROCESS")]
+    {
+        let Some(mut place) = place(backend) else { continue };
+        place.execute("CREATE USER blind IDENTIFIED BY 'blind'");
+        place.execute("GRANT ALL ON `stockbench\\_explore\\_%`.* TO blind");
+        let name = url::Url::parse(&place.url).unwrap().path().trim_matches('/').to_owned();
+        place.execute(&format!("GRANT ALL ON {name}.* TO blind"));
+        let mut url = url::Url::parse(&place.url).unwrap();
+        url.set_username("blind").unwrap();
+        url.set_password(Some("blind")).unwrap();
+        let open = std::mem::replace(&mut place.url, url.to_string());
+        let said = place.stockbench(&["explore", "-s", "atomic"]);
+        place.url = open;
+        place.execute("DROP USER blind");
+        assert_eq!(said.code, 1, "{said:?}");
+        assert!(said.stderr.contains("may not see who waits for which lock"), "{said:?}");
+        assert!(said.stderr.contains(grant), "{said:?}");
+    }
+}
+
+#[test]
+fn a_server_that_dies_leaves_no_proof() {
+    let folder = tempfile::tempdir().unwrap();
+    if crate::support::server(stockbench::lab::LabKind::Postgres).is_none() {
+        return;
+    }
+    let server =
+        crate::support::block_on(stockbench::lab::LabServer::start(stockbench::lab::LabKind::Postgres))
+            .unwrap();
+    let explore = ["explore", "-s", "optimistic", "--clients", "4", "--stock", "4", "--no-reduce"];
+    let child = spawn(folder.path(), &[&explore[..], &["--database-url", &server.url]].concat());
+    let schemas =
+        "SELECT count(*) FROM information_schema.tables WHERE table_name = 'start_of_stockbench_sku'";
+    until("it explores", || crate::support::query(&server.url, schemas) == "4");
+    server.kill().unwrap();
+    let said = wait(child);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(!said.stdout.contains("no violation in any"), "{said:?}");
+    assert!(!said.stderr.contains("panicked"), "{said:?}");
+}
+
+#[test]
+fn what_cannot_be_explored_is_said_in_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let explore =
+        |arguments: &[&str]| crate::support::stockbench(folder.path(), &[&["explore"], arguments].concat());
+    assert_one_line(&explore(&["-s", "redis-lock"]), 2, &["needs a Redis", "SQL alone"]);
+    assert_one_line(&explore(&["-s", "group-commit"]), 2, &["in batches"]);
+    assert_one_line(&explore(&["-s", "atomc"]), 2, &["did you mean"]);
+    assert_one_line(&explore(&["-s", "naive", "--schedule", "1 5"]), 2, &["`5` is no move"]);
+    assert_one_line(
+        &explore(&["-s", "naive", "--isolation", "read-committed"]),
+        2,
+        &["SQLite has one isolation level"],
+    );
+    assert_one_line(&explore(&["-s", "advisory"]), 2, &["no named locks"]);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "it leaves nothing behind");
+}
