@@ -5,10 +5,10 @@ CARGO ?= cargo
 DEPS := $(CURDIR)/.deps
 export STOCKBENCH_MYSQLD ?= $(DEPS)/mysql/mysqld
 
-.PHONY: help build check test bench catalogue ci deps schema
+.PHONY: help build check test bench catalogue explore-matrix ci deps schema
 
 help: ## List these targets
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  \1\t\2/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 18
 
 build: ## Build the release binary, target/release/stockbench
 	$(CARGO) build --release
@@ -27,6 +27,9 @@ bench: deps ## Against pgbench and sysbench, the strategies, the hot SKU, seedin
 
 catalogue: deps ## Run every strategy and scenario on every database, keep the table in docs/catalogue.md
 	sh scripts/catalogue.sh
+
+explore-matrix: deps ## Explore every strategy with two clients at every level, keep the table in docs/explore-matrix.md
+	sh scripts/explore_matrix.sh
 
 ci: deps check test ## What CI runs: formatting, lints, every test
 

@@ -351,3 +351,141 @@ fn what_cannot_be_explored_is_said_in_one_line() {
     assert_one_line(&explore(&["-s", "advisory"]), 2, &["no named locks"]);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "it leaves nothing behind");
 }
+
+/// What shows a strategy's weakness to two clients, beside the last unit.
+fn arguments_of(strategy: &str) -> &'static [&'static str] {
+    match strategy {
+        "unlogged" => &["--crashes", "1"],
+        "unkeyed" => &["--same-order"],
+        "pessimistic-skip-locked" | "buckets-ungathered" | "cas-in-tx" => &["--stock", "2"],
+        _ => &[],
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Level {
+    backend: Backend,
+    isolation: &'static str,
+    /// MariaDB's writers are refused what their snapshot has not seen.
+    snapshot: bool,
+}
+
+/// Where two clients must be able to break an invariant, and nowhere else.
+fn must_break(strategy: &str, level: Level) -> bool {
+    let is_innodb = matches!(level.backend, Backend::MySql | Backend::MariaDb);
+    let below = |isolation: &str| {
+        let rank = ["read-committed", "repeatable-read", "serializable"];
+        let of = |level: &str| rank.iter().position(|known| *known == level);
+        of(level.isolation) < of(isolation)
+    };
+    match strategy {
+        "naive"
+        | "unchecked"
+        | "unlogged"
+        | "unkeyed"
+        | "pessimistic-skip-locked"
+        | "optimistic-stale"
+        | "buckets-ungathered"
+        | "unchecked-restock"
+        | "stock-take-absolute"
+        | "reserve-unchecked" => true,
+        "naive-tx" if is_innodb => below("serializable") && (below("repeatable-read") || !level.snapshot),
+        "naive-tx" => level.backend == Backend::Postgres && below("repeatable-read"),
+        "cas-in-tx" => is_innodb && level.isolation == "repeatable-read" && !level.snapshot,
+        _ => false,
+    }
+}
+
+/// One strategy at one level: what it came to, or nothing where it cannot run.
+fn explored(place: &Place, strategy: &str, level: Level) -> Option<String> {
+    let file = stockbench::strategy::Strategy::load(strategy).unwrap().file;
+    if file.refused.get(place.dialect()).is_some() {
+        return None;
+    }
+    place.execute("SELECT 1");
+    let explore = ["explore", "-s", strategy, "--isolation", level.isolation, "-o", "json"];
+    let limits = ["--max-schedules", "1000000"];
+    let said = place.stockbench(&[&explore[..], &limits, arguments_of(strategy)].concat());
+    if said.code == 2 && said.stderr.contains("depends on isolation") {
+        return None;
+    }
+    let report: Value = serde_json::from_str(&said.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {strategy} at {level:?}: {said:?}"));
+    let code = if must_break(strategy, level) { 3 } else { 0 };
+    assert_eq!(said.code, code, "{strategy} at {level:?}: {report:#}");
+    let schedules = count(&report, "schedules");
+    let pruned = count(&report, "pruned");
+    let deadlocks = if count(&report, "deadlocks") > 0 { ", deadlocks" } else { "" };
+    let kinds = broken(&report).into_iter().collect::<Vec<_>>().join(", ");
+    let kinds = if kinds.is_empty() { "✓".to_owned() } else { format!("**{kinds}**") };
+    Some(format!("{kinds} {schedules}+{pruned}{deadlocks}"))
+}
+
+/// Every strategy that is SQL alone, with two clients: an invariant breaks where
+/// its file says so, and nowhere else. `make explore-matrix` does it at every
+/// isolation level and keeps the table as docs/explore-matrix.md.
+#[test]
+fn every_strategy_breaks_where_it_is_unsafe_and_nowhere_else() {
+    let target = std::env::var_os("STOCKBENCH_WRITE_EXPLORE_MATRIX");
+    let is_explored = |name: &&str| {
+        let strategy = stockbench::strategy::Strategy::load(name).unwrap();
+        let program = strategy.compile(&stockbench::db::Dialect::Postgres.into()).unwrap();
+        // Background programs multiply the schedules: minutes each.
+        let is_small = target.is_some() || program.flows.is_empty();
+        !program.needs_redis() && program.batch.is_none() && is_small
+    };
+    let strategies: Vec<&str> = stockbench::strategy::catalogue::names().filter(is_explored).collect();
+    let levels: &[&str] = match target {
+        Some(_) => &["read-committed", "repeatable-read", "serializable"],
+        None => &["repeatable-read"],
+    };
+    let column = |backend: Backend, snapshot: bool| -> Vec<(Level, Vec<Option<String>>)> {
+        let Some(place) = place(backend) else { return Vec::new() };
+        let levels = match (backend, snapshot) {
+            (Backend::Sqlite, _) => &["serializable"],
+            (_, true) => &["repeatable-read"],
+            (_, false) => levels,
+        };
+        let at = |isolation: &&'static str| {
+            let level = Level { backend, isolation, snapshot };
+            (level, strategies.iter().map(|strategy| explored(&place, strategy, level)).collect())
+        };
+        levels.iter().map(at).collect()
+    };
+    let columns: Vec<(Level, Vec<Option<String>>)> = std::thread::scope(|scope| {
+        let backends = [Backend::Postgres, Backend::MySql, Backend::MariaDb, Backend::Sqlite];
+        let columns = backends.map(|backend| scope.spawn(move || column(backend, false)));
+        columns.into_iter().flat_map(|column| column.join().unwrap()).collect()
+    });
+    let Some(path) = target else { return };
+    let mut columns = columns;
+    if let Some(server) = crate::support::server(stockbench::lab::LabKind::MariaDb) {
+        crate::support::execute(&server.url, "SET GLOBAL innodb_snapshot_isolation = ON");
+        columns.extend(
+            column(Backend::MariaDb, true)
+                .into_iter()
+                .filter(|(level, _)| level.isolation == "repeatable-read"),
+        );
+    }
+    std::fs::write(path, table(&strategies, &columns)).unwrap();
+}
+
+/// Markdown, a column for each database and level.
+fn table(strategies: &[&str], columns: &[(Level, Vec<Option<String>>)]) -> String {
+    let short = |level: &Level| match (level.isolation, level.snapshot) {
+        ("read-committed", _) => "RC",
+        ("repeatable-read", false) => "RR",
+        ("repeatable-read", true) => "RR, snapshot isolation",
+        _ => "serializable",
+    };
+    let head = columns.iter().map(|(level, _)| format!("{:?} {}", level.backend, short(level)));
+    let row = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+    let mut text = row(std::iter::once("strategy".to_owned()).chain(head).collect());
+    text.push_str(&row(vec!["---".to_owned(); columns.len() + 1]));
+    for (index, strategy) in strategies.iter().enumerate() {
+        let name = [&[*strategy], arguments_of(strategy)].concat().join(" ");
+        let cells = columns.iter().map(|(_, cells)| cells[index].clone().unwrap_or_else(|| "–".to_owned()));
+        text.push_str(&row(std::iter::once(format!("`{name}`")).chain(cells).collect()));
+    }
+    text
+}
