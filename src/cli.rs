@@ -295,6 +295,9 @@ pub struct ExploreArgs {
     /// All clients deliver one and the same order
     #[arg(long, help_heading = "Orders")]
     pub same_order: bool,
+    /// Background programs of the strategy that take part; repeatable [default: all of them]
+    #[arg(long, value_name = "NAME", help_heading = "Orders")]
+    pub flow: Vec<String>,
     /// Set a param of the strategy, as in lock_ms=5
     #[arg(long, value_name = "NAME=VALUE", value_parser = param, help_heading = "Orders")]
     pub param: Vec<(String, i64)>,
@@ -315,6 +318,9 @@ pub struct ExploreArgs {
     /// Stop after so many schedules; what was not run is said
     #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = positive, help_heading = "Search")]
     pub max_schedules: u64,
+    /// Run so many schedules drawn at random instead, where there are too many to run: no proof
+    #[arg(long, value_name = "N", value_parser = positive, conflicts_with = "schedule", help_heading = "Search")]
+    pub sample: Option<u64>,
     /// Run this schedule only: the clients' numbers in the order in which they move
     #[arg(long, value_name = "MOVES", help_heading = "Search")]
     pub schedule: Option<Schedule>,

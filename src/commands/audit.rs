@@ -2,6 +2,7 @@
 //! clients' answers.
 
 use super::audit_tables;
+use super::explore;
 use super::open::{Purpose, open};
 use super::run::named_services;
 use super::to_stdout;
@@ -84,6 +85,8 @@ pub(super) async fn audit(args: AuditArgs) -> Result<Exit> {
     checking.finish();
     let verdict = verdict?;
 
+    let strategy = latest.as_ref().filter(|_| !verdict.findings.is_empty());
+    let hint = strategy.and_then(|run| explore::hint(&run.strategy, database.dialect()));
     let schema_version = crate::report::model::SCHEMA_VERSION;
     let output =
         AuditJson { schema_version, database: &database.info, audit: &verdict, passed: verdict.passed };
@@ -91,7 +94,8 @@ pub(super) async fn audit(args: AuditArgs) -> Result<Exit> {
     to_stdout(|out| match args.output {
         AuditOutput::Table | AuditOutput::Summary => {
             writeln!(out, "{}", terminal::database_line(&database.info))?;
-            terminal::audit(out, &verdict)
+            terminal::audit(out, &verdict)?;
+            hint.iter().try_for_each(|hint| writeln!(out, "note       {hint}"))
         }
         AuditOutput::Json => writeln!(out, "{json}"),
     })?;

@@ -53,6 +53,19 @@ pub(super) async fn explore(args: ExploreArgs) -> Result<Exit> {
     report(&args, &opened.database, &problem, explored)
 }
 
+/// Where to look for the interleaving behind what an audit found, if the strategy
+/// can be explored.
+pub(super) fn hint(strategy: &str, dialect: Dialect) -> Option<String> {
+    let program = Strategy::load(strategy).ok()?.compile(&dialect.into()).ok()?;
+    let is_sql_alone = !program.needs_redis() && program.batch.is_none();
+    is_sql_alone.then(|| {
+        format!(
+            "`stockbench explore -s {strategy}` runs every interleaving of two orders and shows the one that breaks \
+             (--crashes 1 lets a client stop, --same-order delivers one order twice)"
+        )
+    })
+}
+
 /// The database that the scratch is made beside: without one, a file that nobody
 /// else knows.
 async fn open_beside(args: &ExploreArgs) -> Result<(Opened, Option<TempDir>)> {
@@ -83,7 +96,15 @@ fn compile(args: &ExploreArgs, strategy: &Strategy, database: &Database) -> Resu
         }
     }
     let setting = Setting { dialect: database.dialect(), services: BTreeMap::new(), params };
-    let program = strategy.compile(&setting).map_err(usage)?;
+    let mut program = strategy.compile(&setting).map_err(usage)?;
+    for name in &args.flow {
+        let known = || program.flows.iter().map(|flow| flow.program.name.as_str());
+        if !known().any(|known| known == name) {
+            let suggestion = text::did_you_mean(name, known());
+            return Err(usage(format!("{} has no background program `{name}`{suggestion}", program.name)));
+        }
+    }
+    program.flows.retain(|flow| args.flow.is_empty() || args.flow.contains(&flow.program.name));
     let name = &program.name;
     if program.needs_redis() {
         return Err(usage(format!("{name} needs a Redis: only what is SQL alone can be explored")));
@@ -156,9 +177,10 @@ async fn explore_in(
     let stages = scratches.iter().map(stage).collect();
     preparing.finish();
     let problem = problem(args, program, database, &run, lines)?;
-    let which = match &args.schedule {
-        Some(schedule) => Which::One(schedule.clone()),
-        None => Which::Every { max: args.max_schedules },
+    let which = match (&args.schedule, args.sample) {
+        (Some(schedule), _) => Which::One(schedule.clone()),
+        (None, Some(count)) => Which::Sample(count),
+        (None, None) => Which::Every { max: args.max_schedules },
     };
     let counts = Arc::new(Counts::default());
     let progress = Progress::preparing("exploring");
@@ -331,6 +353,7 @@ fn report(args: &ExploreArgs, database: &Database, problem: &Problem, explored: 
     let config = Config {
         clients: args.clients,
         same_order: args.same_order,
+        flows: problem.program.flows.iter().map(|flow| flow.program.name.clone()).collect(),
         orders: problem.lines.iter().map(|lines| lines.iter().map(explored::line).collect()).collect(),
         stock: args.stock,
         max_tries: problem.tries,
@@ -339,6 +362,7 @@ fn report(args: &ExploreArgs, database: &Database, problem: &Problem, explored: 
         random_seed: args.random_seed,
         params: args.param.iter().cloned().collect(),
         max_schedules: args.max_schedules,
+        sample: args.sample,
         schedule: args.schedule.as_ref().map(ToString::to_string),
     };
     let report = ExploreReport::new(&problem.program.name, database.info.clone(), config, explored);

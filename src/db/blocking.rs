@@ -63,11 +63,17 @@ impl Monitor {
                 waits.retain(|_, blockers| !blockers.is_empty());
             }
             Dialect::MySql => {
+                // By transaction, and from there by its lock on the table: the thread that
+                // stands with a record's lock is whoever made it explicit.
                 let sql = format!(
-                    "SELECT CAST(t.processlist_id AS SIGNED), CAST(b.processlist_id AS SIGNED) \
+                    "SELECT DISTINCT CAST(t.processlist_id AS SIGNED), CAST(u.processlist_id AS SIGNED) \
                      FROM performance_schema.data_lock_waits w \
-                     JOIN performance_schema.threads t ON t.thread_id = w.requesting_thread_id \
-                     JOIN performance_schema.threads b ON b.thread_id = w.blocking_thread_id \
+                     JOIN performance_schema.data_locks r ON r.lock_type = 'TABLE' \
+                     AND r.engine_transaction_id = w.requesting_engine_transaction_id \
+                     JOIN performance_schema.threads t ON t.thread_id = r.thread_id \
+                     JOIN performance_schema.data_locks b ON b.lock_type = 'TABLE' \
+                     AND b.engine_transaction_id = w.blocking_engine_transaction_id \
+                     JOIN performance_schema.threads u ON u.thread_id = b.thread_id \
                      WHERE t.processlist_id IN ({ids}) \
                      UNION SELECT CAST(t.processlist_id AS SIGNED), NULL \
                      FROM performance_schema.metadata_locks m \

@@ -4,6 +4,7 @@
 //! Architecture invariant: every table named here carries the prefix
 //! `stockbench_`, and nothing else is ever dropped.
 
+use super::scratch::Scratch;
 use super::{
     Database, Dialect, Session, SessionSettings, Statement, Value, first_row, mysql, postgres, sqlite,
 };
@@ -306,6 +307,11 @@ pub async fn clean(database: &Database) -> Result<Vec<String>> {
     for table in &tables {
         session.control(&format!("DROP TABLE {}", database.dialect().quote(table))).await?;
     }
+    let mut dropped = tables;
+    for scratch in Scratch::left(session.as_mut(), database.dialect()).await? {
+        session.control(&Scratch::drop_sql(database.dialect(), &scratch)).await?;
+        dropped.push(scratch);
+    }
     session.close().await;
-    Ok(tables)
+    Ok(dropped)
 }

@@ -23,6 +23,8 @@ pub struct Scratch {
     pub database: Database,
     outside: Database,
     name: String,
+    /// Holds a lock of its name, so that nobody drops it meanwhile.
+    holder: Option<Box<dyn Session>>,
     /// Where SQLite's file is.
     _folder: Option<TempDir>,
 }
@@ -48,28 +50,31 @@ impl Scratch {
             }
             _ => database.url().inside(&name)?,
         };
-        if let Some(sql) = match database.dialect() {
-            Dialect::Postgres => Some(format!("CREATE SCHEMA {name}")),
-            Dialect::MySql | Dialect::MariaDb => Some(format!("CREATE DATABASE {name}")),
-            Dialect::Sqlite | Dialect::Null => None,
-        } {
+        let mut holder = None;
+        if database.dialect() != Dialect::Sqlite {
+            let kind = if database.dialect() == Dialect::Postgres { "SCHEMA" } else { "DATABASE" };
             let mut session = database.open(&SessionSettings::default()).await?;
-            let created = session.control(&sql).await;
-            session.close().await;
+            Self::take(session.as_mut(), database.dialect(), &name).await?;
+            let created = session.control(&format!("CREATE {kind} {name}")).await;
             created.with_context(|| {
-                format!("cannot make a scratch {} in {}", Self::kind(database.dialect()), database.url())
+                format!("cannot make a scratch {} in {}", kind.to_lowercase(), database.url())
             })?;
+            holder = Some(session);
         }
         let mut inside = Database::connect(&url, &SessionSettings::default(), Duration::ZERO).await?;
         inside.info.url_redacted.clone_from(&database.info.url_redacted);
-        Ok(Self { database: inside, outside: database.clone(), name, _folder: folder })
+        Ok(Self { database: inside, outside: database.clone(), name, holder, _folder: folder })
     }
 
-    const fn kind(dialect: Dialect) -> &'static str {
-        match dialect {
-            Dialect::Postgres => "schema",
-            _ => "database",
-        }
+    /// Takes the lock of a scratch's name; false if somebody has it.
+    async fn take(session: &mut dyn Session, dialect: Dialect, name: &str) -> Result<bool> {
+        let sql = match dialect {
+            Dialect::Postgres => {
+                format!("SELECT CASE WHEN pg_try_advisory_lock(hashtext('{name}')) THEN 1 ELSE 0 END")
+            }
+            _ => format!("SELECT GET_LOCK('{name}', 0)"),
+        };
+        Ok(super::first_row(session, &sql).await?.and_then(|row| row[0].as_int()) == Some(1))
     }
 
     /// Copies a table of the user's own: its shape and its rows, without what
@@ -187,21 +192,46 @@ impl Scratch {
         Ok(reset)
     }
 
+    /// Those that an exploration has left behind which was ended by force.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub async fn left(session: &mut dyn Session, dialect: Dialect) -> Result<Vec<String>> {
+        let sql = match dialect {
+            Dialect::Sqlite | Dialect::Null => return Ok(Vec::new()),
+            _ => "SELECT CAST(schema_name AS CHAR(64)) FROM information_schema.schemata",
+        };
+        let mut left = names(session, sql).await?;
+        for name in &mut left {
+            name.truncate(name.trim_end().len());
+        }
+        let mut dead = Vec::new();
+        for name in left.into_iter().filter(|name| name.starts_with(Self::NAME)) {
+            if Self::take(session, dialect, &name).await? {
+                dead.push(name);
+            }
+        }
+        Ok(dead)
+    }
+
+    /// What drops one.
+    pub fn drop_sql(dialect: Dialect, name: &str) -> String {
+        match dialect {
+            Dialect::Postgres => format!("DROP SCHEMA {name} CASCADE"),
+            _ => format!("DROP DATABASE {name}"),
+        }
+    }
+
     /// Drops it.
     ///
     /// # Errors
     /// The server is gone; what is left is named by its prefix.
     pub async fn drop(self) -> Result<()> {
-        let sql = match self.outside.dialect() {
-            Dialect::Postgres => format!("DROP SCHEMA {} CASCADE", self.name),
-            Dialect::MySql | Dialect::MariaDb => format!("DROP DATABASE {}", self.name),
-            Dialect::Sqlite | Dialect::Null => return Ok(()),
-        };
-        let mut session = self.outside.open(&SessionSettings::default()).await?;
-        // PostgreSQL says whatever goes with it, and nobody listens.
-        session.control(&sql).await.with_context(|| format!("cannot drop the scratch {}", self.name))?;
+        let Some(mut session) = self.holder else { return Ok(()) };
+        let sql = Self::drop_sql(self.outside.dialect(), &self.name);
+        let dropped = session.control(&sql).await;
         session.close().await;
-        Ok(())
+        dropped.with_context(|| format!("cannot drop the scratch {}", self.name))
     }
 }
 

@@ -104,8 +104,8 @@ impl Concurrency {
 
     /// A statement inside a transaction: what it touches, and what is to be
     /// published with the transaction. `before` is what the transaction has
-    /// touched so far, nothing at its first statement.
-    pub fn in_transaction(&self, access: Access, before: Effect, is_first: bool) -> Effect {
+    /// touched so far.
+    pub fn in_transaction(&self, access: Access, before: Effect) -> Effect {
         let Access { mut reads, mut writes, mut inserts, is_unknown } = access;
         match self.dialect {
             // One lock for all of it.
@@ -121,6 +121,7 @@ impl Concurrency {
                 // What a write reads it locks, and at SERIALIZABLE every read does.
                 if !(writes | inserts).is_none() || self.levels.1 == Isolation::Serializable {
                     writes = writes | reads;
+                    reads = Tables::NONE;
                 }
             }
             Dialect::Postgres | Dialect::Null => {}
@@ -131,13 +132,17 @@ impl Concurrency {
         writes = writes | (inserts & !is_free);
         inserts = inserts & is_free;
         // A transaction that sees one snapshot fixes it at its first statement, InnoDB
-        // at its first plain read; later reads notice nobody.
+        // at its first plain read; later reads notice nobody. A statement without a
+        // table (SAVEPOINT, SELECT 1) may have fixed it or not: so it, and the one
+        // after it, count as the first.
         let is_sqlite = self.dialect == Dialect::Sqlite;
         let sees_snapshot = self.levels.1 != Isolation::ReadCommitted || is_sqlite;
         let sees_only_that = self.levels.0 != Isolation::ReadCommitted || is_sqlite;
         let is_first = match self.dialect {
             Dialect::MySql | Dialect::MariaDb => !reads.is_none() && before.reads.is_none(),
-            Dialect::Postgres | Dialect::Sqlite | Dialect::Null => is_first,
+            Dialect::Postgres | Dialect::Sqlite | Dialect::Null => {
+                (before.reads | before.takes | before.inserts).is_none()
+            }
         };
         if sees_only_that && !is_first {
             reads = Tables::NONE;
@@ -171,8 +176,84 @@ impl Concurrency {
 
     /// A statement that is a transaction of its own.
     pub fn alone(&self, access: Access) -> Effect {
-        let made = self.in_transaction(access, Effect::default(), true);
+        let made = self.in_transaction(access, Effect::default());
         // Nothing comes after it that could see a snapshot.
         Effect { takes_snapshot: false, ..made.and(Self::end(made)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::strategy::access::TableNames;
+
+    fn at(dialect: Dialect, isolation: Isolation, keyed: Tables) -> Concurrency {
+        Concurrency { dialect, isolation, levels: (isolation, isolation), keyed }
+    }
+
+    #[test]
+    fn readers_and_entries_of_different_orders_do_not_notice_each_other() {
+        let mut names = TableNames::default();
+        let ledger = names.set_of("ledger");
+        let rules = at(Dialect::Postgres, Isolation::ReadCommitted, ledger);
+        let mut of =
+            |sql: &str| rules.in_transaction(names.access_of(sql, Dialect::Postgres), Effect::default());
+        let read = of("SELECT a FROM t");
+        let write = of("UPDATE t SET a = 1");
+        let lock = of("SELECT a FROM t FOR UPDATE");
+        let entry = of("INSERT INTO ledger (id) VALUES (1)");
+        let other = of("INSERT INTO other (id) VALUES (1)");
+        let commit = Concurrency::end(write);
+        assert!(
+            read.is_independent_of(read) && read.is_independent_of(write),
+            "what is not committed is not seen"
+        );
+        assert!(!read.is_independent_of(commit) && !commit.is_independent_of(read));
+        assert!(!write.is_independent_of(lock) && !lock.is_independent_of(commit));
+        assert!(entry.is_independent_of(entry) && entry.is_independent_of(Concurrency::end(entry)));
+        assert!(!other.is_independent_of(other), "it may have a key that both use");
+        assert!(!of("SELECT f(1)").is_independent_of(read), "what is not known counts as dependent");
+    }
+
+    #[test]
+    fn a_snapshot_is_fixed_by_the_first_statement_that_may_fix_it() {
+        let mut names = TableNames::default();
+        let rules = at(Dialect::Postgres, Isolation::RepeatableRead, Tables::NONE);
+        let mut access = |sql: &str| names.access_of(sql, Dialect::Postgres);
+        let savepoint = rules.in_transaction(access("SAVEPOINT a"), Effect::default());
+        let first = rules.in_transaction(access("SELECT a FROM t"), savepoint);
+        let later = rules.in_transaction(access("SELECT a FROM u"), savepoint.and(first));
+        let elsewhere =
+            Concurrency::end(rules.in_transaction(access("UPDATE u SET a = 1"), Effect::default()));
+        assert!(!savepoint.is_independent_of(elsewhere) && !first.is_independent_of(elsewhere));
+        assert!(later.is_independent_of(elsewhere), "it sees what the first one fixed");
+    }
+
+    #[test]
+    fn innodb_locks_what_a_write_reads_and_fixes_its_snapshot_at_the_first_plain_read() {
+        let mut names = TableNames::default();
+        let rules = at(Dialect::MySql, Isolation::RepeatableRead, Tables::NONE);
+        let mut access = |sql: &str| names.access_of(sql, Dialect::MySql);
+        let copying = rules.in_transaction(access("INSERT INTO u (a) SELECT a FROM t"), Effect::default());
+        let write = rules.in_transaction(access("UPDATE t SET a = 1"), Effect::default());
+        assert!(!copying.takes_snapshot && !copying.is_independent_of(write));
+        let read = rules.in_transaction(access("SELECT a FROM u"), copying);
+        assert!(read.takes_snapshot && !read.is_independent_of(Concurrency::end(write)));
+        let serializable = at(Dialect::MySql, Isolation::Serializable, Tables::NONE);
+        let read = serializable.in_transaction(access("SELECT a FROM t"), Effect::default());
+        assert!(!read.is_independent_of(write), "every read locks there");
+    }
+
+    #[test]
+    fn sqlite_has_one_lock_and_takes_it_at_begin_immediate() {
+        let mut names = TableNames::default();
+        let rules = at(Dialect::Sqlite, Isolation::Serializable, Tables::NONE);
+        let mut access = |sql: &str| names.access_of(sql, Dialect::Sqlite);
+        let write = rules.in_transaction(access("UPDATE t SET a = 1"), Effect::default());
+        let elsewhere = rules.in_transaction(access("UPDATE u SET a = 1"), Effect::default());
+        assert!(!write.is_independent_of(elsewhere));
+        let begin = rules.begin("BEGIN IMMEDIATE");
+        assert!(!begin.is_independent_of(begin) && !Concurrency::end(begin).is_independent_of(begin));
+        assert_eq!(rules.begin("BEGIN"), Effect::default());
     }
 }

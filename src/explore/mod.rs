@@ -26,6 +26,7 @@ use crate::audit::{Finding, FindingKind};
 use crate::db::{Database, SessionSettings};
 use crate::engine::stop::Stop;
 use crate::outcome::Outcome;
+use crate::text;
 use anyhow::{Result, anyhow};
 use judge::{Judged, OutcomeKey};
 use parking_lot::Mutex;
@@ -41,7 +42,7 @@ use world::{Branch, Diverged, Ran, World};
 pub const CLIENTS_MAX: usize = 4;
 
 /// How often a schedule that went another way is tried again.
-const REPEATS: usize = 3;
+const REPEATS: usize = 20;
 
 /// Schedules that are tried to make a witness simpler.
 const SIMPLER_MAX: usize = 60;
@@ -63,6 +64,8 @@ pub enum Which {
         /// Schedules, at most.
         max: u64,
     },
+    /// So many, each option drawn at random.
+    Sample(u64),
     /// This one.
     One(Schedule),
 }
@@ -81,6 +84,12 @@ pub struct Explored {
     pub cut_short: Option<String>,
     /// How they ended, the most frequent first.
     pub outcomes: Vec<OutcomeCount>,
+    /// Schedules in which a move let several clients go on at once: which of them
+    /// was first, the server decided.
+    pub raced: u64,
+    /// Beginnings of schedules that could not be reached again, because the server
+    /// went another way with the same moves.
+    pub unrepeated: u64,
     /// Schedules that broke an invariant.
     pub violations: u64,
     /// For each invariant that was broken, the schedule that is understood at
@@ -176,8 +185,9 @@ pub async fn explore(
 ) -> Result<Explored> {
     let begun = Instant::now();
     let search = match which {
-        Which::Every { max } => Search::new(problem.variants.len(), *max),
-        Which::One(_) => Search::new(0, 0),
+        Which::Every { max } => Search::every(problem.variants.len(), *max),
+        Which::Sample(count) => Search::sample(problem.variants.len(), *count, problem.random_seed),
+        Which::One(_) => Search::nothing(),
     };
     let exploration =
         Exploration { problem, stop, progress, search, tally: Mutex::default(), serial: AtomicI64::new(1) };
@@ -197,7 +207,8 @@ pub async fn explore(
     for world in worlds {
         world.close().await;
     }
-    exploration.finish(witnesses, begun.elapsed())
+    let is_sample = matches!(which, Which::Sample(_));
+    exploration.finish(witnesses, is_sample, begun.elapsed())
 }
 
 /// An exploration while it goes on.
@@ -215,6 +226,8 @@ struct Exploration<'e> {
 struct Tally {
     schedules: u64,
     pruned: u64,
+    raced: u64,
+    unrepeated: u64,
     violations: u64,
     deadlocks: u64,
     undecided: u64,
@@ -233,6 +246,10 @@ impl Exploration<'_> {
                 Ok((ran, judged)) => {
                     self.search.ran(&branch, &ran);
                     self.add(ran, judged);
+                }
+                Err(error) if error.is::<Diverged>() => {
+                    self.tally.lock().unrepeated += 1;
+                    self.search.lost();
                 }
                 Err(error) => {
                     self.tally.lock().failure.get_or_insert(error);
@@ -265,7 +282,7 @@ impl Exploration<'_> {
     async fn replay(&self, world: &mut World<'_>, schedule: &Schedule) -> Result<()> {
         let mut possible = false;
         for variant in 0..self.problem.variants.len() {
-            let branch = Branch { variant, moves: schedule.0.clone(), asleep: Vec::new() };
+            let branch = Branch { variant, moves: schedule.0.clone(), ..Branch::default() };
             match self.play(world, &branch).await {
                 Ok((ran, judged)) => {
                     possible = true;
@@ -285,6 +302,7 @@ impl Exploration<'_> {
             return;
         };
         tally.schedules += 1;
+        tally.raced += u64::from(ran.raced);
         self.progress.schedules.fetch_add(1, Ordering::Relaxed);
         for (code, count) in &ran.errors {
             *tally.errors.entry(code.clone()).or_default() += count;
@@ -379,14 +397,14 @@ impl Exploration<'_> {
         schedule: &Schedule,
     ) -> Option<(Ran, Judged)> {
         let serial = self.serial.fetch_add(1, Ordering::Relaxed);
-        let branch = Branch { variant, moves: schedule.0.clone(), asleep: Vec::new() };
+        let branch = Branch { variant, moves: schedule.0.clone(), ..Branch::default() };
         // What is not possible is not simpler.
         let ran = world.run(&branch, serial, self.stop).await.ok()?;
         let judged = judge::judge(self.problem, world.control.as_mut(), &ran).await.ok()?;
         judged.findings.iter().any(|finding| finding.kind == kind).then_some((ran, judged))
     }
 
-    fn finish(self, witnesses: Vec<Witness>, elapsed: Duration) -> Result<Explored> {
+    fn finish(self, witnesses: Vec<Witness>, is_sample: bool, elapsed: Duration) -> Result<Explored> {
         let left = self.search.left();
         let tally = self.tally.into_inner();
         let cut_short = match tally.failure {
@@ -396,6 +414,11 @@ impl Exploration<'_> {
             None if left > 0 => {
                 Some("--max-schedules was reached before every schedule had been run".to_owned())
             }
+            None if tally.unrepeated > 0 => Some(format!(
+                "{} could not be reached again: the server went another way with the same moves",
+                text::count(tally.unrepeated, "schedule")
+            )),
+            None if is_sample => Some("as many were drawn at random as were asked for".to_owned()),
             None => None,
         };
         let mut outcomes: Vec<OutcomeCount> = tally
@@ -416,6 +439,8 @@ impl Exploration<'_> {
             complete: cut_short.is_none(),
             cut_short,
             outcomes,
+            raced: tally.raced,
+            unrepeated: tally.unrepeated,
             violations: tally.violations,
             witnesses,
             deadlocks: tally.deadlocks,

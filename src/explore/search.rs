@@ -8,6 +8,8 @@
 //! move has been explored from a point, it need not be made after its
 //! neighbours' moves either, until one comes that it depends on.
 
+use super::Move;
+use super::effect::Effect;
 use super::world::{Branch, Node, Ran};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -29,9 +31,28 @@ struct Inner {
 }
 
 impl Search {
-    pub(super) fn new(variants: usize, max: u64) -> Self {
-        let roots = (0..variants).rev().map(|variant| Branch { variant, ..Branch::default() });
-        let inner = Inner { waiting: roots.collect(), ..Inner::default() };
+    /// Every schedule, as far as so many.
+    pub(super) fn every(variants: usize, max: u64) -> Self {
+        Self::of((0..variants).rev().map(|variant| Branch { variant, ..Branch::default() }).collect(), max)
+    }
+
+    /// So many schedules drawn at random; they leave no branches.
+    pub(super) fn sample(variants: usize, count: u64, seed: u64) -> Self {
+        let draw = |number: u64| Branch {
+            variant: usize::try_from(number).unwrap_or(0) % variants,
+            dice: Some(seed ^ number.rotate_left(32)),
+            ..Branch::default()
+        };
+        Self::of((0..count).map(draw).collect(), count)
+    }
+
+    /// None by itself.
+    pub(super) fn nothing() -> Self {
+        Self::of(Vec::new(), 0)
+    }
+
+    fn of(waiting: Vec<Branch>, max: u64) -> Self {
+        let inner = Inner { waiting, ..Inner::default() };
         Self { inner: Mutex::new(inner), changed: Notify::new(), max }
     }
 
@@ -74,6 +95,12 @@ impl Search {
         self.changed.notify_waiters();
     }
 
+    /// A branch could not be run: the server went another way.
+    pub(super) fn lost(&self) {
+        self.inner.lock().running -= 1;
+        self.changed.notify_waiters();
+    }
+
     /// Nobody takes another branch.
     pub(super) fn close(&self) {
         let mut inner = self.inner.lock();
@@ -90,16 +117,15 @@ impl Search {
 }
 
 /// The other options of a point, each with what need not be made after it.
-fn others<'n>(
-    variant: usize,
-    before: &'n [super::Move],
-    node: &'n Node,
-) -> impl Iterator<Item = Branch> + 'n {
+fn others<'n>(variant: usize, before: &'n [Move], node: &'n Node) -> impl Iterator<Item = Branch> + 'n {
     // The last of them first: what is taken next lies on top.
     (1..node.options.len()).rev().map(move |index| {
         let (next, effect) = node.options[index];
         let seen = node.asleep.iter().chain(&node.options[..index]);
-        let asleep = seen.filter(|(_, seen)| seen.is_independent_of(effect)).copied().collect();
-        Branch { variant, moves: before.iter().copied().chain([next]).collect(), asleep }
+        let stays = |(sleeper, seen): &&(Move, Effect)| {
+            sleeper.client() != next.client() && seen.is_independent_of(effect)
+        };
+        let asleep = seen.filter(stays).copied().collect();
+        Branch { variant, dice: None, moves: before.iter().copied().chain([next]).collect(), asleep }
     })
 }

@@ -18,6 +18,8 @@ use anyhow::{Context, Result, bail, ensure};
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -55,6 +57,8 @@ const BUSY: &str = "5";
 pub(super) struct Branch {
     /// Which way each client takes through the program's alternatives.
     pub(super) variant: usize,
+    /// Every option is drawn at random, from this seed.
+    pub(super) dice: Option<u64>,
     pub(super) moves: Vec<Move>,
     pub(super) asleep: Vec<(Move, Effect)>,
 }
@@ -124,6 +128,9 @@ pub(super) struct Ran {
     pub(super) events: Vec<Event>,
     /// By client; background programs are told nothing.
     pub(super) told: Vec<Told>,
+    /// Whether a move let several clients go on at once, so that the server chose
+    /// which of them was first.
+    pub(super) raced: bool,
     /// Errors of the database, by code.
     pub(super) errors: BTreeMap<String, u64>,
     pub(super) variant: usize,
@@ -202,6 +209,7 @@ impl<'p> World<'p> {
         let mut asleep: Vec<(Move, Effect)> = Vec::new();
         let mut nodes = Vec::new();
         let mut pruned = false;
+        let mut dice = branch.dice.map(ChaCha8Rng::seed_from_u64);
         loop {
             if stop.is_asked() {
                 play.abandon().await?;
@@ -222,6 +230,8 @@ impl<'p> World<'p> {
                     asleep.clone_from(&branch.asleep);
                 }
                 *next
+            } else if let Some(dice) = &mut dice {
+                options[dice.random_range(0..options.len())].0
             } else {
                 let is_asleep =
                     |option: &(Move, Effect)| asleep.iter().any(|(sleeper, _)| *sleeper == option.0);
@@ -233,7 +243,9 @@ impl<'p> World<'p> {
                     break;
                 };
                 nodes.push(Node { options: awake, asleep: asleep.clone() });
-                asleep.retain(|(_, effect)| effect.is_independent_of(first.1));
+                asleep.retain(|(sleeper, effect)| {
+                    sleeper.client() != first.0.client() && effect.is_independent_of(first.1)
+                });
                 first.0
             };
             ensure!(depth < MOVES_MAX, "a schedule of more than {MOVES_MAX} moves: it has no end");
@@ -247,6 +259,7 @@ impl<'p> World<'p> {
             nodes,
             pruned,
             told: play.told(),
+            raced: play.raced,
             events: std::mem::take(&mut play.events),
             errors: std::mem::take(&mut play.errors),
             variant: branch.variant,
@@ -345,6 +358,10 @@ struct Play<'w, 'p> {
     waiting_before: Vec<(usize, String)>,
     events: Vec<Event>,
     errors: BTreeMap<String, u64>,
+    /// Clients that went on since the last move was made, and whether there were
+    /// ever several.
+    resumed: usize,
+    raced: bool,
     crashes: usize,
     variant: &'p Variant,
     serial: i64,
@@ -378,6 +395,8 @@ impl<'w, 'p> Play<'w, 'p> {
             ids: world.seats.iter().map(|seat| seat.as_ref().and_then(|seat| seat.id)).collect(),
             moves: Vec::new(),
             waiting_before: Vec::new(),
+            resumed: 0,
+            raced: false,
             events: Vec::new(),
             errors: BTreeMap::new(),
             crashes: problem.crashes,
@@ -442,12 +461,12 @@ impl<'w, 'p> Play<'w, 'p> {
         let access = self.world.problem.access(number, transaction, step);
         match actor.machine.action() {
             Action::Begin(begin) => {
-                let made = concurrency.in_transaction(access, Effect::default(), true);
+                let made = concurrency.in_transaction(access, Effect::default());
                 let locks = concurrency.begin(begin);
                 made.and(locks)
             }
             Action::Think | Action::Execute(_) if actor.machine.in_transaction() => {
-                concurrency.in_transaction(access, actor.before, actor.before == Effect::default())
+                concurrency.in_transaction(access, actor.before)
             }
             Action::Think | Action::Execute(_) => concurrency.alone(access),
             Action::Commit | Action::Rollback => self.end_of(number),
@@ -483,6 +502,7 @@ impl<'w, 'p> Play<'w, 'p> {
         self.actors[number].started.get_or_insert(at);
         let waiting = self.actors.iter().enumerate().filter(|(_, actor)| actor.state == State::Waiting);
         self.waiting_before = waiting.map(|(number, actor)| (number, actor.sql.clone())).collect();
+        self.resumed = 0;
         let mut others_there = false;
         for (other, actor) in self.actors.iter_mut().enumerate() {
             let is_there = actor.started.is_some() && !matches!(actor.state, State::Done(_) | State::Crashed);
@@ -506,8 +526,9 @@ impl<'w, 'p> Play<'w, 'p> {
 
     /// Sends the client's next statement, with the BEGIN before it.
     async fn send(&mut self, number: usize) -> Result<()> {
+        let mut opening = Effect::default();
         loop {
-            let effect = self.own_effect(&self.actors[number], number);
+            let effect = self.own_effect(&self.actors[number], number).and(opening);
             let actor = &mut self.actors[number];
             let is_flow = number >= self.world.problem.clients();
             let now = if is_flow { LATER_MS } else { NOW_MS };
@@ -517,6 +538,7 @@ impl<'w, 'p> Play<'w, 'p> {
                     let begun = seat.session.control(sql).await;
                     match begun {
                         Ok(()) => {
+                            opening = self.world.problem.concurrency.begin(sql);
                             actor.begun = Some(sql.to_owned());
                             actor.machine.succeeded(Reply::default());
                             continue;
@@ -682,6 +704,9 @@ impl<'w, 'p> Play<'w, 'p> {
             Some(Sent::Alone) | None => {}
         }
         actor.state = State::Idle;
+        // SQLite's are asked one after the other, by us.
+        self.resumed += usize::from(was_waiting && !is_sqlite);
+        self.raced |= self.resumed > 1;
         let said = said(actor, &reply);
         match reply {
             Ok(reply) => actor.machine.succeeded(reply),

@@ -46,6 +46,8 @@ pub struct Config {
     pub clients: u8,
     /// Whether they delivered one and the same order.
     pub same_order: bool,
+    /// Background programs that took part, once at any time and then to the end.
+    pub flows: Vec<String>,
     /// What each of them ordered, in the order in which it was worked on.
     pub orders: Vec<Vec<OrderLine>>,
     /// Units of each SKU in our own tables.
@@ -62,6 +64,8 @@ pub struct Config {
     pub params: BTreeMap<String, i64>,
     /// Schedules, at most.
     pub max_schedules: u64,
+    /// Schedules that were to be drawn at random.
+    pub sample: Option<u64>,
     /// The one schedule that was asked for.
     pub schedule: Option<String>,
 }
@@ -145,6 +149,8 @@ impl ExploreReport {
         };
         let orders: Vec<String> = self.config.orders.iter().map(lines).collect();
         let clients = text::count(self.config.clients.into(), "client");
+        let beside = self.config.flows.join(" and ");
+        let clients = if beside.is_empty() { clients } else { format!("{clients} beside {beside}") };
         if self.config.same_order {
             return format!(
                 "{clients} delivering one order of {}",
@@ -187,9 +193,16 @@ impl ExploreReport {
         } else {
             String::new()
         };
+        let raced = match self.explored.raced {
+            0 => String::new(),
+            raced => format!(
+                "\n  in {} a move let several clients go on at once: which was first, the server decided",
+                text::count(raced, "schedule")
+            ),
+        };
         let crash = if self.config.crashes > 0 { ", one of which may stop for good anywhere" } else { "" };
         format!(
-            "no violation in any schedule: {run} run{like}\n  this holds for {}{crash}, at most {}, \
+            "no violation in any schedule: {run} run{like}{raced}\n  this holds for {}{crash}, at most {}, \
              on {} {} at {}, and this stock; of more clients and other data it says nothing",
             self.orders(),
             text::count(self.config.max_tries.into(), "attempt"),

@@ -208,6 +208,8 @@ pub struct Parts<'a> {
     pub statements: Vec<StatementReport>,
     /// Why it ended early, if the server was lost.
     pub lost_server: Option<String>,
+    /// Where to look for the cause of what the audit found.
+    pub hint: Option<String>,
     /// What it cost.
     pub client: ClientCost,
     /// The verdict on the data, or why there is none.
@@ -231,6 +233,7 @@ impl Report {
         );
         let measured: u64 = figures.order.values().map(hdrhistogram::Histogram::len).sum();
         ensure!(measured == deliveries, "{measured} latencies of {deliveries} deliveries: {bug}");
+        let is_broken = parts.audit.as_ref().is_ok_and(|audit| !audit.findings.is_empty());
         let (audit, audit_error) = match parts.audit {
             Ok(audit) => (Some(audit), None),
             Err(error) => (None, Some(format!("{error:#}"))),
@@ -268,7 +271,9 @@ impl Report {
             unexpected_errors,
         };
         let measured = Measured::of(figures, parts.elapsed);
-        let advice = advice::of(&measured, &parts.phases, &parts.config, &parts.client, parts.database.kind);
+        let mut advice =
+            advice::of(&measured, &parts.phases, &parts.config, &parts.client, parts.database.kind);
+        advice.extend(parts.hint.filter(|_| is_broken));
         let mut report = Self {
             services: parts.services,
             redis: parts.redis,

@@ -255,9 +255,10 @@ async fn run_locked(
         verdict.add_futile_retries(&figures);
         verdict
     });
+    let strategy = run.strategy;
     Report::new(ReportParts {
         run_id: run.id,
-        strategy: run.strategy,
+        strategy: strategy.clone(),
         members: plan.mix.iter().map(|(strategy, weight)| (strategy.name.clone(), *weight)).collect(),
         services,
         redis,
@@ -280,6 +281,7 @@ async fn run_locked(
             .map(|error| format!("{error:#}")),
         aborted_by: watch.breach.take(),
         lost_server,
+        hint: super::explore::hint(&strategy, database.dialect()),
         client,
         audit: verdict,
     })
