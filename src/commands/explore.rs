@@ -16,7 +16,7 @@ use crate::explore::{self, Explored, Problem, Progress as Counts, Stage, Which};
 use crate::report::explored::{self, Config, ExploreReport};
 use crate::report::progress::Progress;
 use crate::report::terminal;
-use crate::strategy::access::TableNames;
+use crate::strategy::access::{TableNames, reaches_outside};
 use crate::strategy::program::Setup;
 use crate::strategy::{Program, Setting, Strategy};
 use crate::text;
@@ -46,7 +46,10 @@ pub(super) async fn explore(args: ExploreArgs) -> Result<Exit> {
     let mut scratches = Vec::new();
     let explored = explore_in(&args, program, database, settings, &stop, &mut scratches).await;
     for scratch in scratches {
-        scratch.drop().await?;
+        // What was found is told all the same; `clean` drops what is left.
+        if let Err(error) = scratch.drop().await {
+            writeln!(std::io::stderr(), "stockbench: {error:#}").unwrap_or_default();
+        }
     }
     signals.abort();
     let (explored, problem) = explored?;
@@ -78,7 +81,9 @@ async fn open_beside(args: &ExploreArgs) -> Result<(Opened, Option<TempDir>)> {
         beside.database_url = Some(format!("sqlite:{}", file.display()));
         folder = Some(made);
     }
-    let mut opened = open(&beside, &SessionSettings::default(), Purpose::Look).await?;
+    // Read only: an SQLite file would be switched to another journal.
+    let read_only = SessionSettings { read_only: true, ..SessionSettings::default() };
+    let mut opened = open(&beside, &read_only, Purpose::Look).await?;
     if folder.is_some() {
         opened.database.info.embedded_default = true;
         "a file of its own".clone_into(&mut opened.database.info.url_redacted);
@@ -214,6 +219,14 @@ async fn foreign_tables(program: &Program, database: &Database) -> Result<Vec<St
     let queries = program.audit.queries().into_iter().map(|(_, sql)| sql);
     let invariants = program.audit.invariants.iter().map(|invariant| invariant.query.sql.clone());
     for sql in steps.chain(setup).chain(queries).chain(invariants) {
+        if let Some(why) = reaches_outside(&sql, database.dialect()) {
+            return Err(usage(format!(
+                "{} {why}: an exploration works on copies of tables, and a name with its schema would pass them by \
+                 (in: {})",
+                program.name,
+                text::one_line(&sql)
+            )));
+        }
         names.access_of(&sql, database.dialect());
     }
     let mut session =
@@ -228,12 +241,6 @@ async fn foreign_tables(program: &Program, database: &Database) -> Result<Vec<St
             session.for_each_row(&format!("SELECT 1 FROM {name} WHERE 1 = 0"), &mut |_| Ok(())).await;
         if is_there.is_err() {
             continue;
-        }
-        if name.contains('.') {
-            return Err(usage(format!(
-                "{} names {name} with its schema: an exploration works on copies, leave the schema out",
-                program.name
-            )));
         }
         foreign.push(name.clone());
     }
@@ -344,7 +351,9 @@ fn problem(
     }
     problem.tries = args.max_tries.unwrap_or(problem.tries);
     problem.crashes = usize::from(args.crashes);
-    problem.reduce = !args.no_reduce;
+    if args.no_reduce {
+        problem = problem.without_reduction();
+    }
     problem.random_seed = args.random_seed;
     Ok(problem)
 }

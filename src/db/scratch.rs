@@ -7,6 +7,7 @@
 use super::schema::PREFIX;
 use super::{Database, Dialect, Session, SessionSettings, Value};
 use anyhow::{Context, Result, bail};
+use rand::RngExt;
 use std::fmt::Write as _;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -39,7 +40,9 @@ impl Scratch {
     /// The user may not create a schema or a database there.
     pub async fn create(database: &Database, number: usize) -> Result<Self> {
         debug_assert!(Self::NAME.starts_with(PREFIX));
-        let name = format!("{}{}_{number}", Self::NAME, std::process::id());
+        // Processes of two machines may have one number.
+        let chance: u32 = rand::rng().random();
+        let name = format!("{}{}_{number}_{chance:08x}", Self::NAME, std::process::id());
         let mut folder = None;
         let url = match database.dialect() {
             Dialect::Sqlite => {
@@ -101,30 +104,65 @@ impl Scratch {
         let inside = format!("{}.{table}", self.name);
         match self.outside.dialect() {
             Dialect::Postgres => {
+                let kind = format!("SELECT relkind::text FROM pg_class WHERE oid = to_regclass('{table}')");
+                let kind = super::first_row(session, &kind).await?.map(|row| row[0].to_text());
+                if !matches!(kind.as_deref(), Some("r" | "p")) {
+                    bail!("it is no table: name the tables behind it in the strategy");
+                }
                 session.control(&format!("CREATE TABLE {inside} (LIKE {table} INCLUDING ALL)")).await?;
                 session
                     .control(&format!("INSERT INTO {inside} OVERRIDING SYSTEM VALUE SELECT * FROM {table}"))
                     .await?;
+                self.own_sequences(session, table).await?;
             }
             Dialect::MySql | Dialect::MariaDb => {
                 session.control(&format!("CREATE TABLE {inside} LIKE {table}")).await?;
                 session.control(&format!("INSERT INTO {inside} SELECT * FROM {table}")).await?;
             }
             Dialect::Sqlite => {
+                // The table before its indexes; triggers stay behind.
                 let made = format!(
-                    "SELECT sql FROM sqlite_master WHERE type = 'table' AND lower(name) = lower('{}')",
-                    table.trim_matches(['"', '`']).replace('\'', "''")
+                    "SELECT sql FROM sqlite_master WHERE type IN ('table', 'index') AND sql IS NOT NULL \
+                     AND lower(tbl_name) = lower('{}') ORDER BY type DESC",
+                    table.replace('\'', "''")
                 );
-                let made = super::first_row(session, &made).await?.context("there is no such table")?;
+                let made = names(session, &made).await?;
+                let file = self.outside.url().file().context("an SQLite database is a file")?;
                 let mut own = self.database.open(&SessionSettings::default()).await?;
-                own.control(&made[0].to_text()).await?;
+                own.control(&format!(
+                    "ATTACH '{}' AS outside",
+                    file.display().to_string().replace('\'', "''")
+                ))
+                .await?;
+                for sql in made {
+                    own.control(&sql).await?;
+                }
+                own.control("PRAGMA foreign_keys = off").await?;
+                own.control(&format!("INSERT INTO main.{table} SELECT * FROM outside.{table}")).await?;
+                own.control("DETACH outside").await?;
                 own.close().await;
-                let file = self.database.url().file().context("a file")?;
-                session.control(&format!("ATTACH '{}' AS {}", file.display(), self.name)).await?;
-                session.control(&format!("INSERT INTO {inside} SELECT * FROM {table}")).await?;
-                session.control(&format!("DETACH {}", self.name)).await?;
             }
             Dialect::Null => {}
+        }
+        Ok(())
+    }
+
+    /// A copy would go on drawing from the user's own sequences.
+    async fn own_sequences(&self, session: &mut dyn Session, table: &str) -> Result<()> {
+        let columns = format!(
+            "SELECT column_name::text FROM information_schema.columns WHERE table_schema = '{}' \
+             AND table_name = '{table}' AND column_default LIKE 'nextval(%'",
+            self.name
+        );
+        for column in names(session, &columns).await? {
+            let (inside, sequence) =
+                (format!("{}.{table}", self.name), format!("{}.{table}_{column}_own", self.name));
+            let set = format!(
+                "CREATE SEQUENCE {sequence}; \
+                 SELECT setval('{sequence}', (SELECT coalesce(max(\"{column}\"), 0) + 1 FROM {inside}), false); \
+                 ALTER TABLE {inside} ALTER COLUMN \"{column}\" SET DEFAULT nextval('{sequence}')"
+            );
+            session.control(&set).await?;
         }
         Ok(())
     }
@@ -189,7 +227,53 @@ impl Scratch {
             }
         }
         reset.push_str("; COMMIT");
+        for sql in self.counters(session).await? {
+            write!(reset, "; {sql}")?;
+        }
         Ok(reset)
+    }
+
+    /// What brings counters back that no rollback does.
+    async fn counters(&self, session: &mut dyn Session) -> Result<Vec<String>> {
+        match self.database.dialect() {
+            Dialect::Postgres => {
+                let sequences = "SELECT format('SELECT setval(%L, %s, %L)', quote_ident(sequencename), \
+                     coalesce(last_value, start_value), last_value IS NOT NULL) FROM pg_sequences \
+                     WHERE schemaname = current_schema()";
+                names(session, sequences).await
+            }
+            Dialect::MySql | Dialect::MariaDb => {
+                // Our own ledger's numbers mean nothing to anybody.
+                let tables = "SELECT CAST(table_name AS CHAR) FROM information_schema.tables WHERE \
+                     table_schema = DATABASE() AND auto_increment IS NOT NULL AND table_name NOT LIKE 'stockbench\\_%'";
+                let mut sql = Vec::new();
+                for table in names(session, tables).await? {
+                    let next = format!(
+                        "SELECT CAST(auto_increment AS SIGNED) FROM information_schema.tables \
+                         WHERE table_schema = DATABASE() AND table_name = '{table}'"
+                    );
+                    let next =
+                        super::first_row(session, &next).await?.and_then(|row| row[0].as_int()).unwrap_or(1);
+                    sql.push(format!("ALTER TABLE `{table}` AUTO_INCREMENT = {next}"));
+                }
+                Ok(sql)
+            }
+            Dialect::Sqlite => {
+                let there = "SELECT name FROM sqlite_master WHERE name = 'sqlite_sequence'";
+                if names(session, there).await?.is_empty() {
+                    return Ok(Vec::new());
+                }
+                session
+                    .control(&format!(
+                        "CREATE TABLE {START}counters AS SELECT name, seq FROM sqlite_sequence"
+                    ))
+                    .await?;
+                let back =
+                    format!("INSERT INTO sqlite_sequence (name, seq) SELECT name, seq FROM {START}counters");
+                Ok(vec!["DELETE FROM sqlite_sequence".to_owned(), back])
+            }
+            Dialect::Null => Ok(Vec::new()),
+        }
     }
 
     /// Those that an exploration has left behind which was ended by force.

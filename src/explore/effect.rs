@@ -10,9 +10,11 @@
 use crate::db::{Dialect, Isolation};
 use crate::strategy::Program;
 use crate::strategy::access::{Access, Tables};
+use crate::strategy::program::{Setup, Transaction};
 use clap::ValueEnum;
 
 /// What a move touches.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the move")]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Effect {
     /// Read as committed, without a lock.
@@ -27,6 +29,13 @@ pub struct Effect {
     pub publishes_inserts: Tables,
     /// Whether it fixes what its transaction will see.
     pub takes_snapshot: bool,
+    /// What its transaction holds by then.
+    pub holds: Tables,
+    /// Whether its client was not there before, or may be given its answer: that
+    /// others see, too, by the clock.
+    pub begins: bool,
+    /// See `begins`.
+    pub may_answer: bool,
     /// Whether it may touch anything.
     pub is_unknown: bool,
 }
@@ -42,6 +51,9 @@ impl Effect {
             publishes: self.publishes | other.publishes,
             publishes_inserts: self.publishes_inserts | other.publishes_inserts,
             takes_snapshot: self.takes_snapshot || other.takes_snapshot,
+            holds: self.holds | other.holds,
+            begins: self.begins || other.begins,
+            may_answer: self.may_answer || other.may_answer,
             is_unknown: self.is_unknown || other.is_unknown,
         }
     }
@@ -57,9 +69,13 @@ impl Effect {
             let both = (a.takes & (b.takes | b.inserts))
                 | (a.publishes & (touched_by_b | b.inserts))
                 | (a.publishes_inserts & touched_by_b);
-            both.is_none() && (!a.takes_snapshot || b.publishes_any().is_none())
+            let is_seen_by_the_clock = a.begins && b.may_answer;
+            both.is_none() && (!a.takes_snapshot || b.publishes_any().is_none()) && !is_seen_by_the_clock
         };
-        !self.is_unknown && !other.is_unknown && one_way(self, other) && one_way(other, self)
+        // Each takes what the other one holds: whoever comes second closes a circle.
+        let closes_circle = !(self.takes & other.holds).is_none() && !(other.takes & self.holds).is_none();
+        let is_known = !self.is_unknown && !other.is_unknown;
+        is_known && !closes_circle && one_way(self, other) && one_way(other, self)
     }
 }
 
@@ -74,6 +90,11 @@ pub struct Concurrency {
     levels: (Isolation, Isolation),
     /// Tables of which every client adds rows with keys of its own.
     pub keyed: Tables,
+    /// Whether somebody does not wait for a lock: then it shows when PostgreSQL
+    /// gives back what a failed transaction held, before its ROLLBACK.
+    pub notices_locks: bool,
+    /// Whether more hangs on the tables than the statements say.
+    pub is_opaque: bool,
 }
 
 impl Concurrency {
@@ -86,20 +107,30 @@ impl Concurrency {
                 .copied()
                 .find(|level| begin.contains(&format!("ISOLATION LEVEL {}", level.as_sql())))
         };
-        let flows = program.flows.iter().map(|flow| &flow.program);
-        let transactions = std::iter::once(program).chain(flows).flat_map(|program| &program.transactions);
-        let levels = transactions.map(|tx| tx.begin.as_deref().and_then(asked).unwrap_or(isolation));
+        let levels =
+            transactions_of(program).map(|tx| tx.begin.as_deref().and_then(asked).unwrap_or(isolation));
         let levels = levels.fold((isolation, isolation), |(weakest, strongest), level| {
             (weakest.min(level), strongest.max(level))
         });
-        Self { dialect, isolation, levels, keyed: Tables::NONE }
+        let texts = || {
+            transactions_of(program).flat_map(|tx| &tx.steps).map(|step| step.statement.sql.to_uppercase())
+        };
+        let words = ["NOWAIT", "SKIP LOCKED", "TRY_ADVISORY", "GET_LOCK"];
+        let notices_locks = texts().any(|sql| words.iter().any(|word| sql.contains(word)));
+        let hangs_on = ["TRIGGER", "VIEW", "REFERENCES", "FUNCTION", "PROCEDURE", "RULE"];
+        let is_opaque = program.setup.iter().any(|setup| match setup {
+            Setup::Sql { sql, .. } => hangs_on.iter().any(|word| sql.to_uppercase().contains(word)),
+            Setup::Script { .. } => false,
+        });
+        Self { dialect, isolation, levels, keyed: Tables::NONE, notices_locks, is_opaque }
     }
 
     /// Whether moves can be told apart by the tables they touch. PostgreSQL's
     /// SERIALIZABLE follows dependencies through reads that nobody waits for, from
     /// transaction to transaction.
     pub fn has_independence(&self) -> bool {
-        !(self.dialect == Dialect::Postgres && self.levels.1 == Isolation::Serializable)
+        let is_tracked = self.dialect == Dialect::Postgres && self.levels.1 == Isolation::Serializable;
+        !is_tracked && !self.is_opaque
     }
 
     /// A statement inside a transaction: what it touches, and what is to be
@@ -147,12 +178,15 @@ impl Concurrency {
         if sees_only_that && !is_first {
             reads = Tables::NONE;
         }
+        let gives_back = self.notices_locks && self.dialect == Dialect::Postgres;
         Effect {
             reads,
             takes: writes,
             inserts,
             takes_snapshot: sees_snapshot && is_first,
-            is_unknown,
+            publishes: if gives_back { before.takes } else { Tables::NONE },
+            holds: before.takes | before.inserts,
+            is_unknown: is_unknown || before.is_unknown,
             ..Effect::default()
         }
     }
@@ -161,7 +195,8 @@ impl Concurrency {
     pub fn begin(&self, begin: &str) -> Effect {
         let locks = self.dialect == Dialect::Sqlite
             && ["IMMEDIATE", "EXCLUSIVE"].iter().any(|word| begin.to_uppercase().contains(word));
-        Effect { takes: if locks { Tables::ALL } else { Tables::NONE }, ..Effect::default() }
+        let takes_snapshot = begin.to_uppercase().contains("CONSISTENT SNAPSHOT");
+        Effect { takes: if locks { Tables::ALL } else { Tables::NONE }, takes_snapshot, ..Effect::default() }
     }
 
     /// The end of a transaction that touched this.
@@ -169,6 +204,7 @@ impl Concurrency {
         Effect {
             publishes: before.takes,
             publishes_inserts: before.inserts & !before.takes,
+            may_answer: true,
             is_unknown: before.is_unknown,
             ..Effect::default()
         }
@@ -182,13 +218,19 @@ impl Concurrency {
     }
 }
 
+fn transactions_of(program: &Program) -> impl Iterator<Item = &Transaction> {
+    let flows = program.flows.iter().map(|flow| &flow.program);
+    std::iter::once(program).chain(flows).flat_map(|program| &program.transactions)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::strategy::access::TableNames;
 
     fn at(dialect: Dialect, isolation: Isolation, keyed: Tables) -> Concurrency {
-        Concurrency { dialect, isolation, levels: (isolation, isolation), keyed }
+        let levels = (isolation, isolation);
+        Concurrency { dialect, isolation, levels, keyed, notices_locks: false, is_opaque: false }
     }
 
     #[test]
@@ -213,6 +255,18 @@ mod tests {
         assert!(entry.is_independent_of(entry) && entry.is_independent_of(Concurrency::end(entry)));
         assert!(!other.is_independent_of(other), "it may have a key that both use");
         assert!(!of("SELECT f(1)").is_independent_of(read), "what is not known counts as dependent");
+    }
+
+    #[test]
+    fn whoever_closes_a_circle_comes_second() {
+        let mut names = TableNames::default();
+        let rules = at(Dialect::Postgres, Isolation::ReadCommitted, Tables::NONE);
+        let mut access = |sql: &str| names.access_of(sql, Dialect::Postgres);
+        let (a, b) = (access("UPDATE a SET n = 1"), access("UPDATE b SET n = 1"));
+        let (holds_a, holds_b) =
+            (rules.in_transaction(a, Effect::default()), rules.in_transaction(b, Effect::default()));
+        assert!(holds_a.is_independent_of(holds_b));
+        assert!(!rules.in_transaction(b, holds_a).is_independent_of(rules.in_transaction(a, holds_b)));
     }
 
     #[test]

@@ -103,7 +103,8 @@ pub struct Explored {
     pub errors: BTreeMap<String, u64>,
     /// Orders that were given up because their attempts were used up.
     pub undecided: u64,
-    /// Orders that ended in an error that the program has no way with.
+    /// Orders, and background programs, that ended in an error that the program has
+    /// no way with.
     pub failed: u64,
     /// Seconds that it took.
     pub elapsed_s: f64,
@@ -207,8 +208,7 @@ pub async fn explore(
     for world in worlds {
         world.close().await;
     }
-    let is_sample = matches!(which, Which::Sample(_));
-    exploration.finish(witnesses, is_sample, begun.elapsed())
+    exploration.finish(witnesses, which, begun.elapsed())
 }
 
 /// An exploration while it goes on.
@@ -309,7 +309,7 @@ impl Exploration<'_> {
         }
         let count = |outcome| ran.told.iter().filter(|told| told.outcome == outcome).count() as u64;
         tally.undecided += count(Outcome::Conflict);
-        tally.failed += count(Outcome::Error);
+        tally.failed += count(Outcome::Error) + u64::from(ran.flow_failed);
         let seen = tally.outcomes.entry(judged.key.clone()).or_insert_with(|| (0, ran.schedule.clone()));
         seen.0 += 1;
         if ran.schedule.effort() < seen.1.effort() {
@@ -404,8 +404,9 @@ impl Exploration<'_> {
         judged.findings.iter().any(|finding| finding.kind == kind).then_some((ran, judged))
     }
 
-    fn finish(self, witnesses: Vec<Witness>, is_sample: bool, elapsed: Duration) -> Result<Explored> {
+    fn finish(self, witnesses: Vec<Witness>, which: &Which, elapsed: Duration) -> Result<Explored> {
         let left = self.search.left();
+        let (is_sample, is_one) = (matches!(which, Which::Sample(_)), matches!(which, Which::One(_)));
         let tally = self.tally.into_inner();
         let cut_short = match tally.failure {
             Some(error) if tally.schedules == 0 && !self.stop.is_asked() => return Err(error),
@@ -436,7 +437,7 @@ impl Exploration<'_> {
         Ok(Explored {
             schedules: tally.schedules,
             pruned: tally.pruned,
-            complete: cut_short.is_none(),
+            complete: cut_short.is_none() && !is_one,
             cut_short,
             outcomes,
             raced: tally.raced,

@@ -3,9 +3,11 @@
 use super::effect::Concurrency;
 use crate::audit::Source;
 use crate::db::Dialect;
+use crate::db::schema::LEDGER;
 use crate::strategy::Program;
 use crate::strategy::access::{Access, TableNames, Tables};
 use crate::strategy::interpret::{TOKENS_PER_TASK, Task};
+use crate::strategy::program::Setup;
 use crate::workload::Line;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -31,6 +33,9 @@ pub struct Problem {
     pub source: Source,
     /// What is drawn for orders.
     pub random_seed: u64,
+    /// Whether it makes no difference which of two like clients it is: nothing is
+    /// drawn for them, nor computed from the number of an order.
+    are_exchangeable: bool,
     /// By program (the flows come after the main one), transaction and step.
     accesses: Vec<Vec<Vec<Access>>>,
     /// Ways through the program's alternatives, one for each client.
@@ -55,7 +60,7 @@ impl Problem {
     ) -> Self {
         let mut names = TableNames::default();
         let dialect = concurrency.dialect;
-        concurrency.keyed = names.set_of(crate::db::schema::LEDGER);
+        let ledger = names.set_of(LEDGER);
         let programs = std::iter::once(&program).chain(program.flows.iter().map(|flow| &flow.program));
         let accesses = programs
             .map(|program| {
@@ -66,8 +71,22 @@ impl Problem {
                 });
                 of_transactions.collect::<Vec<_>>()
             })
-            .collect();
-        let variants = variants(&program, &lines);
+            .collect::<Vec<_>>();
+        let is_named = |setup: &Setup| matches!(setup, Setup::Sql { sql, .. } if sql.contains(LEDGER));
+        let flows_add = |accesses: &[Vec<Vec<Access>>]| {
+            accesses.iter().skip(1).flatten().flatten().any(|access| !(access.inserts & ledger).is_none())
+        };
+        // A background program adds entries of the clients' orders, under their keys.
+        if !program.setup.iter().any(is_named) && !flows_add(&accesses) {
+            concurrency.keyed = ledger;
+        }
+        let computes_with_ids = {
+            let words = ["%", "MOD(", " DIV ", "&", "HASH", "CRC32"];
+            let mut texts = program.steps().map(|step| step.statement.sql.to_uppercase());
+            texts.any(|sql| words.iter().any(|word| sql.contains(word)))
+        };
+        let are_exchangeable = program.draws.is_empty() && !computes_with_ids;
+        let variants = variants(&program, &lines, are_exchangeable);
         let tries = if program.tries == 0 { TRIES } else { program.tries };
         Self {
             program,
@@ -79,6 +98,7 @@ impl Problem {
             concurrency,
             source,
             random_seed: 0,
+            are_exchangeable,
             accesses,
             variants,
         }
@@ -90,6 +110,14 @@ impl Problem {
         self.same_order = true;
         // Their entries have the same key.
         self.concurrency.keyed = Tables::NONE;
+        self
+    }
+
+    /// Every schedule is run, also those that nobody can tell from another.
+    #[must_use]
+    pub fn without_reduction(mut self) -> Self {
+        self.reduce = false;
+        self.variants = variants(&self.program, &self.lines, false);
         self
     }
 
@@ -122,7 +150,7 @@ impl Problem {
         both_order
             && self.lines[one] == self.lines[other]
             && variant.chances[one] == variant.chances[other]
-            && self.program.draws.is_empty()
+            && self.are_exchangeable
     }
 
     /// The id of a client's order. It grows from schedule to schedule, because
@@ -133,9 +161,10 @@ impl Problem {
         serial * 840 + i64::try_from(client).unwrap_or(0) + 1
     }
 
-    pub(super) fn task(&self, variant: &Variant, actor: usize, serial: i64) -> Task {
+    /// What an actor does; a background program for the n-th time.
+    pub(super) fn task(&self, variant: &Variant, actor: usize, serial: i64, round: i64) -> Task {
         let number = i64::try_from(actor).unwrap_or(0);
-        let token = (serial * 16 + number + 1) * TOKENS_PER_TASK;
+        let token = ((serial * 16 + number + 1) * ROUNDS_MAX + round) * TOKENS_PER_TASK;
         let Some(lines) = self.lines.get(actor) else {
             return Task { run_id: self.source.run_id, token, ..Task::default() };
         };
@@ -158,14 +187,17 @@ impl Problem {
     }
 }
 
+/// Times that a background program may run in one schedule.
+pub(super) const ROUNDS_MAX: i64 = 100;
+
 /// Attempts where the program would go on until the order is decided.
 const TRIES: u32 = 4;
 
 /// Every choice of ways for the clients; where they order the same, it does not
 /// matter who takes which.
-fn variants(program: &Program, lines: &[Vec<Line>]) -> Vec<Variant> {
+fn variants(program: &Program, lines: &[Vec<Line>], are_exchangeable: bool) -> Vec<Variant> {
     let ways = program.ways();
-    let all_alike = lines.windows(2).all(|pair| pair[0] == pair[1]);
+    let all_alike = are_exchangeable && lines.windows(2).all(|pair| pair[0] == pair[1]);
     let mut chosen: Vec<Vec<usize>> = vec![Vec::new()];
     for _ in lines {
         let longer = chosen.iter().flat_map(|before| {

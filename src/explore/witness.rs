@@ -119,7 +119,8 @@ pub fn script(problem: &Problem, schedule: &str, lines: &[Line], title: &str) ->
     say(&format!(
         "-- One {shell} session for each client, in the order of the lines. A line that is said to"
     ));
-    say("-- block does not answer: go on in the other session.");
+    say("-- block does not answer: go on in the other session. It changes the tables it names: take a");
+    say("-- database of your own for it, with the stock it speaks of (`stockbench seed` makes our tables).");
     let is_server = !matches!(problem.dialect(), Dialect::Sqlite | Dialect::Null);
     if is_server {
         let level = problem.concurrency.isolation.as_sql();

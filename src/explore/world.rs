@@ -6,7 +6,7 @@
 //! account; SQLite says BUSY instead, and is asked again when somebody has moved.
 
 use super::effect::{Concurrency, Effect};
-use super::problem::{Problem, Variant};
+use super::problem::{Problem, ROUNDS_MAX, Variant};
 use super::schedule::{Move, Schedule};
 use crate::db::blocking::{Monitor, Waits};
 use crate::db::{Database, DbError, Dialect, ErrorClass, Reply, Session, SessionSettings, Statement, Value};
@@ -39,9 +39,6 @@ const MOVES_MAX: usize = 2_000;
 /// A loop inside a transaction that has the same values refused this often will
 /// not converge; each turn of it is a place for others to move.
 const SAME_VALUES_MAX: u32 = 3;
-
-/// Turns of a background program that empties what is left at the end.
-const DRAIN_MAX: usize = 100;
 
 /// The client's clock, and the background programs', an hour later: whatever
 /// expires has expired for them.
@@ -131,6 +128,8 @@ pub(super) struct Ran {
     /// Whether a move let several clients go on at once, so that the server chose
     /// which of them was first.
     pub(super) raced: bool,
+    /// Whether a background program ended in an error.
+    pub(super) flow_failed: bool,
     /// Errors of the database, by code.
     pub(super) errors: BTreeMap<String, u64>,
     pub(super) variant: usize,
@@ -249,10 +248,14 @@ impl<'p> World<'p> {
                 first.0
             };
             ensure!(depth < MOVES_MAX, "a schedule of more than {MOVES_MAX} moves: it has no end");
-            play.make(next).await?;
+            if let Err(error) = play.make(next).await {
+                play.hang_up();
+                return Err(error);
+            }
         }
-        if !pruned {
-            play.drain().await?;
+        if !pruned && let Err(error) = play.drain().await {
+            play.hang_up();
+            return Err(error);
         }
         Ok(Ran {
             schedule: Schedule(std::mem::take(&mut play.moves)),
@@ -260,6 +263,7 @@ impl<'p> World<'p> {
             pruned,
             told: play.told(),
             raced: play.raced,
+            flow_failed: play.flow_failed,
             events: std::mem::take(&mut play.events),
             errors: std::mem::take(&mut play.errors),
             variant: branch.variant,
@@ -286,7 +290,8 @@ async fn relax(session: &mut dyn Session, dialect: Dialect) {
         Dialect::MySql | Dialect::MariaDb => {
             &["SET SESSION innodb_lock_wait_timeout = 600", "SET FOREIGN_KEY_CHECKS = 1"]
         }
-        Dialect::Sqlite => &["PRAGMA synchronous = off"],
+        // Copies of tables stand without those that they refer to.
+        Dialect::Sqlite => &["PRAGMA synchronous = off", "PRAGMA foreign_keys = off"],
         Dialect::Null => &[],
     };
     for statement in statements {
@@ -358,10 +363,14 @@ struct Play<'w, 'p> {
     waiting_before: Vec<(usize, String)>,
     events: Vec<Event>,
     errors: BTreeMap<String, u64>,
+    /// A connection that is gone: nothing can be said of this schedule.
+    lost: Option<DbError>,
     /// Clients that went on since the last move was made, and whether there were
     /// ever several.
     resumed: usize,
     raced: bool,
+    /// Whether a background program ended in an error.
+    flow_failed: bool,
     crashes: usize,
     variant: &'p Variant,
     serial: i64,
@@ -373,7 +382,7 @@ impl<'w, 'p> Play<'w, 'p> {
         let variant = &problem.variants[variant];
         let actors = (0..problem.actors()).map(|number| {
             let program = problem.program_of(number);
-            let task = problem.task(variant, number, serial);
+            let task = problem.task(variant, number, serial, 0);
             Actor {
                 program,
                 machine: Machine::new(program, task).breaking_off_after(SAME_VALUES_MAX),
@@ -395,8 +404,10 @@ impl<'w, 'p> Play<'w, 'p> {
             ids: world.seats.iter().map(|seat| seat.as_ref().and_then(|seat| seat.id)).collect(),
             moves: Vec::new(),
             waiting_before: Vec::new(),
+            lost: None,
             resumed: 0,
             raced: false,
+            flow_failed: false,
             events: Vec::new(),
             errors: BTreeMap::new(),
             crashes: problem.crashes,
@@ -441,7 +452,7 @@ impl<'w, 'p> Play<'w, 'p> {
         };
         let crashes = able.iter().filter(may_crash);
         steps
-            .chain(crashes.map(|number| (Move::Crash(*number), self.with_waiters(self.end_of(*number)))))
+            .chain(crashes.map(|number| (Move::Crash(*number), self.with_waiters(self.crash_of(*number)))))
             .collect()
     }
 
@@ -452,7 +463,8 @@ impl<'w, 'p> Play<'w, 'p> {
         if !self.world.problem.reduce || !concurrency.has_independence() {
             return Effect { is_unknown: true, ..Effect::default() };
         }
-        self.with_waiters(self.own_effect(actor, number))
+        let begins = actor.started.is_none();
+        self.with_waiters(Effect { begins, ..self.own_effect(actor, number) })
     }
 
     fn own_effect(&self, actor: &Actor<'_>, number: usize) -> Effect {
@@ -479,6 +491,13 @@ impl<'w, 'p> Play<'w, 'p> {
             return Effect { is_unknown: true, ..Effect::default() };
         }
         Concurrency::end(self.actors[number].before)
+    }
+
+    /// A client that stops gives back what it held, by name, too.
+    fn crash_of(&self, number: usize) -> Effect {
+        let holds = self.actors[number].program.holds_sessions();
+        let end = self.end_of(number);
+        Effect { is_unknown: end.is_unknown || holds, ..end }
     }
 
     /// Those who wait may be let go on by a move, or be chosen as the victim of a
@@ -517,7 +536,11 @@ impl<'w, 'p> Play<'w, 'p> {
             Move::Crash(_) => self.crash(number).await?,
         }
         self.watch().await?;
-        self.ask_again().await
+        self.ask_again().await?;
+        match self.lost.take() {
+            Some(error) => Err(anyhow::Error::new(error).context("a connection was lost")),
+            None => Ok(()),
+        }
     }
 
     fn push(&mut self, client: usize, what: What) {
@@ -649,7 +672,7 @@ impl<'w, 'p> Play<'w, 'p> {
                 if !nobody_can_move && !has_cycle(&waits) {
                     return Ok(());
                 }
-                self.note_deadlock(&on_their_way);
+                self.note_deadlock(&on_their_way, &waits);
                 let left = deadline.saturating_duration_since(Instant::now());
                 let reply = tokio::time::timeout(left, self.in_flight.next()).await;
                 let reply = reply
@@ -678,9 +701,28 @@ impl<'w, 'p> Play<'w, 'p> {
         }
     }
 
-    fn note_deadlock(&mut self, waiting: &[usize]) {
-        let waits = waiting.iter().map(|number| (*number, self.actors[*number].sql.clone())).collect();
-        self.push(waiting[0], What::Deadlock(waits));
+    /// Who waits for whom, in their order as far as the server tells it.
+    fn note_deadlock(&mut self, waiting: &[usize], waits: &Waits) {
+        let client_of = |id: &i64| self.ids.iter().position(|known| *known == Some(*id));
+        let next = |number: usize| {
+            let blockers = self.ids[number].and_then(|id| waits.get(&id)).into_iter().flatten();
+            blockers.filter_map(client_of).find(|blocker| waiting.contains(blocker))
+        };
+        let circle = waiting.iter().find_map(|start| {
+            let mut way = vec![*start];
+            while let Some(blocker) = next(*way.last()?).filter(|_| way.len() <= waiting.len()) {
+                if blocker == *start {
+                    return Some(way);
+                }
+                way.push(blocker);
+            }
+            None
+        });
+        let circle = circle.unwrap_or_else(|| waiting.to_vec());
+        let waits: Vec<_> = circle.iter().map(|number| (*number, self.actors[*number].sql.clone())).collect();
+        if waits.len() > 1 {
+            self.push(circle[0], What::Deadlock(waits));
+        }
     }
 
     fn replied(&mut self, (number, seat, reply): (usize, Seat, Result<Reply, DbError>)) {
@@ -712,6 +754,9 @@ impl<'w, 'p> Play<'w, 'p> {
             Ok(reply) => actor.machine.succeeded(reply),
             Err(error) => {
                 actor.machine.failed(&error);
+                if error.class == ErrorClass::Lost {
+                    self.lost = Some(error.clone());
+                }
                 // It is one, though the server chose before anybody saw it wait.
                 self.count(&error);
                 if is_deadlock(&error) {
@@ -830,6 +875,13 @@ impl<'w, 'p> Play<'w, 'p> {
         Ok(())
     }
 
+    /// Gives up where nothing can be said any more: the connections are dropped,
+    /// and the server rolls back what was open on them.
+    fn hang_up(&mut self) {
+        self.in_flight = FuturesUnordered::new();
+        self.world.seats.iter_mut().for_each(|seat| *seat = None);
+    }
+
     /// Gives up in the middle: everything open is rolled back.
     async fn abandon(&mut self) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
@@ -866,9 +918,9 @@ impl<'w, 'p> Play<'w, 'p> {
     /// end.
     async fn drain(&mut self) -> Result<()> {
         for number in self.world.problem.clients()..self.actors.len() {
-            for _ in 0..DRAIN_MAX {
+            for round in 1..ROUNDS_MAX {
                 let program = self.actors[number].program;
-                let task = self.world.problem.task(self.variant, number, self.serial);
+                let task = self.world.problem.task(self.variant, number, self.serial, round);
                 self.actors[number].machine = Machine::new(program, task);
                 self.actors[number].state = State::Idle;
                 let (moves, events) = (self.moves.len(), self.events.len());
@@ -878,6 +930,7 @@ impl<'w, 'p> Play<'w, 'p> {
                 }
                 self.moves.truncate(moves);
                 self.events.truncate(events);
+                self.flow_failed |= self.actors[number].state == State::Done(Outcome::Error);
                 if self.actors[number].state != State::Done(Outcome::Done) {
                     break;
                 }

@@ -62,6 +62,28 @@ pub struct Access {
     pub is_unknown: bool,
 }
 
+/// What a statement may reach that its own tables are not: names with a schema or
+/// a database before them, and text that cannot be read. An exploration works on
+/// copies, which such a statement would pass by.
+pub fn reaches_outside(sql: &str, dialect: Dialect) -> Option<String> {
+    let Ok(statements) = guard::parse(sql, dialect) else { return Some("cannot be judged".to_owned()) };
+    let mut seen = Seen::default();
+    // The visitor never breaks off.
+    let _: ControlFlow<()> = statements.visit(&mut seen);
+    let named = statements.iter().flat_map(|statement| match statement {
+        Statement::Drop { names, table, .. } => names.iter().chain(table).map(lower).collect(),
+        Statement::CreateTable(create) => vec![lower(&create.name)],
+        Statement::CreateIndex(create) => vec![lower(&create.table_name)],
+        Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) | Statement::Query(_) => {
+            Vec::new()
+        }
+        // Whatever else it is: any dot in it may be one too many.
+        other => vec![other.to_string()],
+    });
+    let mut all = seen.relations.into_iter().chain(seen.functions).chain(named);
+    all.find(|name| name.contains('.')).map(|name| format!("names {name}"))
+}
+
 /// The tables of a program, each with its place in a [`Tables`].
 #[derive(Debug, Default)]
 pub struct TableNames {
@@ -128,6 +150,7 @@ impl TableNames {
 struct Seen {
     /// Every table, as often as it is named.
     relations: Vec<String>,
+    functions: Vec<String>,
     writes: Vec<String>,
     inserts: Vec<String>,
     locks: bool,
@@ -167,11 +190,14 @@ impl Seen {
         let name = name.to_string().to_lowercase();
         self.named_locks |= name.contains("lock");
         self.is_unknown |= !guard::is_harmless(&name);
+        self.functions.push(name);
     }
 }
 
+/// Without its quotes: a name and the same name in quotes are one table, or two
+/// that count as one.
 fn lower(name: &ObjectName) -> String {
-    name.to_string().to_lowercase()
+    name.to_string().to_lowercase().replace(['"', '`'], "")
 }
 
 impl Visitor for Seen {
@@ -253,6 +279,24 @@ mod tests {
         let (_, writes, inserts) = of(Dialect::Postgres, cte);
         assert_eq!((writes, inserts), (sku, ledger));
         assert_eq!(of(Dialect::Postgres, "SAVEPOINT a"), (none, none, none));
+    }
+
+    #[test]
+    fn names_that_lead_elsewhere_are_seen() {
+        for sql in [
+            "SELECT a FROM public.goods",
+            "SELECT public.take(1)",
+            "DROP TABLE IF EXISTS public.goods",
+            "CALL shop.take(1)",
+            "CREATE TABLE shop.x (id INT)",
+            "WITH x AS (DELETE FROM shop.cart RETURNING 1) SELECT 1",
+            "nonsense",
+        ] {
+            assert!(reaches_outside(sql, Dialect::Postgres).is_some(), "{sql}");
+        }
+        for sql in ["SELECT g.a FROM goods g WHERE g.a = 1.5", "CREATE INDEX i ON goods (a)", "SAVEPOINT a"] {
+            assert_eq!(reaches_outside(sql, Dialect::Postgres), None, "{sql}");
+        }
     }
 
     #[test]
