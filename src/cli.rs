@@ -321,7 +321,8 @@ pub struct ExploreArgs {
     /// Run so many schedules drawn at random instead, where there are too many to run: no proof
     #[arg(long, value_name = "N", value_parser = positive, conflicts_with = "schedule", help_heading = "Search")]
     pub sample: Option<u64>,
-    /// Run this schedule only: the clients' numbers in the order in which they move
+    /// Run this schedule only: the clients' numbers in the order in which they move, and x1 where
+    /// client 1 stops
     #[arg(long, value_name = "MOVES", help_heading = "Search")]
     pub schedule: Option<Schedule>,
     /// Run also the schedules that nobody can tell from one that was run

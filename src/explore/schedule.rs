@@ -110,7 +110,8 @@ impl FromStr for Schedule {
             };
             Ok(if is_crash { Move::Crash(client) } else { Move::Step(client) })
         };
-        let moves: Vec<Move> = text.split_whitespace().map(parse).collect::<Result<_, _>>()?;
+        let moves: Vec<Move> =
+            text.split([' ', ',']).filter(|word| !word.is_empty()).map(parse).collect::<Result<_, _>>()?;
         if moves.is_empty() { Err("a schedule needs a move".to_owned()) } else { Ok(Self(moves)) }
     }
 }
@@ -124,7 +125,8 @@ mod tests {
         let schedule: Schedule = "1 1 2 x1 2".parse().unwrap();
         assert_eq!(schedule.0[3], Move::Crash(0));
         assert_eq!(schedule.to_string(), "1 1 2 x1 2");
-        for bad in ["", "0", "1 x", "1,2", "9"] {
+        assert_eq!("1,1,2,x1,2".parse(), Ok(schedule));
+        for bad in ["", "0", "1 x", "1;2", "9"] {
             assert!(bad.parse::<Schedule>().is_err(), "{bad}");
         }
     }
