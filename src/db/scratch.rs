@@ -4,7 +4,6 @@
 //! On PostgreSQL it is a schema, on MySQL and MariaDB a database, for SQLite a
 //! file; its name begins with our prefix, and it is dropped at the end.
 
-use super::schema::PREFIX;
 use super::{Database, Dialect, Session, SessionSettings, Value};
 use anyhow::{Context, Result, bail};
 use rand::RngExt;
@@ -39,7 +38,6 @@ impl Scratch {
     /// # Errors
     /// The user may not create a schema or a database there.
     pub async fn create(database: &Database, number: usize) -> Result<Self> {
-        debug_assert!(Self::NAME.starts_with(PREFIX));
         // Processes of two machines may have one number.
         let chance: u32 = rand::rng().random();
         let name = format!("{}{}_{number}_{chance:08x}", Self::NAME, std::process::id());

@@ -4,7 +4,7 @@
 //! connection and the same interpreter as in a run; one statement at a time,
 //! in every order that the database allows, and the invariants after each.
 //! In reading order: [`schedule`] is who moves when, [`problem`] what is
-//! explored, `world` plays one schedule, [`effect`] says which moves can be
+//! explored, `world` plays one schedule and notes its `event`s, [`effect`] says which moves can be
 //! swapped, `search` which schedules are played, `judge` what came of one,
 //! [`witness`] tells it to people.
 //!
@@ -12,6 +12,7 @@
 //! happened, and can be made to happen again.
 
 pub mod effect;
+mod event;
 mod judge;
 pub mod problem;
 pub mod schedule;

@@ -6,6 +6,7 @@
 //! account; SQLite says BUSY instead, and is asked again when somebody has moved.
 
 use super::effect::{Concurrency, Effect};
+use super::event::{Event, What, with_values};
 use super::problem::{Problem, ROUNDS_MAX, Variant};
 use super::schedule::{Move, Schedule};
 use crate::db::blocking::{Monitor, Waits};
@@ -66,31 +67,6 @@ pub(super) struct Node {
     /// What was done comes first.
     pub(super) options: Vec<(Move, Effect)>,
     pub(super) asleep: Vec<(Move, Effect)>,
-}
-
-/// Something that happened.
-#[derive(Debug, Clone)]
-pub(super) struct Event {
-    pub(super) client: usize,
-    pub(super) what: What,
-}
-
-#[derive(Debug, Clone)]
-pub(super) enum What {
-    /// A statement was sent, and answered at once.
-    Replied { sql: String, reply: String },
-    /// A statement was sent and waits.
-    Blocks { sql: String },
-    /// A statement that waited was answered.
-    Resumes { sql: String, reply: String },
-    /// Clients that wait for each other, and in which statements.
-    Deadlock(Vec<(usize, String)>),
-    /// The client stopped for good.
-    Crashes,
-    /// The attempt was refused, and another one begins.
-    Retries,
-    /// The client was given its answer.
-    Answered(Outcome),
 }
 
 /// What a client was told, and when: in moves.
@@ -594,9 +570,7 @@ impl<'w, 'p> Play<'w, 'p> {
             };
             let text = statement.as_ref().map_or_else(
                 || control.to_owned(),
-                |statement| {
-                    super::witness::with_values(&statement.sql, &binds, self.world.database.dialect())
-                },
+                |statement| with_values(&statement.sql, &binds, self.world.database.dialect()),
             );
             actor.sql = match actor.begun.take() {
                 Some(begin) => format!("{begin}; {text}"),

@@ -169,21 +169,9 @@ impl Seen {
     }
 
     fn written(&mut self, tables: &[TableWithJoins]) {
-        for table in tables {
-            for factor in
-                std::iter::once(&table.relation).chain(table.joins.iter().map(|join| &join.relation))
-            {
-                match factor {
-                    TableFactor::Table { name, .. } => self.writes.push(lower(name)),
-                    TableFactor::NestedJoin { table_with_joins, .. } => {
-                        self.written(std::slice::from_ref(table_with_joins));
-                    }
-                    // A subquery is read, never written.
-                    TableFactor::Derived { .. } => {}
-                    _ => self.is_unknown = true,
-                }
-            }
-        }
+        let (names, is_known) = guard::written(tables);
+        self.writes.extend(names.into_iter().map(lower));
+        self.is_unknown |= !is_known;
     }
 
     fn called(&mut self, name: &ObjectName) {

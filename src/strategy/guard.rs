@@ -144,6 +144,29 @@ pub(super) fn is_harmless(lower_case_name: &str) -> bool {
     HARMLESS.contains(&lower_case_name)
 }
 
+/// The tables that an UPDATE or a DELETE of these may write, and whether that is
+/// all that can be written.
+pub(super) fn written(tables: &[TableWithJoins]) -> (Vec<&ObjectName>, bool) {
+    let (mut names, mut is_known) = (Vec::new(), true);
+    for table in tables {
+        let joined = table.joins.iter().map(|join| &join.relation);
+        for factor in std::iter::once(&table.relation).chain(joined) {
+            match factor {
+                TableFactor::Table { name, .. } => names.push(name),
+                TableFactor::NestedJoin { table_with_joins, .. } => {
+                    let (nested, all) = written(std::slice::from_ref(table_with_joins));
+                    names.extend(nested);
+                    is_known &= all;
+                }
+                // A subquery is read, never written.
+                TableFactor::Derived { .. } => {}
+                _ => is_known = false,
+            }
+        }
+    }
+    (names, is_known)
+}
+
 fn foreign_writes_of(place: &str, sql: &str, dialect: Dialect) -> Vec<String> {
     let Ok(statements) = parse(sql, dialect) else {
         return vec![format!("{place} (its SQL could not be judged)")];
@@ -291,19 +314,12 @@ impl Writes<'_> {
     }
 
     fn targets(&mut self, tables: &[TableWithJoins]) {
-        for table in tables {
-            let joined = table.joins.iter().map(|join| &join.relation);
-            for factor in std::iter::once(&table.relation).chain(joined) {
-                match factor {
-                    TableFactor::Table { name, .. } => self.target(name),
-                    TableFactor::NestedJoin { table_with_joins, .. } => {
-                        self.targets(std::slice::from_ref(table_with_joins));
-                    }
-                    // A subquery is read, never written.
-                    TableFactor::Derived { .. } => {}
-                    _ => self.unknown(),
-                }
-            }
+        let (names, is_known) = written(tables);
+        for name in names {
+            self.target(name);
+        }
+        if !is_known {
+            self.unknown();
         }
     }
 
