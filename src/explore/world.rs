@@ -720,8 +720,10 @@ impl<'w, 'p> Play<'w, 'p> {
             Some(Sent::Alone) | None => {}
         }
         actor.state = State::Idle;
-        // SQLite's are asked one after the other, by us.
-        self.resumed += usize::from(was_waiting && !is_sqlite);
+        // SQLite's are asked one after the other, by us; and whoever is the victim of
+        // a deadlock goes nowhere.
+        let is_victim = reply.as_ref().err().is_some_and(is_deadlock);
+        self.resumed += usize::from(was_waiting && !is_sqlite && !is_victim);
         self.raced |= self.resumed > 1;
         let said = said(actor, &reply);
         match reply {
