@@ -531,6 +531,12 @@ fn explored(place: &Place, strategy: &str, level: Level, checks_reduction: bool)
     let report: Value = serde_json::from_str(&said.stdout)
         .unwrap_or_else(|error| panic!("{error}: {strategy} at {level:?}: {said:?}"));
     let code = if must_break(strategy, level) { 3 } else { 0 };
+    if said.code == 1 && code == 0 && count(&report, "unrepeated") > 0 {
+        // A busy machine: the server chose other victims with the same moves. Said
+        // to be no proof, and none here.
+        assert_eq!(count(&report, "violations") + count(&report, "failed"), 0, "{strategy}: {report:#}");
+        return Some("?".to_owned());
+    }
     assert_eq!(said.code, code, "{strategy} at {level:?}: {report:#}");
     if checks_reduction {
         assert_nothing_was_hidden(place, &report, &[&explore[..], arguments_of(strategy)].concat());
@@ -552,6 +558,12 @@ fn assert_nothing_was_hidden(place: &Place, few: &Value, explore: &[&str]) {
         serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {said:?}"))
     };
     let all = of(&["--max-schedules", "2000"]);
+    // Which of two is the victim, or goes on first, is the server's choice.
+    let is_chosen =
+        |report: &Value| ["deadlocks", "raced", "unrepeated"].iter().any(|name| count(report, name) > 0);
+    if is_chosen(few) || is_chosen(&all) {
+        return;
+    }
     if all["explored"]["complete"] == true {
         assert_eq!(outcomes(few), outcomes(&all), "{explore:?}");
         return;
