@@ -26,7 +26,6 @@ use clap::ValueEnum;
 use futures_util::future::try_join_all;
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -187,7 +186,7 @@ async fn explore_in(
         (None, Some(count)) => Which::Sample(count),
         (None, None) => Which::Every { max: args.max_schedules },
     };
-    let counts = Arc::new(Counts::default());
+    let counts = Counts::default();
     let progress = Progress::preparing("exploring");
     let showing = async {
         loop {
@@ -209,9 +208,7 @@ async fn explore_in(
 /// Tables that are not our own and are there: the exploration works on copies.
 async fn foreign_tables(program: &Program, database: &Database) -> Result<Vec<String>> {
     let mut names = TableNames::default();
-    let flows = program.flows.iter().map(|flow| &flow.program);
-    let steps = std::iter::once(program).chain(flows).flat_map(|program| &program.transactions);
-    let steps = steps.flat_map(|tx| &tx.steps).map(|step| step.statement.sql.to_string());
+    let steps = program.steps().map(|step| step.statement.sql.to_string());
     let setup = program.setup.iter().filter_map(|setup| match setup {
         Setup::Sql { sql, .. } => Some(sql.clone()),
         Setup::Script { .. } => None,

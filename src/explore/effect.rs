@@ -10,7 +10,7 @@
 use crate::db::{Dialect, Isolation};
 use crate::strategy::Program;
 use crate::strategy::access::{Access, Tables};
-use crate::strategy::program::{Setup, Transaction};
+use crate::strategy::program::Setup;
 use clap::ValueEnum;
 
 /// What a move touches.
@@ -108,13 +108,11 @@ impl Concurrency {
                 .find(|level| begin.contains(&format!("ISOLATION LEVEL {}", level.as_sql())))
         };
         let levels =
-            transactions_of(program).map(|tx| tx.begin.as_deref().and_then(asked).unwrap_or(isolation));
+            program.all_transactions().map(|tx| tx.begin.as_deref().and_then(asked).unwrap_or(isolation));
         let levels = levels.fold((isolation, isolation), |(weakest, strongest), level| {
             (weakest.min(level), strongest.max(level))
         });
-        let texts = || {
-            transactions_of(program).flat_map(|tx| &tx.steps).map(|step| step.statement.sql.to_uppercase())
-        };
+        let texts = || program.steps().map(|step| step.statement.sql.to_uppercase());
         let words = ["NOWAIT", "SKIP LOCKED", "TRY_ADVISORY", "GET_LOCK"];
         let notices_locks = texts().any(|sql| words.iter().any(|word| sql.contains(word)));
         let hangs_on = ["TRIGGER", "VIEW", "REFERENCES", "FUNCTION", "PROCEDURE", "RULE"];
@@ -216,11 +214,6 @@ impl Concurrency {
         // Nothing comes after it that could see a snapshot.
         Effect { takes_snapshot: false, ..made.and(Self::end(made)) }
     }
-}
-
-fn transactions_of(program: &Program) -> impl Iterator<Item = &Transaction> {
-    let flows = program.flows.iter().map(|flow| &flow.program);
-    std::iter::once(program).chain(flows).flat_map(|program| &program.transactions)
 }
 
 #[cfg(test)]

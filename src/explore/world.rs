@@ -263,9 +263,7 @@ impl<'p> World<'p> {
 async fn relax(session: &mut dyn Session, dialect: Dialect) {
     let statements: &[&str] = match dialect {
         Dialect::Postgres => &["SET synchronous_commit = off", "SET deadlock_timeout = '1ms'"],
-        Dialect::MySql | Dialect::MariaDb => {
-            &["SET SESSION innodb_lock_wait_timeout = 600", "SET FOREIGN_KEY_CHECKS = 1"]
-        }
+        Dialect::MySql | Dialect::MariaDb => &["SET SESSION innodb_lock_wait_timeout = 600"],
         // Copies of tables stand without those that they refer to.
         Dialect::Sqlite => &["PRAGMA synchronous = off", "PRAGMA foreign_keys = off"],
         Dialect::Null => &[],
@@ -347,6 +345,7 @@ struct Play<'w, 'p> {
     raced: bool,
     /// Whether a background program ended in an error.
     flow_failed: bool,
+    /// Clients that may still stop for good.
     crashes: usize,
     variant: &'p Variant,
     serial: i64,
@@ -833,6 +832,7 @@ impl<'w, 'p> Play<'w, 'p> {
     /// is given back by the server.
     async fn crash(&mut self, number: usize) -> Result<()> {
         self.push(number, What::Crashes);
+        self.crashes -= 1;
         let holds = self.actors[number].program.holds_sessions();
         let actor = &mut self.actors[number];
         actor.state = State::Crashed;

@@ -344,7 +344,8 @@ impl Program {
         self.transactions.iter_mut().chain(flows)
     }
 
-    fn all_transactions(&self) -> impl Iterator<Item = &Transaction> {
+    /// Every transaction of the program and of its flows.
+    pub fn all_transactions(&self) -> impl Iterator<Item = &Transaction> {
         self.transactions.iter().chain(self.flows.iter().flat_map(|flow| &flow.program.transactions))
     }
 
