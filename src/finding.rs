@@ -54,6 +54,8 @@ pub enum FindingKind {
     Invariant,
     /// Every retry repeated what had just been refused.
     FutileRetry,
+    /// A client was told it bought, though a statement had failed.
+    SwallowedError,
     /// Something was given back that had never been taken.
     ReleaseWithoutReserve,
     /// An entry whose order, or whose SKU, does not exist.
@@ -68,7 +70,7 @@ pub enum FindingKind {
 
 impl FindingKind {
     /// Every kind, in the order reports show them.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::Oversold,
         Self::LostUpdate,
         Self::EntryWithoutMovement,
@@ -91,6 +93,7 @@ impl FindingKind {
         Self::UnsettledReservation,
         Self::Invariant,
         Self::FutileRetry,
+        Self::SwallowedError,
         Self::ReleaseWithoutReserve,
         Self::Orphan,
         Self::RefusedTooEarly,
@@ -99,13 +102,14 @@ impl FindingKind {
     ];
 
     /// Whether the audit that follows a run can make it. Others rest on the
-    /// times of a history file, or on the tables of a shop.
+    /// times of a history file, on the tables of a shop, or on what an exploration saw.
     pub const fn is_of_a_run(self) -> bool {
         !matches!(
             self,
             Self::RefusedTooEarly
                 | Self::StaleBalance
                 | Self::RealTime
+                | Self::SwallowedError
                 | Self::Orphan
                 | Self::ReleaseWithoutReserve
         )
@@ -136,6 +140,7 @@ impl FindingKind {
             Self::UnsettledReservation => "unsettled_reservation",
             Self::Invariant => "invariant",
             Self::FutileRetry => "futile_retry",
+            Self::SwallowedError => "swallowed_error",
             Self::ReleaseWithoutReserve => "release_without_reserve",
             Self::Orphan => "orphan",
             Self::RefusedTooEarly => "refused_too_early",

@@ -16,7 +16,7 @@ pub mod tables;
 pub use crate::finding::FindingKind;
 pub use findings::Finding;
 pub use key::Key;
-pub use read::{Source, audit, audit_on};
+pub use read::{Source, audit, audit_on, stock};
 
 use crate::engine::recorder::Figures;
 use crate::exit::Exit;

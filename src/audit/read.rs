@@ -6,7 +6,7 @@ use super::history::{self, Start};
 use super::orders::{BESIDE_SALES, OrderAudit, SideBySide};
 use super::skus::{SkuAudit, SkuTotals};
 use super::{AuditReport, ClientWitness, Entry, Units};
-use crate::db::schema::{RunRow, STOCK_QUERY};
+use crate::db::schema::RunRow;
 use crate::db::{Database, Dialect, Session, SessionSettings, Statement, Value};
 use crate::engine::answers::ToldOrder;
 use crate::engine::history::History;
@@ -39,11 +39,23 @@ impl Source {
         };
         Ok(Self { reads, run_id: run.map_or(0, |run| run.id), services: BTreeMap::new() })
     }
+}
 
-    /// The query giving `sku_id` and `stock`.
-    pub(crate) fn stock_query(&self) -> &str {
-        self.reads.stock.as_deref().unwrap_or(STOCK_QUERY)
-    }
+/// The stock of every SKU, by its id.
+///
+/// # Errors
+/// The database refuses, or the strategy's query gives something else.
+pub async fn stock(session: &mut dyn Session, source: &Source) -> Result<Vec<(i64, i64)>> {
+    let sql = format!("{} ORDER BY sku_id", source.reads.stock_sql());
+    let mut stock = Vec::new();
+    let mut keep = |row: &[Value]| {
+        let number =
+            |value: &Value| value.as_int().context("the stock query must give sku_id and stock as numbers");
+        stock.push((number(&row[0])?, number(&row[1])?));
+        Ok(())
+    };
+    session.for_each_row(&sql, &mut keep).await.context("cannot read the stock")?;
+    Ok(stock)
 }
 
 /// The statements that open one consistent snapshot that refuses writes.
@@ -344,15 +356,7 @@ async fn compare_skus(
     keeps_starts: bool,
     findings: &mut Collector,
 ) -> Result<(Totals, Skus)> {
-    let mut stock: HashMap<i64, i64> = HashMap::new();
-    let stock_sql = format!("SELECT sku_id, stock FROM ({}) AS stock_now", source.stock_query());
-    let mut keep = |row: &[Value]| {
-        let number =
-            |value: &Value| value.as_int().context("the stock query must give sku_id and stock as numbers");
-        stock.insert(number(&row[0])?, number(&row[1])?);
-        Ok(())
-    };
-    session.for_each_row(&stock_sql, &mut keep).await.context("cannot read the stock")?;
+    let mut stock: HashMap<i64, i64> = stock(session, source).await?.into_iter().collect();
 
     let mut totals = Totals::default();
     let mut skus = Skus { keeps_starts, ..Skus::default() };

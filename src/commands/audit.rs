@@ -85,8 +85,7 @@ pub(super) async fn audit(args: AuditArgs) -> Result<Exit> {
     checking.finish();
     let verdict = verdict?;
 
-    let strategy = latest.as_ref().filter(|_| !verdict.findings.is_empty());
-    let hint = strategy.and_then(|run| explore::hint(&run.strategy, database.dialect()));
+    let hint = latest.as_ref().and_then(|run| explore::hint(&verdict, &run.strategy, database));
     let schema_version = crate::report::model::SCHEMA_VERSION;
     let output =
         AuditJson { schema_version, database: &database.info, audit: &verdict, passed: verdict.passed };

@@ -2,20 +2,62 @@
 
 use crate::db::{Dialect, Session, Shape, Statement};
 use crate::exit::usage;
-use crate::strategy::program::{Slot, Transaction};
+use crate::strategy::Program;
+use crate::strategy::program::{AuditSource, Slot, Transaction};
 use crate::text;
 use anyhow::Result;
 use std::collections::BTreeMap;
 
 /// Prepares statements on the databases they are for.
 pub(super) struct Checker<'c> {
-    pub(super) name: &'c str,
-    pub(super) services: &'c [(String, Dialect)],
     pub(super) control: &'c mut dyn Session,
-    pub(super) sessions: &'c mut BTreeMap<String, Box<dyn Session>>,
+    /// Sessions of services that have a database of their own, by name.
+    pub(super) sessions: BTreeMap<String, Box<dyn Session>>,
 }
 
 impl Checker<'_> {
+    /// Completes a program, and its background programs, by what the databases say
+    /// of its statements.
+    ///
+    /// # Errors
+    /// A statement is refused, or does not return what it is to yield.
+    pub(super) async fn program(&mut self, program: &mut Program) -> Result<()> {
+        let (name, services) = (&program.name, &program.services);
+        self.transactions(name, services, &mut program.transactions, &program.text_slots).await?;
+        for flow in &mut program.flows {
+            let text_slots = &flow.program.text_slots;
+            self.transactions(name, services, &mut flow.program.transactions, text_slots).await?;
+            if let Some(pending) = &flow.pending {
+                self.query(name, None, pending, "pending").await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whatever an audit will ask on behalf of the strategy so called.
+    ///
+    /// # Errors
+    /// A query is refused.
+    pub(super) async fn audit(&mut self, name: &str, audit: &AuditSource) -> Result<()> {
+        for (place, sql) in audit.queries() {
+            self.query(name, None, &sql, place).await?;
+        }
+        for (index, invariant) in audit.invariants.iter().enumerate() {
+            let place = format!("invariant {}", index + 1);
+            for query in std::iter::once(&invariant.query).chain(&invariant.same_as) {
+                self.query(name, query.service.as_ref(), &query.sql, &place).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Says goodbye to the services.
+    pub(super) async fn close(self) {
+        for session in self.sessions.into_values() {
+            session.close().await;
+        }
+    }
+
     fn session(&mut self, service: Option<&String>) -> &mut dyn Session {
         match service.and_then(|name| self.sessions.get_mut(name)) {
             Some(session) => session.as_mut(),
@@ -23,41 +65,29 @@ impl Checker<'_> {
         }
     }
 
-    /// # Errors
-    /// The query is refused.
-    pub(super) async fn check_query(
-        &mut self,
-        service: Option<&String>,
-        sql: &str,
-        place: &str,
-    ) -> Result<()> {
+    async fn query(&mut self, name: &str, service: Option<&String>, sql: &str, place: &str) -> Result<()> {
         let statement = Statement { sql: sql.into(), returns_rows: Some(true), ..Statement::default() };
-        let place = format!("{}: {place}", self.name);
         let prepared = self.session(service).prepare(&statement).await;
-        prepared.map(drop).map_err(|error| usage(format!("{place}: {error}")))
+        prepared.map(drop).map_err(|error| usage(format!("{name}: {place}: {error}")))
     }
 
-    /// Completes the statements by what the database says of them.
-    ///
-    /// # Errors
-    /// A statement is refused, or does not return what it is to yield.
-    pub(super) async fn check(
+    async fn transactions(
         &mut self,
+        name: &str,
+        services: &[(String, Dialect)],
         transactions: &mut [Transaction],
-        mut text_slots: Vec<Slot>,
+        text_slots: &[Slot],
     ) -> Result<()> {
+        let mut text_slots = text_slots.to_vec();
         for tx in transactions {
-            let service = tx
-                .service
-                .checked_sub(1)
-                .and_then(|index| self.services.get(index))
-                .map(|(name, _)| name.clone());
+            let service = tx.service.checked_sub(1).and_then(|index| services.get(index));
+            let service = service.map(|(name, _)| name);
             for step in tx.steps.iter_mut().filter(|step| !step.statement.is_script) {
                 let is_text =
                     |(position, slot): (usize, &Slot)| text_slots.contains(slot).then_some(position);
                 step.statement.text_binds = step.binds.iter().enumerate().filter_map(is_text).collect();
-                let place = format!("{}: {}", self.name, step.place);
-                let prepared = self.session(service.as_ref()).prepare(&step.statement).await;
+                let place = format!("{name}: {}", step.place);
+                let prepared = self.session(service).prepare(&step.statement).await;
                 let shape = prepared.map_err(|error| usage(format!("{place}: {error}")))?;
                 for (index, column) in step.statement.columns.iter().enumerate() {
                     let Some(known) = shape.columns.iter().find(|known| known.name == *column) else {

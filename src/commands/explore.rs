@@ -3,19 +3,22 @@
 
 use super::check::Checker;
 use super::open::{Opened, Purpose, open};
+use super::run::check_isolation;
 use super::{stop_on_signal, to_stdout, write_whole};
-use crate::audit::Source;
+use crate::audit::{self, AuditReport, Source};
 use crate::cli::{ExploreArgs, ExploreLineOrder, Output};
 use crate::db::schema::{self, PREFIX, RunRow, Seed, SkuIds};
-use crate::db::scratch::Scratch;
-use crate::db::{Database, Dialect, Isolation, Session, SessionSettings, Value};
+use crate::db::scratch::{self, Scratch};
+use crate::db::{Database, Dialect, Isolation, Session, SessionSettings};
 use crate::engine::stop::Stop;
 use crate::exit::{Exit, usage};
 use crate::explore::effect::Concurrency;
+use crate::explore::rows::sku_column;
 use crate::explore::{self, Explored, Problem, Progress as Counts, Stage, Which};
 use crate::report::explored::{self, Config, ExploreReport};
 use crate::report::progress::Progress;
 use crate::report::terminal;
+use crate::scenario::check_params;
 use crate::strategy::access::{TableNames, reaches_outside};
 use crate::strategy::program::Setup;
 use crate::strategy::{Program, Setting, Strategy};
@@ -32,6 +35,10 @@ use tempfile::TempDir;
 
 /// How often the line that shows the progress is drawn anew.
 const TICK: Duration = Duration::from_millis(200);
+
+/// Where the order ids of schedules begin on copies of a user's tables, which hold
+/// orders of their own; they fit into 32 bits for a million schedules.
+const FOREIGN_SERIAL: i64 = 1_000_000;
 
 pub(super) async fn explore(args: ExploreArgs) -> Result<Exit> {
     let strategy = Strategy::load(&args.strategy).map_err(|error| usage(format!("{error:#}")))?;
@@ -51,14 +58,17 @@ pub(super) async fn explore(args: ExploreArgs) -> Result<Exit> {
         }
     }
     signals.abort();
-    let (explored, problem) = explored?;
-    report(&args, &opened.database, &problem, explored)
+    let (explored, problem, start) = explored?;
+    report(&args, &opened.database, &problem, explored, &start)
 }
 
-/// Where to look for the interleaving behind what an audit found, if the strategy
-/// can be explored.
-pub(super) fn hint(strategy: &str, dialect: Dialect) -> Option<String> {
-    let program = Strategy::load(strategy).ok()?.compile(&dialect.into()).ok()?;
+/// Where to look for the interleaving behind what an audit found, if it found
+/// anything and the strategy can be explored.
+pub(super) fn hint(audit: &AuditReport, strategy: &str, database: &Database) -> Option<String> {
+    if audit.findings.is_empty() {
+        return None;
+    }
+    let program = Strategy::load(strategy).ok()?.compile(&database.dialect().into()).ok()?;
     let is_sql_alone = !program.needs_redis() && program.batch.is_none();
     is_sql_alone.then(|| {
         format!(
@@ -92,13 +102,7 @@ async fn open_beside(args: &ExploreArgs) -> Result<(Opened, Option<TempDir>)> {
 
 fn compile(args: &ExploreArgs, strategy: &Strategy, database: &Database) -> Result<Program> {
     let params: BTreeMap<String, i64> = args.param.iter().cloned().collect();
-    for name in params.keys() {
-        let known = strategy.file.params.keys().map(String::as_str);
-        if !strategy.file.params.contains_key(name) {
-            let suggestion = text::did_you_mean(name, known);
-            return Err(usage(format!("{} has no param `{name}`{suggestion}", strategy.name)));
-        }
-    }
+    check_params(&params, [strategy]).map_err(usage)?;
     let setting = Setting { dialect: database.dialect(), services: BTreeMap::new(), params };
     let mut program = strategy.compile(&setting).map_err(usage)?;
     for name in &args.flow {
@@ -124,19 +128,8 @@ fn compile(args: &ExploreArgs, strategy: &Strategy, database: &Database) -> Resu
 /// What the clients' sessions are opened with; the database is asked again what
 /// they get.
 async fn settings(args: &ExploreArgs, program: &Program, database: &mut Database) -> Result<SessionSettings> {
-    if let (Some(pinned), Some(asked)) = (program.isolation, args.isolation)
-        && pinned != asked
-    {
-        return Err(usage(format!(
-            "strategy {} depends on isolation {}: leave --isolation out",
-            program.name,
-            pinned.as_str()
-        )));
-    }
+    check_isolation(program, args.isolation, database.dialect())?;
     let is_sqlite = database.dialect() == Dialect::Sqlite;
-    if is_sqlite && args.isolation.is_some_and(|level| level != Isolation::Serializable) {
-        return Err(usage("SQLite has one isolation level, serializable: leave --isolation out"));
-    }
     let isolation = program.isolation.or(args.isolation);
     if isolation.is_some() {
         let level = SessionSettings { isolation, ..SessionSettings::default() };
@@ -159,28 +152,30 @@ async fn explore_in(
     settings: SessionSettings,
     stop: &Stop,
     scratches: &mut Vec<Scratch>,
-) -> Result<(Explored, Problem)> {
+) -> Result<(Explored, Problem, String)> {
     let line = terminal::database_line(&database.info);
     match args.output {
         Output::Table if args.emit.is_none() => to_stdout(|out| writeln!(out, "{line}"))?,
         _ => writeln!(std::io::stderr(), "{line}")?,
     }
     let foreign = foreign_tables(&program, database).await?;
+    let copies = copies(args, &program, database, &foreign).await?;
     let preparing = Progress::preparing("making tables to explore on");
     let workers = if args.schedule.is_some() { 1 } else { usize::from(args.workers) };
     for number in 0..workers {
         scratches.push(Scratch::create(database, number).await?);
     }
-    let made = try_join_all(scratches.iter().map(|scratch| make_tables(args, &program, scratch, &foreign)));
+    let made = try_join_all(scratches.iter().map(|scratch| make_tables(args, &program, scratch, &copies)));
     let (run, reset) = made.await?.swap_remove(0);
     let mut session = scratches[0].database.open(&SessionSettings::default()).await?;
     verify(&mut program, session.as_mut()).await?;
     let lines = lines(args, &program, session.as_mut(), !foreign.is_empty()).await?;
     session.close().await;
+    let start = if args.emit.is_some() { scratches[0].script().await? } else { String::new() };
     let stage = |scratch: &Scratch| Stage { database: scratch.database.clone(), reset: reset.clone() };
     let stages = scratches.iter().map(stage).collect();
     preparing.finish();
-    let problem = problem(args, program, database, &run, lines)?;
+    let problem = problem(args, program, database, &run, lines, !foreign.is_empty())?;
     let which = match (&args.schedule, args.sample) {
         (Some(schedule), _) => Which::One(schedule.clone()),
         (None, Some(count)) => Which::Sample(count),
@@ -202,11 +197,17 @@ async fn explore_in(
         () = showing => unreachable!("it is shown until the exploration ends"),
     };
     progress.finish();
-    Ok((explored?, problem))
+    Ok((explored?, problem, start))
+}
+
+/// A table of the user's, of which a copy is made.
+struct Foreign {
+    name: String,
+    is_large: bool,
 }
 
 /// Tables that are not our own and are there: the exploration works on copies.
-async fn foreign_tables(program: &Program, database: &Database) -> Result<Vec<String>> {
+async fn foreign_tables(program: &Program, database: &Database) -> Result<Vec<Foreign>> {
     let mut names = TableNames::default();
     let steps = program.steps().map(|step| step.statement.sql.to_string());
     let setup = program.setup.iter().filter_map(|setup| match setup {
@@ -239,10 +240,46 @@ async fn foreign_tables(program: &Program, database: &Database) -> Result<Vec<St
         if is_there.is_err() {
             continue;
         }
-        foreign.push(name.clone());
+        let is_large = scratch::is_large(session.as_mut(), name).await?;
+        foreign.push(Foreign { name: name.clone(), is_large });
     }
     session.close().await;
     Ok(foreign)
+}
+
+/// What is copied of the user's tables: all their rows, or of large ones those of
+/// the SKUs that are ordered.
+async fn copies(
+    args: &ExploreArgs,
+    program: &Program,
+    database: &Database,
+    foreign: &[Foreign],
+) -> Result<Vec<(String, Option<String>)>> {
+    let mut skus: Vec<String> = Vec::new();
+    if foreign.iter().any(|table| table.is_large) {
+        let read_only = SessionSettings { read_only: true, ..SessionSettings::default() };
+        let mut session = database.open(&read_only).await?;
+        let lines = lines(args, program, session.as_mut(), true).await;
+        session.close().await;
+        skus = lines?.iter().flatten().map(|line| line.sku_id.to_string()).collect();
+        skus.sort_unstable();
+        skus.dedup();
+    }
+    let copy = |Foreign { name, is_large }: &Foreign| {
+        if !is_large {
+            return Ok((name.clone(), None));
+        }
+        let column = sku_column(program, name, database.dialect()).with_context(|| {
+            format!(
+                "{name} has more than {} rows, and no statement of {} compares a column of it with :sku_id: which \
+                 of them are needed cannot be told, so explore on a database with a few",
+                scratch::ROWS_MAX,
+                program.name
+            )
+        })?;
+        Ok((name.clone(), Some(format!("{column} IN ({})", skus.join(", ")))))
+    };
+    foreign.iter().map(copy).collect()
 }
 
 /// Fills a scratch: our tables, copies of the user's, what the strategy makes;
@@ -251,14 +288,14 @@ async fn make_tables(
     args: &ExploreArgs,
     program: &Program,
     scratch: &Scratch,
-    foreign: &[String],
+    copies: &[(String, Option<String>)],
 ) -> Result<(RunRow, String)> {
     let database = &scratch.database;
     schema::migrate(database).await?;
     let seed = Seed { sku_ids: SkuIds::UpTo(args.lines.into()), stock: args.stock.into() };
     schema::seed(database, &seed).await?;
-    for table in foreign {
-        scratch.copy(table).await?;
+    for (table, condition) in copies {
+        scratch.copy(table, condition.as_deref()).await?;
     }
     let mut session = database.open(&SessionSettings::default()).await?;
     for setup in &program.setup {
@@ -273,24 +310,10 @@ async fn make_tables(
     Ok((run, scratch.remember().await?))
 }
 
-async fn verify(program: &mut Program, session: &mut dyn Session) -> Result<()> {
-    let name = program.name.clone();
-    let audit = program.audit.clone();
-    let mut sessions = BTreeMap::new();
-    let mut checker = Checker { name: &name, services: &[], control: session, sessions: &mut sessions };
-    checker.check(&mut program.transactions, program.text_slots.clone()).await?;
-    for flow in &mut program.flows {
-        checker.check(&mut flow.program.transactions, flow.program.text_slots.clone()).await?;
-    }
-    for (place, sql) in audit.queries() {
-        checker.check_query(None, &sql, place).await?;
-    }
-    for (index, invariant) in audit.invariants.iter().enumerate() {
-        for query in std::iter::once(&invariant.query).chain(&invariant.same_as) {
-            checker.check_query(None, &query.sql, &format!("invariant {}", index + 1)).await?;
-        }
-    }
-    Ok(())
+async fn verify(program: &mut Program, control: &mut dyn Session) -> Result<()> {
+    let mut checker = Checker { control, sessions: BTreeMap::new() };
+    checker.program(program).await?;
+    checker.audit(&program.name, &program.audit).await
 }
 
 /// What each client orders: of our own tables the first SKUs, of the user's the
@@ -302,13 +325,8 @@ async fn lines(
     is_foreign: bool,
 ) -> Result<Vec<Vec<Line>>> {
     let source = Source { reads: program.audit.clone(), run_id: 0, services: BTreeMap::new() };
-    let sql = format!("SELECT sku_id, stock FROM ({}) AS stock_now ORDER BY sku_id", source.stock_query());
-    let mut stock: Vec<(i64, i64)> = Vec::new();
-    let mut keep = |row: &[Value]| {
-        stock.extend(row[0].as_int().zip(row[1].as_int()).filter(|(_, units)| !is_foreign || *units > 0));
-        Ok(())
-    };
-    session.for_each_row(&sql, &mut keep).await.context("cannot read the stock")?;
+    let mut stock = audit::stock(session, &source).await?;
+    stock.retain(|(_, units)| !is_foreign || *units > 0);
     if stock.len() < usize::from(args.lines) {
         bail!(
             "only {} in stock to order from: the tables need a few rows",
@@ -336,6 +354,7 @@ fn problem(
     database: &Database,
     run: &RunRow,
     lines: Vec<Vec<Line>>,
+    is_foreign: bool,
 ) -> Result<Problem> {
     let level = Isolation::value_variants().iter().find(|level| level.as_str() == database.info.isolation);
     let level =
@@ -352,10 +371,17 @@ fn problem(
         problem = problem.without_reduction();
     }
     problem.random_seed = args.random_seed;
+    problem.first_serial = if is_foreign { FOREIGN_SERIAL } else { 0 };
     Ok(problem)
 }
 
-fn report(args: &ExploreArgs, database: &Database, problem: &Problem, explored: Explored) -> Result<Exit> {
+fn report(
+    args: &ExploreArgs,
+    database: &Database,
+    problem: &Problem,
+    explored: Explored,
+    start: &str,
+) -> Result<Exit> {
     let config = Config {
         clients: args.clients,
         same_order: args.same_order,
@@ -377,7 +403,7 @@ fn report(args: &ExploreArgs, database: &Database, problem: &Problem, explored: 
         write_whole(path, json.as_bytes())?;
     }
     to_stdout(|out| match (args.emit, args.output) {
-        (Some(_), _) => write!(out, "{}", report.script(problem)),
+        (Some(_), _) => write!(out, "{}", report.script(problem, start)),
         (None, Output::Table) => explored::print(out, &report),
         (None, Output::Json) => out.write_all(json.as_bytes()),
     })?;

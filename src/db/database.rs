@@ -1,8 +1,8 @@
 //! A database as a whole: connecting, what it is, and who may use it now.
 
 use super::{
-    DatabaseInfo, DatabaseUrl, DbError, Dialect, ErrorClass, Session, SessionSettings, mysql, null, postgres,
-    sqlite, url,
+    DatabaseInfo, DatabaseUrl, DbError, Dialect, ErrorClass, Session, SessionSettings, Statement, mysql,
+    null, postgres, sqlite, url,
 };
 use crate::text;
 use anyhow::{Context, Result, anyhow, bail};
@@ -71,6 +71,24 @@ impl Database {
     /// Whatever kept the connection from being made, classified.
     pub async fn open(&self, settings: &SessionSettings) -> Result<Box<dyn Session>, DbError> {
         open(&self.url, settings).await
+    }
+
+    /// Opens a session that has prepared these statements, with the server's number
+    /// for it.
+    ///
+    /// # Errors
+    /// The connection is refused, or a statement does not prepare.
+    pub async fn open_prepared(
+        &self,
+        settings: &SessionSettings,
+        statements: impl IntoIterator<Item = &Statement>,
+    ) -> Result<(Box<dyn Session>, Option<i64>)> {
+        let mut session = self.open(settings).await?;
+        let id = self.session_id(session.as_mut()).await?;
+        for statement in statements {
+            session.prepare(statement).await?;
+        }
+        Ok((session, id))
     }
 
     /// The number by which the server knows a session; none where the database

@@ -15,7 +15,10 @@ use tempfile::TempDir;
 const START: &str = "start_of_";
 
 /// Rows of a user's own table that are copied at most.
-const ROWS_MAX: i64 = 10_000;
+pub const ROWS_MAX: i64 = 10_000;
+
+/// Rows of a table that are written into a script at most.
+const ROWS_SHOWN: i64 = 100;
 
 /// Tables of its own for one exploration.
 pub struct Scratch {
@@ -78,25 +81,28 @@ impl Scratch {
         Ok(super::first_row(session, &sql).await?.and_then(|row| row[0].as_int()) == Some(1))
     }
 
-    /// Copies a table of the user's own: its shape and its rows, without what
-    /// hangs on it (triggers, references to other tables).
+    /// Copies a table of the user's own: its shape and its rows, all of them or
+    /// those that a condition names, without what hangs on it (triggers, references
+    /// to other tables).
     ///
     /// # Errors
-    /// It is not there, may not be read, or is too large to be copied whole.
-    pub async fn copy(&self, table: &str) -> Result<()> {
+    /// It is not there, may not be read, or is too large.
+    pub async fn copy(&self, table: &str, condition: Option<&str>) -> Result<()> {
         let mut session = self.outside.open(&SessionSettings::default()).await?;
-        let copied = self.copy_by(session.as_mut(), table).await;
+        let copied = self.copy_by(session.as_mut(), table, condition).await;
         session.close().await;
         copied.with_context(|| format!("cannot copy {table} for the exploration"))
     }
 
-    async fn copy_by(&self, session: &mut dyn Session, table: &str) -> Result<()> {
-        let count = format!("SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT {}) AS few", ROWS_MAX + 1);
-        let rows = super::first_row(session, &count).await?.and_then(|row| row[0].as_int()).unwrap_or(0);
-        if rows > ROWS_MAX {
+    async fn copy_by(&self, session: &mut dyn Session, table: &str, condition: Option<&str>) -> Result<()> {
+        let rows = match condition {
+            Some(condition) => format!("{table} WHERE {condition}"),
+            None => table.to_owned(),
+        };
+        if is_large(session, &rows).await? {
             bail!(
-                "it has more than {ROWS_MAX} rows: explore on a database with a few rows of it, \
-                 as a developer's own"
+                "there are more than {ROWS_MAX} rows of it for these SKUs: explore on a database with a few rows of \
+                 it, as a developer's own"
             );
         }
         let inside = format!("{}.{table}", self.name);
@@ -109,13 +115,13 @@ impl Scratch {
                 }
                 session.control(&format!("CREATE TABLE {inside} (LIKE {table} INCLUDING ALL)")).await?;
                 session
-                    .control(&format!("INSERT INTO {inside} OVERRIDING SYSTEM VALUE SELECT * FROM {table}"))
+                    .control(&format!("INSERT INTO {inside} OVERRIDING SYSTEM VALUE SELECT * FROM {rows}"))
                     .await?;
                 self.own_sequences(session, table).await?;
             }
             Dialect::MySql | Dialect::MariaDb => {
                 session.control(&format!("CREATE TABLE {inside} LIKE {table}")).await?;
-                session.control(&format!("INSERT INTO {inside} SELECT * FROM {table}")).await?;
+                session.control(&format!("INSERT INTO {inside} SELECT * FROM {rows}")).await?;
             }
             Dialect::Sqlite => {
                 // The table before its indexes; triggers stay behind.
@@ -136,7 +142,7 @@ impl Scratch {
                     own.control(&sql).await?;
                 }
                 own.control("PRAGMA foreign_keys = off").await?;
-                own.control(&format!("INSERT INTO main.{table} SELECT * FROM outside.{table}")).await?;
+                own.control(&format!("INSERT INTO main.{table} SELECT * FROM outside.{rows}")).await?;
                 own.control("DETACH outside").await?;
                 own.close().await;
             }
@@ -179,49 +185,20 @@ impl Scratch {
 
     async fn remember_by(&self, session: &mut dyn Session) -> Result<String> {
         let dialect = self.database.dialect();
-        let (tables, columns, quote) = match dialect {
-            Dialect::Sqlite => (
-                "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'",
-                "SELECT name FROM pragma_table_info('{}')",
-                '"',
-            ),
-            Dialect::MySql | Dialect::MariaDb => (
-                "SELECT CAST(table_name AS CHAR) FROM information_schema.tables \
-                 WHERE table_schema = DATABASE() AND table_type = 'BASE TABLE'",
-                "SELECT CAST(column_name AS CHAR) FROM information_schema.columns WHERE \
-                 table_schema = DATABASE() AND table_name = '{}' AND extra NOT LIKE '%GENERATED%' \
-                 ORDER BY ordinal_position",
-                '`',
-            ),
-            Dialect::Postgres | Dialect::Null => (
-                "SELECT table_name::text FROM information_schema.tables \
-                 WHERE table_schema = current_schema() AND table_type = 'BASE TABLE'",
-                "SELECT column_name::text FROM information_schema.columns WHERE \
-                 table_schema = current_schema() AND table_name = '{}' AND is_generated = 'NEVER' \
-                 ORDER BY ordinal_position",
-                '"',
-            ),
-        };
         let mut reset = match dialect {
             Dialect::MySql | Dialect::MariaDb => "SET FOREIGN_KEY_CHECKS = 0; START TRANSACTION".to_owned(),
             _ => "BEGIN".to_owned(),
         };
-        for table in names(session, tables).await? {
-            if ["stockbench_migrations", "stockbench_run"].contains(&table.as_str()) {
-                continue;
-            }
-            let of_table = columns.replace("{}", &table.replace('\'', "''"));
-            let columns = names(session, &of_table).await?;
-            let columns: Vec<String> = columns.iter().map(|name| format!("{quote}{name}{quote}")).collect();
-            let columns = columns.join(", ");
-            let (now, start) = (format!("{quote}{table}{quote}"), format!("{quote}{START}{table}{quote}"));
+        for table in self.tables(session).await? {
+            let columns = self.columns(session, &table).await?.join(", ");
+            let (now, start) = (self.quoted(&table), self.quoted(&format!("{START}{table}")));
             session.control(&format!("CREATE TABLE {start} AS SELECT {columns} FROM {now}")).await?;
             let count = format!("SELECT count(*) FROM {start}");
             let rows = super::first_row(session, &count).await?.and_then(|row| row[0].as_int());
             write!(reset, "; DELETE FROM {now}")?;
             if rows != Some(0) {
-                let identity = if dialect == Dialect::Postgres { " OVERRIDING SYSTEM VALUE" } else { "" };
-                write!(reset, "; INSERT INTO {now} ({columns}){identity} SELECT {columns} FROM {start}")?;
+                let overriding = self.overriding();
+                write!(reset, "; INSERT INTO {now} ({columns}){overriding} SELECT {columns} FROM {start}")?;
             }
         }
         reset.push_str("; COMMIT");
@@ -229,6 +206,98 @@ impl Scratch {
             write!(reset, "; {sql}")?;
         }
         Ok(reset)
+    }
+
+    /// The tables that an exploration may change.
+    async fn tables(&self, session: &mut dyn Session) -> Result<Vec<String>> {
+        let sql = match self.database.dialect() {
+            Dialect::Sqlite => {
+                "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+            }
+            Dialect::MySql | Dialect::MariaDb => {
+                "SELECT CAST(table_name AS CHAR) FROM information_schema.tables \
+                 WHERE table_schema = DATABASE() AND table_type = 'BASE TABLE'"
+            }
+            Dialect::Postgres | Dialect::Null => {
+                "SELECT table_name::text FROM information_schema.tables \
+                 WHERE table_schema = current_schema() AND table_type = 'BASE TABLE'"
+            }
+        };
+        let mut tables = names(session, sql).await?;
+        let is_bookkeeping = |name: &str| ["stockbench_migrations", "stockbench_run"].contains(&name);
+        tables.retain(|name| !is_bookkeeping(name) && !name.starts_with(START));
+        Ok(tables)
+    }
+
+    /// The columns of a table that a statement may fill, quoted.
+    async fn columns(&self, session: &mut dyn Session, table: &str) -> Result<Vec<String>> {
+        let sql = match self.database.dialect() {
+            Dialect::Sqlite => "SELECT name FROM pragma_table_info('{}')",
+            Dialect::MySql | Dialect::MariaDb => {
+                "SELECT CAST(column_name AS CHAR) FROM information_schema.columns WHERE \
+                 table_schema = DATABASE() AND table_name = '{}' AND extra NOT LIKE '%GENERATED%' \
+                 ORDER BY ordinal_position"
+            }
+            Dialect::Postgres | Dialect::Null => {
+                "SELECT column_name::text FROM information_schema.columns WHERE \
+                 table_schema = current_schema() AND table_name = '{}' AND is_generated = 'NEVER' \
+                 ORDER BY ordinal_position"
+            }
+        };
+        let columns = names(session, &sql.replace("{}", &table.replace('\'', "''"))).await?;
+        Ok(columns.iter().map(|name| self.quoted(name)).collect())
+    }
+
+    /// What lets a statement fill columns that the database would number.
+    fn overriding(&self) -> &'static str {
+        if self.database.dialect() == Dialect::Postgres { " OVERRIDING SYSTEM VALUE" } else { "" }
+    }
+
+    fn quoted(&self, name: &str) -> String {
+        match self.database.dialect() {
+            Dialect::MySql | Dialect::MariaDb => format!("`{name}`"),
+            _ => format!("\"{name}\""),
+        }
+    }
+
+    /// Statements that fill the tables as they are now, for people.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub async fn script(&self) -> Result<String> {
+        let mut session = self.database.open(&SessionSettings::default()).await?;
+        let script = self.script_by(session.as_mut()).await;
+        session.close().await;
+        script.context("cannot read where the exploration begins")
+    }
+
+    async fn script_by(&self, session: &mut dyn Session) -> Result<String> {
+        let mut script = String::new();
+        for table in self.tables(session).await? {
+            let columns = self.columns(session, &table).await?;
+            let table = self.quoted(&table);
+            let literal = |column: &String| match self.database.dialect() {
+                Dialect::MySql | Dialect::MariaDb => format!("QUOTE({column})"),
+                Dialect::Sqlite => format!("quote({column})"),
+                Dialect::Postgres | Dialect::Null => format!("quote_nullable({column}::text)"),
+            };
+            let values: Vec<String> = columns.iter().map(literal).collect();
+            let rows = match self.database.dialect() {
+                Dialect::MySql | Dialect::MariaDb => format!("CONCAT_WS(', ', {})", values.join(", ")),
+                _ => values.join(" || ', ' || "),
+            };
+            let sql = format!("SELECT {rows} FROM {table} LIMIT {}", ROWS_SHOWN + 1);
+            let rows = names(session, &sql).await?;
+            writeln!(script, "DELETE FROM {table};")?;
+            if i64::try_from(rows.len())? > ROWS_SHOWN {
+                writeln!(script, "-- and fill it as it was: more than {ROWS_SHOWN} rows")?;
+            } else if !rows.is_empty() {
+                let columns = columns.join(", ");
+                let rows = rows.join("),\n  (");
+                writeln!(script, "INSERT INTO {table} ({columns}){} VALUES\n  ({rows});", self.overriding())?;
+            }
+        }
+        Ok(script)
     }
 
     /// What brings counters back that no rollback does.
@@ -315,6 +384,16 @@ impl Scratch {
         session.close().await;
         dropped.with_context(|| format!("cannot drop the scratch {}", self.name))
     }
+}
+
+/// Whether there are more rows than are copied.
+///
+/// # Errors
+/// The table may not be read.
+pub async fn is_large(session: &mut dyn Session, rows: &str) -> Result<bool> {
+    let count = format!("SELECT count(*) FROM (SELECT 1 FROM {rows} LIMIT {}) AS few", ROWS_MAX + 1);
+    let count = super::first_row(session, &count).await?.and_then(|row| row[0].as_int());
+    Ok(count.unwrap_or(0) > ROWS_MAX)
 }
 
 async fn names(session: &mut dyn Session, sql: &str) -> Result<Vec<String>> {

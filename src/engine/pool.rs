@@ -115,12 +115,8 @@ async fn open_prepared(
     statements: &[Statement],
     opened: &Mutex<Vec<i64>>,
 ) -> Result<Box<dyn Session>> {
-    let mut session = database.open(settings).await?;
-    let id = database.session_id(session.as_mut()).await?;
+    let (session, id) = database.open_prepared(settings, statements).await?;
     opened.lock().extend(id);
-    for statement in statements {
-        session.prepare(statement).await?;
-    }
     Ok(session)
 }
 

@@ -1,14 +1,15 @@
 //! What a schedule came to, by the same invariants as a run.
 
+use super::play::{Futile, Told};
 use super::problem::Problem;
-use super::world::{Futile, Ran, Told};
+use super::world::Ran;
 use crate::audit::{self, AuditReport, ClientWitness, Finding, FindingKind, Key};
-use crate::db::{Session, Value};
+use crate::db::Session;
 use crate::engine::answers::{Answers, ToldOrder};
 use crate::engine::history::{Answer, History};
 use crate::outcome::Outcome;
 use crate::workload::Order;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use std::collections::BTreeMap;
 
 /// What is left when a schedule is over.
@@ -34,7 +35,7 @@ pub(super) struct OutcomeKey {
 pub(super) async fn judge(problem: &Problem, session: &mut dyn Session, ran: &Ran) -> Result<Judged> {
     let mut told: BTreeMap<i64, ToldOrder> = BTreeMap::new();
     let mut answers = Vec::new();
-    for (client, Told { outcome, invoked, returned, .. }) in ran.told.iter().copied().enumerate() {
+    for (client, &Told { outcome, invoked, returned, .. }) in ran.told.iter().enumerate() {
         let id = problem.order_id(client, ran.serial);
         let order = || ToldOrder {
             order: Order { id, lines: problem.lines[client].clone() },
@@ -60,8 +61,11 @@ pub(super) async fn judge(problem: &Problem, session: &mut dyn Session, ran: &Ra
     let told_again = history.told.clone().into_iter();
     let witness = ClientWitness::Complete;
     let report = audit::audit_on(session, &problem.source, witness, told_again, Some(&history), true).await?;
-    let stock = stock(problem, session).await?;
+    let stock = audit::stock(session, &problem.source).await?;
     let mut findings = report.findings.clone();
+    if !findings.is_empty() {
+        findings.extend(swallowed(problem, ran));
+    }
     findings.extend(futile(problem, ran));
     let mut kinds: Vec<FindingKind> = findings.iter().map(|finding| finding.kind).collect();
     kinds.sort_unstable();
@@ -70,18 +74,6 @@ pub(super) async fn judge(problem: &Problem, session: &mut dyn Session, ran: &Ra
     outcomes.sort_unstable();
     let key = OutcomeKey { told: outcomes, stock, findings: kinds };
     Ok(Judged { key, findings, summary: AuditReport::explain(&report) })
-}
-
-async fn stock(problem: &Problem, session: &mut dyn Session) -> Result<Vec<(i64, i64)>> {
-    let sql =
-        format!("SELECT sku_id, stock FROM ({}) AS stock_now ORDER BY sku_id", problem.source.stock_query());
-    let mut stock = Vec::new();
-    let mut keep = |row: &[Value]| {
-        stock.extend(row[0].as_int().zip(row[1].as_int()));
-        Ok(())
-    };
-    session.for_each_row(&sql, &mut keep).await.context("cannot read the stock")?;
-    Ok(stock)
 }
 
 fn futile(problem: &Problem, ran: &Ran) -> Option<Finding> {
@@ -93,6 +85,10 @@ fn futile(problem: &Problem, ran: &Ran) -> Option<Finding> {
             "client {client_number} went round a loop inside one transaction that re-read the same values and had \
              them refused again: the transaction's snapshot does not move"
         ),
+        Futile::Endless => format!(
+            "client {client_number} went from one transaction of its program to another and back, again and again, \
+             without an end"
+        ),
         Futile::Retries => format!(
             "client {client_number} was refused without a chance: every retry repeated the very values that had \
              just been refused, because it does not read again"
@@ -101,10 +97,19 @@ fn futile(problem: &Problem, ran: &Ran) -> Option<Finding> {
             format!("client {client_number} was refused although nobody else was there while it tried")
         }
     };
+    Some(of_client(problem, ran, client, FindingKind::FutileRetry, message))
+}
+
+/// A sale that was told although a statement of its last attempt had failed: an
+/// explanation where an invariant is broken, for there are errors that do not matter.
+fn swallowed(problem: &Problem, ran: &Ran) -> Option<Finding> {
+    let mut told = ran.told.iter().enumerate();
+    let (client, error) = told.find_map(|(client, told)| Some((client, told.swallowed.as_ref()?)))?;
+    let message = format!("client {} was told deducted, and this had failed: {error}", client + 1);
+    Some(of_client(problem, ran, client, FindingKind::SwallowedError, message))
+}
+
+fn of_client(problem: &Problem, ran: &Ran, client: usize, kind: FindingKind, message: String) -> Finding {
     let id = problem.order_id(client, ran.serial);
-    Some(Finding {
-        orders: 1,
-        order_ids: vec![Key::Int(id)],
-        ..Finding::new(FindingKind::FutileRetry, message)
-    })
+    Finding { orders: 1, order_ids: vec![Key::Int(id)], ..Finding::new(kind, message) }
 }

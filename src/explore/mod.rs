@@ -4,8 +4,8 @@
 //! connection and the same interpreter as in a run; one statement at a time,
 //! in every order that the database allows, and the invariants after each.
 //! In reading order: [`schedule`] is who moves when, [`problem`] what is
-//! explored, `world` plays one schedule and notes its `event`s, [`effect`] says which moves can be
-//! swapped, `search` which schedules are played, `judge` what came of one,
+//! explored, `world` has the connections, `play` plays one schedule on them and
+//! notes its `event`s, [`effect`] says which moves can be swapped, `search` which schedules are played, [`rows`] what is copied of large tables, `judge` what came of one,
 //! [`witness`] tells it to people.
 //!
 //! What is found is found on the server itself: a witness is a schedule that
@@ -14,7 +14,9 @@
 pub mod effect;
 mod event;
 mod judge;
+mod play;
 pub mod problem;
+pub mod rows;
 pub mod schedule;
 mod search;
 pub mod witness;
@@ -191,8 +193,8 @@ pub async fn explore(
         Which::Sample(count) => Search::sample(problem.variants.len(), *count, problem.random_seed),
         Which::One(_) => Search::nothing(),
     };
-    let exploration =
-        Exploration { problem, stop, progress, search, tally: Mutex::default(), serial: AtomicI64::new(1) };
+    let serial = AtomicI64::new(problem.first_serial + 1);
+    let exploration = Exploration { problem, stop, progress, search, tally: Mutex::default(), serial };
     let mut worlds = Vec::new();
     for stage in stages {
         worlds.push(World::open(problem, stage.database, settings, stage.reset).await?);
@@ -385,7 +387,7 @@ impl Exploration<'_> {
             }
         }
         // Once more, with small order ids.
-        self.serial.store(0, Ordering::Relaxed);
+        self.serial.store(self.problem.first_serial, Ordering::Relaxed);
         let schedule = best.0.schedule.clone();
         self.again(world, kind, best.0.variant, &schedule).await.unwrap_or(best)
     }

@@ -33,6 +33,8 @@ pub struct Problem {
     pub source: Source,
     /// What is drawn for orders.
     pub random_seed: u64,
+    /// Serial number before the first schedule, which order ids are made from.
+    pub first_serial: i64,
     /// Whether it makes no difference which of two like clients it is: nothing is
     /// drawn for them, nor computed from the number of an order.
     are_exchangeable: bool,
@@ -98,6 +100,7 @@ impl Problem {
             concurrency,
             source,
             random_seed: 0,
+            first_serial: 0,
             are_exchangeable,
             accesses,
             variants,

@@ -64,7 +64,7 @@ pub(super) fn deadlock(events: &[Event]) -> Option<Vec<Line>> {
 }
 
 /// The steps as a script that can be stepped through in one terminal a client.
-pub fn script(problem: &Problem, schedule: &str, lines: &[Line], title: &str) -> String {
+pub fn script(problem: &Problem, (schedule, lines): (&str, &[Line]), title: &str, start: &str) -> String {
     let mut script = String::new();
     let shell = match problem.dialect() {
         Dialect::Postgres => "psql",
@@ -79,8 +79,10 @@ pub fn script(problem: &Problem, schedule: &str, lines: &[Line], title: &str) ->
     say(&format!(
         "-- One {shell} session for each client, in the order of the lines. A line that is said to"
     ));
-    say("-- block does not answer: go on in the other session. It changes the tables it names: take a");
-    say("-- database of your own for it, with the stock it speaks of (`stockbench seed` makes our tables).");
+    say("-- block does not answer: go on in the other session. It empties and fills the tables it names:");
+    say("-- take a database of your own for it (`stockbench seed` makes our tables).");
+    say("-- Where it begins:");
+    say(start.trim_end());
     let is_server = !matches!(problem.dialect(), Dialect::Sqlite | Dialect::Null);
     if is_server {
         let level = problem.concurrency.isolation.as_sql();

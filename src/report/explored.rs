@@ -128,14 +128,14 @@ impl ExploreReport {
         Ok(serde_json::to_string_pretty(&schemars::schema_for!(Self))? + "\n")
     }
 
-    /// The first witness as a script.
-    pub fn script(&self, problem: &Problem) -> String {
+    /// The first witness as a script, after the statements that fill the tables.
+    pub fn script(&self, problem: &Problem, start: &str) -> String {
         match self.explored.witnesses.first() {
             Some(Witness { kind, schedule, steps, .. }) => witness::script(
                 problem,
-                schedule,
-                steps,
+                (schedule, steps),
                 &format!("{} with {}", kind.as_str(), self.strategy),
+                start,
             ),
             None => format!("-- {}\n", self.verdict()),
         }

@@ -233,7 +233,6 @@ impl Report {
         );
         let measured: u64 = figures.order.values().map(hdrhistogram::Histogram::len).sum();
         ensure!(measured == deliveries, "{measured} latencies of {deliveries} deliveries: {bug}");
-        let is_broken = parts.audit.as_ref().is_ok_and(|audit| !audit.findings.is_empty());
         let (audit, audit_error) = match parts.audit {
             Ok(audit) => (Some(audit), None),
             Err(error) => (None, Some(format!("{error:#}"))),
@@ -273,7 +272,7 @@ impl Report {
         let measured = Measured::of(figures, parts.elapsed);
         let mut advice =
             advice::of(&measured, &parts.phases, &parts.config, &parts.client, parts.database.kind);
-        advice.extend(parts.hint.filter(|_| is_broken));
+        advice.extend(parts.hint);
         let mut report = Self {
             services: parts.services,
             redis: parts.redis,

@@ -241,7 +241,7 @@ impl Plan {
         };
         let params: BTreeMap<String, i64> =
             scenario.params.iter().chain(asked.params).map(|(key, value)| (key.clone(), *value)).collect();
-        check_params(&params, &mix)?;
+        check_params(&params, mix.iter().map(|(strategy, _)| strategy))?;
         let load = asked.load.over(&scenario.load);
         let load = with_wishes(load, &mix);
         let replay = match load.replay {
@@ -465,15 +465,21 @@ fn read_mix(names: &str) -> Result<Vec<(Strategy, u32)>> {
     Ok(mix)
 }
 
-fn check_params(params: &BTreeMap<String, i64>, mix: &[(Strategy, u32)]) -> Result<()> {
-    let known = || mix.iter().flat_map(|(strategy, _)| strategy.file.params.keys()).map(String::as_str);
-    for key in params.keys() {
-        if !known().any(|name| name == key) {
-            let suggestion = text::did_you_mean(key, known());
-            return Err(anyhow!("no strategy of this run has a param `{key}`{suggestion}"));
+/// # Errors
+/// A param that none of the strategies has.
+pub fn check_params<'s>(
+    params: &BTreeMap<String, i64>,
+    strategies: impl IntoIterator<Item = &'s Strategy>,
+) -> Result<()> {
+    let known: Vec<&str> =
+        strategies.into_iter().flat_map(|strategy| strategy.file.params.keys()).map(String::as_str).collect();
+    match params.keys().find(|key| !known.contains(&key.as_str())) {
+        None => Ok(()),
+        Some(key) => {
+            let suggestion = text::did_you_mean(key, known);
+            Err(anyhow!("no strategy of this run has a param `{key}`{suggestion}"))
         }
     }
-    Ok(())
 }
 
 /// Fills in what the strategies ask for, as far as it goes together with what

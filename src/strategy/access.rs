@@ -3,8 +3,8 @@
 use super::guard;
 use crate::db::Dialect;
 use sqlparser::ast::{
-    Expr, FromTable, Insert, ObjectName, Query, Statement, TableFactor, TableObject, TableWithJoins, Visit,
-    Visitor,
+    BinaryOperator, Expr, FromTable, Insert, ObjectName, Query, SetExpr, Statement, TableFactor, TableObject,
+    TableWithJoins, Value as SqlValue, Visit, Visitor,
 };
 use std::collections::HashMap;
 use std::ops::{BitAnd, BitOr, ControlFlow, Not};
@@ -146,6 +146,99 @@ impl TableNames {
     }
 }
 
+/// The column of a table that a statement compares with this text by `=`, or
+/// inserts it into.
+pub fn column_that_is(sql: &str, text: &str, table: &str, dialect: Dialect) -> Option<String> {
+    let statements = guard::parse(sql, dialect).ok()?;
+    let mut seen = Compared { text, table, ..Compared::default() };
+    // The visitor never breaks off.
+    let _: ControlFlow<()> = statements.visit(&mut seen);
+    let is_alone = seen.relations == 1;
+    let of_table = |(qualifier, _): &&(Option<String>, String)| match qualifier {
+        Some(qualifier) => seen.called.contains(qualifier),
+        None => is_alone && !seen.called.is_empty(),
+    };
+    seen.columns.iter().find(of_table).map(|(_, column)| column.clone())
+}
+
+/// Columns that are compared with a text, and the names that a table goes by.
+#[derive(Default)]
+struct Compared<'t> {
+    text: &'t str,
+    table: &'t str,
+    called: Vec<String>,
+    relations: usize,
+    /// With what stands before the dot.
+    columns: Vec<(Option<String>, String)>,
+}
+
+impl Compared<'_> {
+    fn is_text(&self, expression: &Expr) -> bool {
+        match expression {
+            Expr::Value(value) => {
+                matches!(&value.value, SqlValue::SingleQuotedString(text) if text == self.text)
+            }
+            Expr::Cast { expr, .. } | Expr::Nested(expr) => self.is_text(expr),
+            _ => false,
+        }
+    }
+}
+
+impl Visitor for Compared<'_> {
+    type Break = ();
+
+    fn pre_visit_statement(&mut self, statement: &Statement) -> ControlFlow<()> {
+        if let Statement::Insert(Insert { table: TableObject::TableName(name), columns, source, .. }) =
+            statement
+            && let Some(SetExpr::Values(values)) = source.as_deref().map(|query| &*query.body)
+        {
+            for (column, value) in values.rows.iter().flat_map(|row| columns.iter().zip(row.iter())) {
+                if self.is_text(value) {
+                    self.columns.push((Some(lower(name)), column.to_string()));
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<()> {
+        self.relations += 1;
+        if lower(relation) == self.table {
+            self.called.push(self.table.to_owned());
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Table { name, alias: Some(alias), .. } = factor
+            && lower(name) == self.table
+        {
+            self.called.push(alias.name.value.to_lowercase());
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expression: &Expr) -> ControlFlow<()> {
+        let Expr::BinaryOp { left, op: BinaryOperator::Eq, right } = expression else {
+            return ControlFlow::Continue(());
+        };
+        for (column, value) in [(left, right), (right, left)] {
+            match column.as_ref() {
+                Expr::Identifier(column) if self.is_text(value) => {
+                    self.columns.push((None, column.to_string()));
+                }
+                Expr::CompoundIdentifier(names) if self.is_text(value) => {
+                    if let [table, column] = names.as_slice() {
+                        self.columns.push((Some(table.value.to_lowercase()), column.to_string()));
+                    }
+                }
+                _ => {}
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
 #[derive(Default)]
 struct Seen {
     /// Every table, as often as it is named.
@@ -267,6 +360,20 @@ mod tests {
         let (_, writes, inserts) = of(Dialect::Postgres, cte);
         assert_eq!((writes, inserts), (sku, ledger));
         assert_eq!(of(Dialect::Postgres, "SAVEPOINT a"), (none, none, none));
+    }
+
+    #[test]
+    fn the_column_of_a_text_is_found_with_its_table() {
+        let of = |sql, table| column_that_is(sql, "it", table, Dialect::Postgres);
+        assert_eq!(of("SELECT n FROM goods WHERE no = 'it' AND n > 1", "goods").as_deref(), Some("no"));
+        assert_eq!(of("SELECT n FROM goods WHERE no = 'it'", "sold"), None);
+        assert_eq!(of("SELECT n FROM goods WHERE no = 'that'", "goods"), None);
+        let joined = "SELECT 1 FROM goods g JOIN sold s ON s.no = g.no WHERE CAST('it' AS int) = s.no";
+        assert_eq!(of(joined, "sold").as_deref(), Some("no"));
+        assert_eq!(of(joined, "goods"), None);
+        assert_eq!(of("SELECT 1 FROM goods g, sold s WHERE no = 'it'", "goods"), None, "whose is it?");
+        assert_eq!(of("INSERT INTO sold (a, b) VALUES (1, 'it')", "sold").as_deref(), Some("b"));
+        assert_eq!(of("UPDATE goods SET n = 1 WHERE \"No\" = ('it')", "goods").as_deref(), Some("\"No\""));
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub enum Action<'m> {
 pub enum Stuck {
     /// The loop inside a transaction keeps meeting the same refused values.
     SameValues,
-    /// The loop inside a transaction went round [`JUMPS_MAX`] times.
+    /// The program jumped [`JUMPS_MAX`] times, or as often as it was allowed to.
     TooManyJumps,
 }
 
@@ -127,6 +127,7 @@ pub struct Machine<'p> {
     jumps: u32,
     same_values: u32,
     same_values_max: u32,
+    jumps_max: u32,
     reads: u32,
     last_refused: Option<Refused>,
     futile: bool,
@@ -169,6 +170,7 @@ impl<'p> Machine<'p> {
             jumps: 0,
             same_values: 0,
             same_values_max: SAME_VALUES_MAX,
+            jumps_max: JUMPS_MAX,
             reads: 0,
             last_refused: None,
             futile: false,
@@ -349,10 +351,12 @@ impl<'p> Machine<'p> {
         }
     }
 
-    /// Breaks a loop off sooner: after the same values were refused so often.
+    /// Breaks a loop off sooner: after the same values were refused so often, or
+    /// after so many jumps.
     #[must_use]
-    pub fn breaking_off_after(mut self, same_values: u32) -> Self {
+    pub fn breaking_off_after(mut self, same_values: u32, jumps: u32) -> Self {
         self.same_values_max = same_values;
+        self.jumps_max = jumps;
         self
     }
 
@@ -516,7 +520,7 @@ impl<'p> Machine<'p> {
         self.jumps += 1;
         self.stuck = if self.same_values >= self.same_values_max {
             Some(Stuck::SameValues)
-        } else if self.jumps >= JUMPS_MAX {
+        } else if self.jumps >= self.jumps_max {
             Some(Stuck::TooManyJumps)
         } else {
             None
@@ -619,7 +623,7 @@ impl<'p> Machine<'p> {
             Goto::Answer(outcome) => Then::Done(outcome),
             Goto::Transaction(transaction) => {
                 self.jumps += 1;
-                if self.jumps >= JUMPS_MAX {
+                if self.jumps >= self.jumps_max {
                     self.stuck = Some(Stuck::TooManyJumps);
                     Then::Done(Outcome::Conflict)
                 } else {

@@ -2,7 +2,7 @@
 //! each result means.
 
 use super::file::Serves;
-use crate::db::schema::LEDGER;
+use crate::db::schema::{LEDGER, STOCK_QUERY};
 use crate::db::{Dialect, Isolation, Statement};
 use crate::outcome::Outcome;
 use rand::{Rng, RngExt};
@@ -128,13 +128,16 @@ pub struct AuditSource {
 }
 
 impl AuditSource {
+    /// The query giving `sku_id` and `stock`, in no order.
+    pub fn stock_sql(&self) -> String {
+        let query = self.stock.as_deref().unwrap_or(STOCK_QUERY);
+        format!("SELECT sku_id, stock FROM ({query}) AS stock_now")
+    }
+
     /// The stock and the ledger as the audit will ask for them, where they are
     /// not the usual ones.
     pub fn queries(&self) -> Vec<(&'static str, String)> {
-        let stock = self
-            .stock
-            .as_ref()
-            .map(|sql| ("audit.stock", format!("SELECT sku_id, stock FROM ({sql}) AS stock_now")));
+        let stock = self.stock.as_ref().map(|_| ("audit.stock", self.stock_sql()));
         let ledger = match &self.ledger {
             Ledger::Other(_) => self
                 .ledger

@@ -5,7 +5,7 @@ mod watch;
 
 use super::open::{Opened, Purpose, open};
 use super::{folder_of, stop_on_signal, to_stdout, write_whole};
-use crate::audit::{self, AuditReport, ClientWitness};
+use crate::audit::{self, ClientWitness};
 use crate::cli::{Output, RunArgs};
 use crate::db::schema::{self, RunRow};
 use crate::db::{Database, DatabaseUrl, Dialect, Session, SessionSettings};
@@ -30,8 +30,8 @@ use crate::text;
 use crate::workload::arrivals::Pace;
 use crate::workload::orders::OrderStream;
 use anyhow::{Context, Result, anyhow, ensure};
-pub(super) use stage::named_services;
 use stage::{CONNECTIONS_SPARE, RedisStage, Stage};
+pub(super) use stage::{check_isolation, named_services};
 use std::io::Write;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant, SystemTime};
@@ -248,14 +248,14 @@ async fn run_locked(
         let told = answers.told(&stream);
         audit::audit(database, &source, ClientWitness::Complete, told, None, args.full).await
     };
-    let verdict = judging.await;
+    let mut verdict = judging.await;
     checking.finish();
     signals.abort();
-    let verdict = verdict.map(|mut verdict: AuditReport| {
-        verdict.add_futile_retries(&figures);
-        verdict
-    });
+    if let Ok(audit) = &mut verdict {
+        audit.add_futile_retries(&figures);
+    }
     let strategy = run.strategy;
+    let hint = verdict.as_ref().ok().and_then(|audit| super::explore::hint(audit, &strategy, database));
     Report::new(ReportParts {
         run_id: run.id,
         strategy: strategy.clone(),
@@ -281,7 +281,7 @@ async fn run_locked(
             .map(|error| format!("{error:#}")),
         aborted_by: watch.breach.take(),
         lost_server,
-        hint: super::explore::hint(&strategy, database.dialect()),
+        hint,
         client,
         audit: verdict,
     })

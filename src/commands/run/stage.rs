@@ -201,24 +201,33 @@ fn isolation(programs: &mut [Program], plan: &Plan, dialect: Dialect) -> Result<
     let first = programs.first().and_then(|program| program.isolation);
     let all_alike = programs.iter().all(|program| program.isolation == first);
     for program in programs.iter_mut() {
-        if let (Some(pinned), Some(asked)) = (program.isolation, plan.isolation)
-            && pinned != asked
-        {
-            return Err(usage(format!(
-                "strategy {} depends on isolation {}: leave --isolation out",
-                program.name,
-                pinned.as_str()
-            )));
-        }
+        check_isolation(program, plan.isolation, dialect)?;
         if !all_alike {
             program.pin_isolation();
         }
     }
-    let is_serializable = plan.isolation.is_none_or(|level| level == Isolation::Serializable);
+    Ok(if all_alike { first.or(plan.isolation) } else { plan.isolation })
+}
+
+/// Refuses a level that the program, or the database, cannot have.
+pub(in crate::commands) fn check_isolation(
+    program: &Program,
+    asked: Option<Isolation>,
+    dialect: Dialect,
+) -> Result<()> {
+    if let (Some(pinned), Some(asked)) = (program.isolation, asked)
+        && pinned != asked
+    {
+        return Err(usage(format!(
+            "strategy {} depends on isolation {}: leave --isolation out",
+            program.name,
+            pinned.as_str()
+        )));
+    }
+    let is_serializable = asked.is_none_or(|level| level == Isolation::Serializable);
     ensure_usage(dialect != Dialect::Sqlite || is_serializable, || {
         "SQLite has one isolation level, serializable: leave --isolation out".to_owned()
-    })?;
-    Ok(if all_alike { first.or(plan.isolation) } else { plan.isolation })
+    })
 }
 
 /// Programs of a mix move the same stock and write the same ledger, or no
@@ -410,31 +419,12 @@ impl Stage {
         for service in &self.services {
             sessions.insert(service.name.clone(), service.database.open(&self.settings).await?);
         }
+        let mut checker = Checker { control, sessions };
         for program in &mut self.programs {
-            let (name, services) = (program.name.clone(), program.services.clone());
-            let mut checker = Checker { name: &name, services: &services, control, sessions: &mut sessions };
-            checker.check(&mut program.transactions, program.text_slots.clone()).await?;
-            for flow in &mut program.flows {
-                checker.check(&mut flow.program.transactions, flow.program.text_slots.clone()).await?;
-                if let Some(pending) = &flow.pending {
-                    checker.check_query(None, pending, "pending").await?;
-                }
-            }
+            checker.program(program).await?;
         }
-        let name = self.programs.first().map_or_else(String::new, |program| program.name.clone());
-        let mut checker = Checker { name: &name, services: &[], control, sessions: &mut sessions };
-        for (place, sql) in self.audit.queries() {
-            checker.check_query(None, &sql, place).await?;
-        }
-        for (index, invariant) in self.audit.invariants.iter().enumerate() {
-            let place = format!("invariant {}", index + 1);
-            for query in std::iter::once(&invariant.query).chain(&invariant.same_as) {
-                checker.check_query(query.service.as_ref(), &query.sql, &place).await?;
-            }
-        }
-        for session in sessions.into_values() {
-            session.close().await;
-        }
+        checker.audit(self.programs.first().map_or("", |program| &program.name), &self.audit).await?;
+        checker.close().await;
         Ok(())
     }
 }
