@@ -29,7 +29,6 @@ use crate::audit::{Finding, FindingKind};
 use crate::db::{Database, SessionSettings};
 use crate::engine::stop::Stop;
 use crate::outcome::Outcome;
-use crate::text;
 use anyhow::{Result, anyhow};
 use judge::{Judged, OutcomeKey};
 use parking_lot::Mutex;
@@ -91,7 +90,7 @@ pub struct Explored {
     /// was first, the server decided.
     pub raced: u64,
     /// Beginnings of schedules that could not be reached again, because the server
-    /// went another way with the same moves.
+    /// goes another way with the same moves mostly; that way was explored.
     pub unrepeated: u64,
     /// Schedules that broke an invariant.
     pub violations: u64,
@@ -250,14 +249,16 @@ impl Exploration<'_> {
                     self.search.ran(&branch, &ran);
                     self.add(ran, judged);
                 }
-                Err(error) if error.is::<Diverged>() => {
-                    self.tally.lock().unrepeated += 1;
-                    self.search.lost();
-                }
-                Err(error) => {
-                    self.tally.lock().failure.get_or_insert(error);
-                    self.search.close();
-                }
+                Err(error) => match error.downcast::<Diverged>() {
+                    Ok(diverged) => {
+                        self.tally.lock().unrepeated += 1;
+                        self.search.lost(&branch, diverged);
+                    }
+                    Err(error) => {
+                        self.tally.lock().failure.get_or_insert(error);
+                        self.search.close();
+                    }
+                },
             }
         }
     }
@@ -418,10 +419,6 @@ impl Exploration<'_> {
             None if left > 0 => {
                 Some("--max-schedules was reached before every schedule had been run".to_owned())
             }
-            None if tally.unrepeated > 0 => Some(format!(
-                "{} could not be reached again: the server went another way with the same moves",
-                text::count(tally.unrepeated, "schedule")
-            )),
             None if is_sample => Some("as many were drawn at random as were asked for".to_owned()),
             None => None,
         };

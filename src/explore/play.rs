@@ -20,6 +20,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
 /// How long a reply is waited for before the server is asked whether it will
@@ -78,7 +79,7 @@ pub(super) enum Futile {
     Alone,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum State {
     /// Its next statement can be sent.
     Idle,
@@ -196,6 +197,15 @@ impl<'w, 'p> Play<'w, 'p> {
             play.settle(number);
         }
         play
+    }
+
+    /// How everybody stands, as a number.
+    pub(super) fn sign(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for actor in &self.actors {
+            (actor.state, actor.attempts, actor.machine.position()).hash(&mut hasher);
+        }
+        hasher.finish()
     }
 
     fn dialect(&self) -> Dialect {

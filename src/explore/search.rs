@@ -10,8 +10,9 @@
 
 use super::Move;
 use super::effect::Effect;
-use super::world::{Branch, Node, Ran};
+use super::world::{Branch, Diverged, Node, Ran};
 use parking_lot::Mutex;
+use std::collections::HashSet;
 use tokio::sync::Notify;
 
 /// Branches that wait to be run, for several workers.
@@ -27,6 +28,8 @@ struct Inner {
     waiting: Vec<Branch>,
     running: usize,
     taken: u64,
+    /// Beginnings that are explored as the server takes them mostly.
+    retraced: HashSet<(usize, Vec<u64>)>,
     closed: bool,
 }
 
@@ -87,7 +90,7 @@ impl Search {
         let mut inner = self.inner.lock();
         let at = branch.moves.len();
         for (depth, node) in ran.nodes.iter().enumerate() {
-            let before = &ran.schedule.0[..at + depth];
+            let before = (&ran.schedule.0[..at + depth], &ran.signs[..at + depth]);
             inner.waiting.extend(others(branch.variant, before, node));
         }
         inner.running -= 1;
@@ -95,9 +98,16 @@ impl Search {
         self.changed.notify_waiters();
     }
 
-    /// A branch could not be run: the server went another way.
-    pub(super) fn lost(&self) {
-        self.inner.lock().running -= 1;
+    /// A branch could not be run, because the server goes another way with these
+    /// moves than it did once: what follows from that way is explored instead.
+    pub(super) fn lost(&self, branch: &Branch, Diverged { done, signs, .. }: Diverged) {
+        let mut inner = self.inner.lock();
+        if inner.retraced.insert((branch.variant, signs.clone())) {
+            let Branch { variant, .. } = *branch;
+            inner.waiting.push(Branch { variant, moves: done, signs, ..Branch::default() });
+        }
+        inner.running -= 1;
+        drop(inner);
         self.changed.notify_waiters();
     }
 
@@ -117,7 +127,11 @@ impl Search {
 }
 
 /// The other options of a point, each with what need not be made after it.
-fn others<'n>(variant: usize, before: &'n [Move], node: &'n Node) -> impl Iterator<Item = Branch> + 'n {
+fn others<'n>(
+    variant: usize,
+    (moves, signs): (&'n [Move], &'n [u64]),
+    node: &'n Node,
+) -> impl Iterator<Item = Branch> + 'n {
     // The last of them first: what is taken next lies on top.
     (1..node.options.len()).rev().map(move |index| {
         let (next, effect) = node.options[index];
@@ -126,6 +140,7 @@ fn others<'n>(variant: usize, before: &'n [Move], node: &'n Node) -> impl Iterat
             sleeper.client() != next.client() && seen.is_independent_of(effect)
         };
         let asleep = seen.filter(stays).copied().collect();
-        Branch { variant, dice: None, moves: before.iter().copied().chain([next]).collect(), asleep }
+        let moves = moves.iter().copied().chain([next]).collect();
+        Branch { variant, dice: None, moves, signs: signs.to_vec(), asleep }
     })
 }

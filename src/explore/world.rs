@@ -27,6 +27,8 @@ pub(super) struct Branch {
     /// Every option is drawn at random, from this seed.
     pub(super) dice: Option<u64>,
     pub(super) moves: Vec<Move>,
+    /// How everybody stood after each move but the last when this branch was met.
+    pub(super) signs: Vec<u64>,
     pub(super) asleep: Vec<(Move, Effect)>,
 }
 
@@ -42,6 +44,8 @@ pub(super) struct Node {
 #[derive(Debug, Clone)]
 pub(super) struct Ran {
     pub(super) schedule: Schedule,
+    /// How everybody stood after each move.
+    pub(super) signs: Vec<u64>,
     /// The points after the branch's own moves.
     pub(super) nodes: Vec<Node>,
     /// Whether it ended early, because all that follows was seen elsewhere.
@@ -126,6 +130,7 @@ impl<'p> World<'p> {
         self.control.control(&self.reset).await?;
         let mut play = Play::new(self, branch.variant, serial);
         let mut asleep: Vec<(Move, Effect)> = Vec::new();
+        let mut signs = Vec::new();
         let mut nodes = Vec::new();
         let mut pruned = false;
         let mut dice = branch.dice.map(ChaCha8Rng::seed_from_u64);
@@ -140,10 +145,11 @@ impl<'p> World<'p> {
                 break;
             }
             let next = if let Some(next) = branch.moves.get(depth) {
-                if options.iter().all(|(option, _)| option != next) {
-                    let done = Schedule(play.moves.clone());
+                let stands_otherwise = branch.signs.get(..depth).is_some_and(|known| known != signs);
+                if stands_otherwise || options.iter().all(|(option, _)| option != next) {
+                    let done = play.moves.clone();
                     play.abandon().await?;
-                    return Err(Diverged { done, next: *next }.into());
+                    return Err(Diverged { done, signs, next: *next }.into());
                 }
                 if depth + 1 == branch.moves.len() {
                     asleep.clone_from(&branch.asleep);
@@ -172,6 +178,7 @@ impl<'p> World<'p> {
                 play.hang_up();
                 return Err(error);
             }
+            signs.push(play.sign());
         }
         if !pruned && let Err(error) = play.drain().await {
             play.hang_up();
@@ -179,6 +186,7 @@ impl<'p> World<'p> {
         }
         Ok(Ran {
             schedule: Schedule(std::mem::take(&mut play.moves)),
+            signs,
             nodes,
             pruned,
             told: play.told(),
@@ -220,8 +228,10 @@ async fn relax(session: &mut dyn Session, dialect: Dialect) {
 
 /// The server went another way with the same moves.
 #[derive(Debug, thiserror::Error)]
-#[error("after the moves {done}, client {} cannot move here", next.client() + 1)]
+#[error("after the moves {}, client {} cannot move here", Schedule(done.clone()), next.client() + 1)]
 pub(super) struct Diverged {
-    done: Schedule,
+    pub(super) done: Vec<Move>,
+    /// How everybody stood after each of them, this time.
+    pub(super) signs: Vec<u64>,
     next: Move,
 }

@@ -195,13 +195,15 @@ impl ExploreReport {
         } else {
             String::new()
         };
-        let raced = match self.explored.raced {
+        let chosen = |count: u64, what: &str| match count {
             0 => String::new(),
-            raced => format!(
-                "\n  in {} a move let several clients go on at once: which was first, the server decided, and the other order is not covered",
-                text::count(raced, "schedule")
+            count => format!(
+                "\n  in {} {what}: which was first, the server decided, and the other order is not covered",
+                text::count(count, "schedule")
             ),
         };
+        let raced = chosen(self.explored.raced, "a move let several clients go on at once")
+            + &chosen(self.explored.unrepeated, "the same moves led elsewhere when they were made again");
         let snapshot = match self.database.settings.get("innodb_snapshot_isolation") {
             Some(value) => format!("with innodb_snapshot_isolation {value}, "),
             None => String::new(),

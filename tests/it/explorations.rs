@@ -283,8 +283,8 @@ fn of_a_large_table_the_rows_of_the_skus_are_copied(place: &Place) {
     place.execute("CREATE TABLE sold (order_id BIGINT NOT NULL, goods_id INT NOT NULL, pieces INT NOT NULL)");
     let numbers = "SELECT a.n + 10 * b.n + 100 * c.n + 1000 * d.n + 10000 * e.n";
     let digit = |name| {
-        let digits = (1..10).map(|digit| format!(" UNION ALL SELECT {digit}")).collect::<String>();
-        format!("(SELECT 0 AS n{digits}) {name}")
+        let digits: Vec<String> = (1..10).map(|digit| format!("UNION ALL SELECT {digit}")).collect();
+        format!("(SELECT 0 AS n {}) {name}", digits.join(" "))
     };
     let from = ["a", "b", "c", "d", "e"].map(digit).join(", ");
     place.execute(&format!("INSERT INTO goods (id, amount) {numbers}, 1 FROM {from} WHERE e.n < 2"));
@@ -654,7 +654,7 @@ fn assert_nothing_was_hidden(place: &Place, few: &Value, explore: &[&str]) {
     };
     let all = of(&["--max-schedules", "2000"]);
     // Which of several that may go on is first, is the server's choice.
-    if count(few, "raced") + count(&all, "raced") > 0 {
+    if [few, &all].iter().any(|report| count(report, "raced") + count(report, "unrepeated") > 0) {
         return;
     }
     if all["explored"]["complete"] == true {
