@@ -5,6 +5,7 @@
 use criterion::{Criterion, criterion_group, criterion_main};
 use std::hint::black_box;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 use stockbench::db::schema::SkuIds;
 use stockbench::db::{Database, DatabaseUrl, Dialect, Reply, SessionSettings, Value};
@@ -54,6 +55,7 @@ fn load(orders: u64, pace: Pace) -> Load {
         think: Duration::ZERO,
         acquire_timeout: None,
         transaction_timeout: None,
+        reconnect: Duration::ZERO,
     }
 }
 
@@ -69,6 +71,7 @@ fn run(runtime: &Runtime, load: Load) -> Duration {
             delay_min: program.delay.0,
             delay_max: program.delay.1,
             within: program.within,
+            unknown: program.unknown,
         };
         let parts = Parts {
             members: vec![Member { program, weight: 1, retry }],
@@ -78,6 +81,7 @@ fn run(runtime: &Runtime, load: Load) -> Duration {
             stream: stream(10_000, Distribution::Uniform),
             load,
             faults: Faults::default(),
+            recovery: Arc::default(),
             history: None,
         };
         let engine = Engine::prepare(database, settings, parts, Stop::default()).await.expect("it prepares");

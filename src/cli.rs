@@ -86,6 +86,9 @@ pub struct DatabaseArgs {
     /// Use a throwaway server of this kind, started from binaries on this machine
     #[arg(long, value_name = "KIND")]
     pub lab: Option<LabKind>,
+    /// The lab server answers commits before they are on disk: a crash of it loses sales
+    #[arg(long, requires = "lab")]
+    pub lab_async_commit: bool,
     /// Wait this long for the database to come up
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0s")]
     pub wait_for_db: Duration,
@@ -389,6 +392,9 @@ pub enum StrategiesCommand {
 pub struct LabArgs {
     /// Which server
     pub kind: LabKind,
+    /// Answer commits before they are on disk: a crash loses sales
+    #[arg(long)]
+    pub async_commit: bool,
 }
 
 /// What `clean` takes.

@@ -56,6 +56,9 @@ pub enum FindingKind {
     FutileRetry,
     /// A client was told it bought, though a statement had failed.
     SwallowedError,
+    /// One intent was sold twice: its first answer was lost, and the client ordered
+    /// again under a new id.
+    SoldAgain,
     /// Something was given back that had never been taken.
     ReleaseWithoutReserve,
     /// An entry whose order, or whose SKU, does not exist.
@@ -70,7 +73,7 @@ pub enum FindingKind {
 
 impl FindingKind {
     /// Every kind, in the order reports show them.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::Oversold,
         Self::LostUpdate,
         Self::EntryWithoutMovement,
@@ -94,6 +97,7 @@ impl FindingKind {
         Self::Invariant,
         Self::FutileRetry,
         Self::SwallowedError,
+        Self::SoldAgain,
         Self::ReleaseWithoutReserve,
         Self::Orphan,
         Self::RefusedTooEarly,
@@ -141,6 +145,7 @@ impl FindingKind {
             Self::Invariant => "invariant",
             Self::FutileRetry => "futile_retry",
             Self::SwallowedError => "swallowed_error",
+            Self::SoldAgain => "sold_again",
             Self::ReleaseWithoutReserve => "release_without_reserve",
             Self::Orphan => "orphan",
             Self::RefusedTooEarly => "refused_too_early",
@@ -190,6 +195,9 @@ impl FindingKind {
             Self::DoubleRelease => &[
                 "two workers released the same reservation (expiry beside cancellation): releases moments apart",
                 "a return was booked after the release",
+            ],
+            Self::SoldAgain => &[
+                "the client retried under a new id: under the same one the order would have been decided once",
             ],
             Self::ReleaseWithoutReserve => &[
                 "the reservation was never written or was rolled back, and its release was not",

@@ -3,6 +3,7 @@
 
 use crate::db::Isolation;
 use crate::fault::FaultSpec;
+use crate::outcome::OnUnknown;
 use crate::text::duration;
 use crate::workload::arrivals::Spacing;
 use crate::workload::orders::{LineOrder, Span};
@@ -57,6 +58,10 @@ pub struct LoadArgs {
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     #[serde(with = "as_text")]
     pub acquire_timeout: Option<Duration>,
+    /// Make every round trip to the database so much longer (loopback hides what it costs)
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[serde(with = "as_text")]
+    pub rtt: Option<Duration>,
     /// A pause between a program's read and its write
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     #[serde(with = "as_text")]
@@ -83,7 +88,17 @@ pub struct LoadArgs {
     #[arg(long, value_name = "MIN,MAX", value_parser = delay)]
     #[serde(with = "as_text")]
     pub retry_delay: Option<Delay>,
-    /// What goes wrong on purpose: fail@TX[:PCT%], lose@TX[:PCT%], crash@TX[:PCT%], kill-redis@N
+    /// What the client does when an answer is lost [default: the strategy's own, or keep]
+    #[arg(long, value_name = "WHAT")]
+    pub retry_unknown: Option<OnUnknown>,
+    /// How long a lost connection is opened again and again [default: 5s, or 60s where a fault
+    /// takes the server away]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[serde(with = "as_text")]
+    pub reconnect: Option<Duration>,
+    /// What goes wrong on purpose, repeatable: FAULT@TRANSACTION[:PCT%] (fail, lose, crash, die,
+    /// cut-before, cut-during, cut-after; * is any transaction), or FAULT@START[/EVERY][:LASTING]
+    /// (kill-server, pause-server, end-session, take-connections, lock-rows, fill-disk, kill-redis),
     /// or none
     #[arg(long, value_name = "FAULT")]
     pub fault: Vec<FaultSpec>,
@@ -149,6 +164,7 @@ impl LoadArgs {
             latency_limit: self.latency_limit.or(other.latency_limit),
             connections: self.connections.or(other.connections),
             acquire_timeout: self.acquire_timeout.or(other.acquire_timeout),
+            rtt: self.rtt.or(other.rtt),
             think: self.think.or(other.think),
             isolation: self.isolation.or(other.isolation),
             lock_timeout: self.lock_timeout.or(other.lock_timeout),
@@ -156,6 +172,8 @@ impl LoadArgs {
             transaction_timeout: self.transaction_timeout.or(other.transaction_timeout),
             max_tries: self.max_tries.or(other.max_tries),
             retry_delay: self.retry_delay.or(other.retry_delay),
+            retry_unknown: self.retry_unknown.or(other.retry_unknown),
+            reconnect: self.reconnect.or(other.reconnect),
             fault: if self.fault.is_empty() { other.fault.clone() } else { self.fault.clone() },
             skus: self.skus.or(other.skus),
             stock: self.stock.or(other.stock),

@@ -97,3 +97,18 @@ impl<'de> Deserialize<'de> for Outcome {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
+
+/// What a client does that does not know whether its order was sold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnUnknown {
+    /// Leaves it at that.
+    #[default]
+    Keep,
+    /// Asks again under the same order id, until there is an answer: right where the
+    /// strategy decides an order once.
+    SameId,
+    /// Orders again, once, under an id of its own: a customer who sells himself the
+    /// same thing twice.
+    NewId,
+}

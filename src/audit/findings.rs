@@ -218,6 +218,12 @@ fn order_message(kind: FindingKind, sku_id: &Key, finding: &OrderFinding) -> Str
                 "SKU {sku_id}: {orders} told \"deducted\" and not in the ledger: {units} sold without an entry"
             )
         }
+        FindingKind::SoldAgain => {
+            format!(
+                "SKU {sku_id}: {orders} sold to clients whose first order, the answer of which was lost, had been \
+                 sold as well: {units} too many"
+            )
+        }
         FindingKind::RefusedButSold => {
             format!("SKU {sku_id}: {orders} refused to the client and sold in the ledger: {units}")
         }

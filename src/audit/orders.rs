@@ -77,7 +77,10 @@ impl OrderAudit {
                 // Any other answer would be a decision that a duplicate repeats.
                 let is_undecided =
                     Outcome::ALL.into_iter().filter(|outcome| told.answers.has(*outcome)).all(|outcome| {
-                        matches!(outcome, Outcome::Duplicate | Outcome::Conflict | Outcome::Error)
+                        matches!(
+                            outcome,
+                            Outcome::Duplicate | Outcome::Conflict | Outcome::Error | Outcome::Unknown
+                        )
                     });
                 if told.answers.has(Outcome::Duplicate) && is_undecided && entries.is_empty() {
                     let (order_id, line) = (told.order.id, told.order.lines[0]);
@@ -114,6 +117,10 @@ impl OrderAudit {
                 let difference = sold(line).saturating_sub(line.quantity);
                 findings.order(FindingKind::WrongQuantity, line.sku_id, order.id, difference);
             }
+        }
+        // Its id is above that of the order that it repeats, which was judged before.
+        if told.retry_of.is_some_and(|first| self.applied.contains(&first)) && sold_lines > 0 {
+            findings.order(FindingKind::SoldAgain, order.lines[0].sku_id, order.id, order.units());
         }
         self.decided += u64::from(has_decision(answers) && entries.is_empty());
         if !answers.has(Outcome::Deducted) && entries.iter().any(|entry| entry.delta < 0) {
@@ -286,7 +293,7 @@ mod tests {
     fn told(id: i64, lines: &[(i64, i64)], outcome: Outcome) -> ToldOrder {
         let lines =
             lines.iter().map(|(sku_id, quantity)| Line { sku_id: *sku_id, quantity: *quantity }).collect();
-        ToldOrder { order: Order { id, lines }, answers: Answers::of(outcome) }
+        ToldOrder { order: Order { id, lines }, answers: Answers::of(outcome), retry_of: None }
     }
 
     /// The kinds found when these orders and entries are compared, and the audit.

@@ -11,8 +11,13 @@ use crate::report::tables as views;
 use anyhow::Result;
 use std::path::Path;
 
-const READ_ONLY: SessionSettings =
-    SessionSettings { isolation: None, lock_timeout: None, statement_timeout: None, read_only: true };
+const READ_ONLY: SessionSettings = SessionSettings {
+    isolation: None,
+    lock_timeout: None,
+    statement_timeout: None,
+    read_only: true,
+    wire: None,
+};
 
 pub(super) async fn init(args: &AuditArgs) -> Result<Exit> {
     let limits = SessionSettings {

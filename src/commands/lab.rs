@@ -4,12 +4,13 @@ use super::open::start_lab;
 use super::to_stdout;
 use crate::cli::LabArgs;
 use crate::exit::Exit;
+use crate::lab::LabOptions;
 use anyhow::Result;
 use std::io::Write;
 use tokio::signal::unix::{SignalKind, signal};
 
 pub(super) async fn lab(args: LabArgs) -> Result<Exit> {
-    let server = start_lab(args.kind).await?;
+    let server = start_lab(args.kind, LabOptions { durable: !args.async_commit }).await?;
     // Before the URL is out: whoever reads it may want us gone at once.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;

@@ -28,7 +28,7 @@ use std::path::Path;
 /// command line or a file is at fault.
 pub async fn dispatch(cli: Cli) -> Result<Exit> {
     match cli.command {
-        Command::Run(args) => run::run(*args).await,
+        Command::Run(args) => Box::pin(run::run(*args)).await,
         Command::Seed(args) => seed::seed(args).await,
         Command::Audit(args) => audit::audit(*args).await,
         Command::Explore(args) => explore::explore(*args).await,

@@ -4,20 +4,21 @@ use crate::cli::DatabaseArgs;
 use crate::db::url::EMBEDDED_DEFAULT;
 use crate::db::{Database, DatabaseUrl, Dialect, SessionSettings};
 use crate::exit::usage;
-use crate::lab::{LabKind, LabServer};
+use crate::lab::{LabKind, LabOptions, LabServer};
 use crate::report::progress::Progress;
 use anyhow::Result;
+use std::sync::Arc;
 
 /// A database, and the lab server it runs on; the server goes with it.
 pub(super) struct Opened {
     pub(super) database: Database,
-    pub(super) lab: Option<LabServer>,
+    pub(super) lab: Option<Arc<LabServer>>,
 }
 
 /// Starts a lab server, saying so while it takes its time.
-pub(super) async fn start_lab(kind: LabKind) -> Result<LabServer> {
+pub(super) async fn start_lab(kind: LabKind, options: LabOptions) -> Result<LabServer> {
     let progress = Progress::preparing(&format!("starting a private {} server", kind.as_str()));
-    let server = LabServer::start(kind).await;
+    let server = LabServer::start_with(kind, options).await;
     progress.finish();
     server
 }
@@ -44,7 +45,10 @@ pub(super) async fn open(
         Some(LabKind::Redis) => {
             return Err(usage("--lab redis holds no stock: use postgres, mysql or mariadb"));
         }
-        Some(kind) => Some(start_lab(kind).await?),
+        Some(kind) => {
+            let options = LabOptions { durable: !args.lab_async_commit };
+            Some(Arc::new(start_lab(kind, options).await?))
+        }
         None => None,
     };
     let given = lab.as_ref().map(|server| server.url.clone()).or_else(|| args.database_url.clone());

@@ -1,5 +1,6 @@
 //! A database as a whole: connecting, what it is, and who may use it now.
 
+use super::relay::{self, WiredSession};
 use super::{
     DatabaseInfo, DatabaseUrl, DbError, Dialect, ErrorClass, Session, SessionSettings, Statement, mysql,
     null, postgres, sqlite, url,
@@ -117,11 +118,15 @@ impl Database {
         let ids = ids.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
         let sql = match self.dialect() {
             Dialect::Postgres => format!(
-                "SELECT count(*) FROM pg_stat_activity WHERE pid IN ({ids}) AND application_name = '{}'",
+                "SELECT count(*) FROM pg_stat_activity WHERE pid IN ({ids}) \
+                 AND pid <> pg_backend_pid() AND application_name = '{}'",
                 postgres::APPLICATION
             ),
             Dialect::MySql | Dialect::MariaDb => {
-                format!("SELECT COUNT(*) FROM information_schema.processlist WHERE id IN ({ids})")
+                format!(
+                    "SELECT COUNT(*) FROM information_schema.processlist WHERE id IN ({ids}) \
+                     AND id <> CONNECTION_ID()"
+                )
             }
             Dialect::Sqlite | Dialect::Null => return Ok(()),
         };
@@ -189,12 +194,13 @@ fn taken(url: &DatabaseUrl) -> String {
 
 async fn open(url: &DatabaseUrl, settings: &SessionSettings) -> Result<Box<dyn Session>, DbError> {
     let opening = async {
-        Ok(match url.family {
-            url::Family::Postgres => Box::new(postgres::open(url, settings).await?) as Box<dyn Session>,
-            url::Family::MySql => Box::new(mysql::open(url, settings).await?),
-            url::Family::Sqlite => Box::new(sqlite::open(url, settings).await?),
-            url::Family::Null => Box::new(null::NullSession),
-        })
+        let Some((wire, (host, port))) = settings.wire.zip(url.address()) else {
+            return open_directly(url, settings).await;
+        };
+        let (port, scissors) =
+            relay::open(&host, port, wire).await.map_err(|error| relay::unreachable(&error))?;
+        let session = open_directly(&url.through(port), settings).await?;
+        Ok(Box::new(WiredSession { session, scissors }) as Box<dyn Session>)
     };
     tokio::time::timeout(CONNECT_TIMEOUT, opening).await.unwrap_or_else(|_| {
         Err(DbError {
@@ -202,6 +208,15 @@ async fn open(url: &DatabaseUrl, settings: &SessionSettings) -> Result<Box<dyn S
             code: "timeout".to_owned(),
             message: format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()),
         })
+    })
+}
+
+async fn open_directly(url: &DatabaseUrl, settings: &SessionSettings) -> Result<Box<dyn Session>, DbError> {
+    Ok(match url.family {
+        url::Family::Postgres => Box::new(postgres::open(url, settings).await?) as Box<dyn Session>,
+        url::Family::MySql => Box::new(mysql::open(url, settings).await?),
+        url::Family::Sqlite => Box::new(sqlite::open(url, settings).await?),
+        url::Family::Null => Box::new(null::NullSession),
     })
 }
 

@@ -13,6 +13,7 @@ mod mysql;
 mod null;
 mod postgres;
 pub mod redis;
+pub mod relay;
 pub mod replica;
 pub mod schema;
 pub mod scratch;
@@ -25,6 +26,7 @@ pub use database::{Database, RunLock};
 pub use url::DatabaseUrl;
 
 use async_trait::async_trait;
+use relay::{Cut, Wire};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -312,6 +314,8 @@ pub struct SessionSettings {
     pub statement_timeout: Option<Duration>,
     /// Refuses every write.
     pub read_only: bool,
+    /// The network that the connection goes through, where it is ours.
+    pub wire: Option<Wire>,
 }
 
 /// What a prepared statement looks like to the database.
@@ -347,6 +351,9 @@ pub trait Session: Send {
 
     /// Streams every row of a query; a row is the query's columns in order.
     async fn for_each_row(&mut self, sql: &str, on_row: &mut RowHandler<'_>) -> anyhow::Result<()>;
+
+    /// Has the connection cut around the next statement, where its network is ours.
+    fn cut_at_next(&mut self, _cut: Cut) {}
 
     /// Says goodbye to the server.
     async fn close(self: Box<Self>);

@@ -61,7 +61,8 @@ impl DatabaseUrl {
         let Some((_, family)) = SCHEMES.iter().find(|(known, _)| *known == scheme) else {
             let suggestion = text::did_you_mean(scheme, SCHEMES.map(|(known, _)| known));
             bail!(
-                "unknown database URL scheme \"{scheme}\"{suggestion} (known: postgres, mysql, mariadb, sqlite)"
+                "unknown database URL scheme \"{}\"{suggestion} (known: postgres, mysql, mariadb, sqlite)",
+                text::one_line(scheme)
             );
         };
         match family {
@@ -142,6 +143,40 @@ impl DatabaseUrl {
             Family::Sqlite | Family::Null => bail!("{self} has no room for {name}"),
         }
         Self::parse(url.as_str())
+    }
+
+    /// Host and port of a server that is reached over a network.
+    pub fn address(&self) -> Option<(String, u16)> {
+        let default = match self.family {
+            Family::Postgres => 5432,
+            Family::MySql => 3306,
+            Family::Sqlite | Family::Null => return None,
+        };
+        let url = Url::parse(&self.secret).ok()?;
+        let host = url.host_str().filter(|host| !host.is_empty())?;
+        Some((host.trim_matches(['[', ']']).to_owned(), url.port().unwrap_or(default)))
+    }
+
+    /// Whether the server's name is checked against its certificate: then it can be
+    /// reached under this name only.
+    pub fn checks_host(&self) -> bool {
+        let Ok(url) = Url::parse(&self.secret) else { return false };
+        let mut modes = url.query_pairs().filter(|(key, _)| key == "sslmode" || key == "ssl-mode");
+        modes.any(|(_, mode)| {
+            ["verify-full", "VERIFY_IDENTITY"].iter().any(|full| mode.eq_ignore_ascii_case(full))
+        })
+    }
+
+    /// The same server through a port of this machine.
+    pub(super) fn through(&self, port: u16) -> Self {
+        let mut there = self.clone();
+        if let Ok(mut url) = Url::parse(&self.secret)
+            && url.set_host(Some("127.0.0.1")).is_ok()
+            && url.set_port(Some(port)).is_ok()
+        {
+            there.secret = url.to_string();
+        }
+        there
     }
 
     /// The file of an SQLite database.

@@ -5,7 +5,7 @@ use crate::outcome::Outcome;
 use crate::workload::Order;
 use crate::workload::orders::OrderStream;
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// The set of answers that the deliveries of one order were given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -63,6 +63,9 @@ pub struct ToldOrder {
     pub order: Order,
     /// What its deliveries were answered.
     pub answers: Answers,
+    /// The order whose answer was lost, and which this one repeats under an id of
+    /// its own.
+    pub retry_of: Option<i64>,
 }
 
 /// The answers of a run, by the number of the order: a byte for each, because a
@@ -70,6 +73,8 @@ pub struct ToldOrder {
 #[derive(Debug, Default)]
 pub struct AnswerBook {
     book: Mutex<Book>,
+    /// Of orders that were ordered again under a new id, by the number of the first.
+    again: Mutex<BTreeMap<u64, Answers>>,
 }
 
 /// Orders in one piece of memory: growing never copies what is there.
@@ -121,9 +126,18 @@ impl AnswerBook {
         book.set(index, answers);
     }
 
+    /// Notes the answer to the n-th order when it was ordered again under a new id.
+    pub fn note_again(&self, number: u64, outcome: Outcome, recorded: Option<Outcome>) {
+        self.again.lock().entry(number).or_default().add(outcome, recorded);
+    }
+
     /// Every answered order, by ascending order id; the orders are told again
     /// from the stream instead of having been kept.
     pub fn told(self, stream: &OrderStream) -> impl Iterator<Item = ToldOrder> + Send + '_ {
+        let again = self.again.into_inner().into_iter().map(|(number, answers)| {
+            let retry_of = Some(stream.order(number).id);
+            ToldOrder { order: stream.order_again(number), answers, retry_of }
+        });
         let book = self.book.into_inner();
         let numbers = 0..book.pages.len() * PAGE;
         let order = |number: usize| stream.order(number as u64);
@@ -135,10 +149,12 @@ impl AnswerBook {
         } else {
             Box::new(numbers)
         };
-        in_order.filter_map(move |number| {
+        let first = in_order.filter_map(move |number| {
             let answers = book.get(number);
-            (!answers.is_empty()).then(|| ToldOrder { order: order(number), answers })
-        })
+            (!answers.is_empty()).then(|| ToldOrder { order: order(number), answers, retry_of: None })
+        });
+        // Their ids are above all others.
+        first.chain(again)
     }
 }
 

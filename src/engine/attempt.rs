@@ -40,6 +40,8 @@ pub(super) struct Run<'s> {
     begun: bool,
     attempts: u32,
     undo_attempts: u32,
+    /// Attempts whose connection went: they count against no limit of tries.
+    lost_attempts: u32,
     conflicts: u32,
     last_error: Option<(String, ErrorClass)>,
     connection_wait: Duration,
@@ -63,6 +65,22 @@ pub(super) struct Ended {
     pub(super) backoff: Duration,
     pub(super) futile_retries: u32,
     pub(super) stuck: bool,
+    /// Whether the client stopped for good in the middle.
+    pub(super) cut_off: bool,
+}
+
+impl Ended {
+    /// What an order came to that was asked for once more.
+    pub(super) fn after(self, first: &Self) -> Self {
+        Self {
+            attempts: self.attempts + first.attempts,
+            conflicts: self.conflicts + first.conflicts,
+            connection_wait: self.connection_wait + first.connection_wait,
+            backoff: self.backoff + first.backoff,
+            futile_retries: self.futile_retries + first.futile_retries,
+            ..self
+        }
+    }
 }
 
 impl<'s> Run<'s> {
@@ -93,6 +111,7 @@ impl<'s> Run<'s> {
             begun: false,
             attempts: 1,
             undo_attempts: 0,
+            lost_attempts: 0,
             conflicts: 0,
             last_error: None,
             connection_wait: Duration::ZERO,
@@ -110,6 +129,7 @@ impl<'s> Run<'s> {
     /// Drives the program to its answer; `None` if it never started because
     /// the server is lost or the run is being stopped.
     pub(super) async fn finish(mut self) -> Option<Ended> {
+        let mut cut_off = false;
         let outcome = loop {
             match self.machine.action() {
                 Action::Done(outcome) => break outcome,
@@ -122,6 +142,7 @@ impl<'s> Run<'s> {
                 }
                 Action::Execute(statement) if statement.is_script => {
                     if !self.send(None).await {
+                        cut_off = true;
                         break CUT_OFF;
                     }
                 }
@@ -134,11 +155,17 @@ impl<'s> Run<'s> {
                         continue;
                     }
                     if !self.send(Some(pool)).await {
+                        cut_off = true;
                         break CUT_OFF;
                     }
                 }
             }
         };
+        if outcome == Outcome::Deducted
+            && let Some(began) = self.attempt_started
+        {
+            self.shared.recovery.succeeded(began);
+        }
         self.end_attempt(outcome == Outcome::Conflict);
         let (error, error_class) = self.last_error.filter(|_| outcome == Outcome::Error).unzip();
         Some(Ended {
@@ -154,6 +181,7 @@ impl<'s> Run<'s> {
             backoff: self.backoff,
             futile_retries: self.machine.futile_retries(),
             stuck: self.machine.stuck() == Some(Stuck::SameValues),
+            cut_off,
         })
     }
 
@@ -209,10 +237,20 @@ impl<'s> Run<'s> {
         if self.is_too_late() || self.is_failed_on_purpose() {
             return true;
         }
+        if self.dies_on_purpose() {
+            self.leases.iter_mut().filter_map(Option::take).for_each(Lease::discard);
+            return false;
+        }
         self.begun = true;
         self.attempt_started.get_or_insert_with(Instant::now);
         let completes = self.machine.completes_transaction();
         let name = self.machine.transaction_name();
+        let cut = if completes && self.shared.faults.cut_wires() {
+            let shared = self.shared;
+            shared.faults.cut(name, self.rng())
+        } else {
+            None
+        };
         let timed = self.shared.load.per_statement.then(|| (self.statement_key(), Instant::now()));
         let sent = match self.machine.action() {
             Action::Execute(statement) if statement.is_script => {
@@ -222,6 +260,9 @@ impl<'s> Run<'s> {
             action => {
                 let session = pool.and_then(|pool| self.leases[pool].as_mut()).map(Lease::session);
                 let Some(session) = session else { return true };
+                if let Some(cut) = cut {
+                    session.cut_at_next(cut);
+                }
                 match action {
                     Action::Begin(sql) => session.control(sql).await.map(|()| Reply::default()),
                     Action::Commit => session.control("COMMIT").await.map(|()| Reply::default()),
@@ -236,7 +277,7 @@ impl<'s> Run<'s> {
         if let Some((Some(key), started)) = timed {
             self.recorder.statement(key, started.elapsed());
         }
-        if completes && sent.is_ok() && !self.shared.faults.is_empty() {
+        if completes && sent.is_ok() && self.shared.faults.strike_transactions() {
             let shared = self.shared;
             if shared.faults.strike(Mishap::Crash, name, self.rng()) {
                 self.leases.iter_mut().filter_map(Option::take).for_each(Lease::discard);
@@ -298,7 +339,7 @@ impl<'s> Run<'s> {
 
     fn is_failed_on_purpose(&mut self) -> bool {
         let faults = &self.shared.faults;
-        let is_failed = !faults.is_empty()
+        let is_failed = faults.strike_transactions()
             && self.machine.starts_transaction()
             && faults.strike(Mishap::Fail, self.machine.transaction_name(), self.rng());
         if is_failed {
@@ -306,6 +347,17 @@ impl<'s> Run<'s> {
             self.failed(&fault::failed(), None);
         }
         is_failed
+    }
+
+    /// Whether the client stops here for good, in the middle of a transaction.
+    fn dies_on_purpose(&mut self) -> bool {
+        let shared = self.shared;
+        let in_between = self.machine.in_transaction() && !self.machine.starts_transaction();
+        let is_statement = matches!(self.machine.action(), Action::Execute(_) | Action::Commit);
+        in_between
+            && is_statement
+            && shared.faults.strike_transactions()
+            && shared.faults.strike(Mishap::Die, self.machine.transaction_name(), self.rng())
     }
 
     /// Counts an error and tells the machine; a lost connection is not used
@@ -324,15 +376,20 @@ impl<'s> Run<'s> {
     /// Gives the connections back, waits, and tries again; or gives up. What
     /// is being taken back is tried until its time is over.
     async fn refused(&mut self) {
-        self.end_attempt(true);
-        self.conflicts += 1;
+        let is_lost = self.machine.is_lost();
+        self.end_attempt(!is_lost);
+        self.conflicts += u32::from(!is_lost);
+        self.lost_attempts += u32::from(is_lost);
         let is_undoing = self.machine.is_undoing();
         self.undo_attempts += u32::from(is_undoing);
-        let (attempts, tries) =
-            if is_undoing { (self.undo_attempts, 0) } else { (self.attempts, self.retry().tries) };
+        let (attempts, tries) = match (is_undoing, is_lost) {
+            (true, _) => (self.undo_attempts, 0),
+            (false, true) => (self.lost_attempts, 0),
+            (false, false) => (self.attempts - self.lost_attempts, self.retry().tries),
+        };
         let retry = RetryPolicy { tries, ..self.retry() };
-        let is_lost = self.pools.iter().any(|pool| pool.lost_server().is_some());
-        let may_go_on = !is_lost && (is_undoing || !self.shared.stop.is_asked());
+        let no_server = self.pools.iter().any(|pool| pool.lost_server().is_some());
+        let may_go_on = !no_server && (is_undoing || !self.shared.stop.is_asked());
         let elapsed = self.started.elapsed();
         let delay = retry.next_delay(attempts, elapsed, self.rng());
         let Some(delay) = delay.filter(|_| may_go_on) else {

@@ -18,8 +18,8 @@ use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-const MAGIC: &str = "# stockbench history 3";
-const COLUMNS: &str = "order_id,lines,outcome,recorded,remaining,invoked_us,returned_us,attempts";
+const MAGIC: &str = "# stockbench history 4";
+const COLUMNS: &str = "order_id,lines,outcome,recorded,remaining,invoked_us,returned_us,attempts,retry_of";
 const COMPLETE: &str = "# complete";
 const SESSIONS: &str = "# sessions ";
 
@@ -59,7 +59,7 @@ impl HistoryWriter {
     }
 
     /// Adds one answer. A failure is kept for [`HistoryWriter::finish`].
-    pub fn add(&self, order: &Order, delivery: &Delivery, invoked: Duration) {
+    pub fn add(&self, order: &Order, delivery: &Delivery, invoked: Duration, retry_of: Option<i64>) {
         let mut lines = String::new();
         for line in &order.lines {
             let separator = if lines.is_empty() { "" } else { "+" };
@@ -71,9 +71,10 @@ impl HistoryWriter {
         let recorded = delivery.recorded.map_or("", Outcome::as_str);
         let told = |remaining: &Option<i64>| remaining.map_or_else(String::new, |units| units.to_string());
         let remaining = delivery.remaining.iter().map(told).collect::<Vec<_>>().join("+");
+        let retry_of = retry_of.map_or_else(String::new, |id| id.to_string());
         let written = writeln!(
             self.file.lock(),
-            "{},{lines},{outcome},{recorded},{remaining},{invoked},{returned},{attempts}",
+            "{},{lines},{outcome},{recorded},{remaining},{invoked},{returned},{attempts},{retry_of}",
             order.id
         );
         if let Err(error) = written {
@@ -122,6 +123,10 @@ pub struct Answer {
     pub order_id: i64,
     /// How it ended.
     pub outcome: Outcome,
+    /// The answer that it repeats, if it says so.
+    pub recorded: Option<Outcome>,
+    /// The order that it repeats under an id of its own.
+    pub retry_of: Option<i64>,
     /// How many units the client was told are left after each line; empty
     /// where it was not told.
     pub remaining: Vec<Option<i64>>,
@@ -176,20 +181,24 @@ impl History {
             if cut_short && lines.peek().is_none() {
                 break;
             }
-            let (order, recorded, answer) =
-                parse_line(line).map_err(|error| anyhow!("{name}:{number}: {error}"))?;
-            let known =
-                told.entry(order.id).or_insert_with(|| ToldOrder { order, answers: Answers::default() });
-            known.answers.add(answer.outcome, recorded);
+            let (order, answer) = parse_line(line).map_err(|error| anyhow!("{name}:{number}: {error}"))?;
+            let Order { id, lines } = order;
+            let known = told.entry(id).or_insert_with(|| ToldOrder {
+                order: Order { id, lines },
+                answers: Answers::default(),
+                retry_of: answer.retry_of,
+            });
+            known.answers.add(answer.outcome, answer.recorded);
             answers.push(answer);
         }
         Ok(Self { run_id, started_ms, complete, told: told.into_values().collect(), answers, sessions })
     }
 }
 
-fn parse_line(text: &str) -> Result<(Order, Option<Outcome>, Answer)> {
+fn parse_line(text: &str) -> Result<(Order, Answer)> {
     let fields: Vec<&str> = text.split(',').collect();
-    let [id, lines, outcome, recorded, remaining, invoked, returned, _attempts] = fields.as_slice() else {
+    let [id, lines, outcome, recorded, remaining, invoked, returned, _attempts, retry_of] = fields.as_slice()
+    else {
         return Err(anyhow!("expected the columns {COLUMNS}"));
     };
     let whole = |text: &str| text.parse::<i64>().map_err(|_| anyhow!("`{text}` is not a whole number"));
@@ -214,12 +223,14 @@ fn parse_line(text: &str) -> Result<(Order, Option<Outcome>, Answer)> {
     let answer = Answer {
         order_id: order.id,
         outcome: parse(outcome)?,
+        recorded,
+        retry_of: told(retry_of)?,
         remaining: remaining?,
         invoked_us: moment(invoked)?,
         returned_us: moment(returned)?,
     };
     ensure!(answer.invoked_us <= answer.returned_us, "answered before it was placed");
-    Ok((order, recorded, answer))
+    Ok((order, answer))
 }
 
 #[cfg(test)]
@@ -233,7 +244,7 @@ mod tests {
     #[test]
     fn a_history_reads_back_sorted_and_knows_whether_it_is_complete() {
         let text = format!(
-            "{}{SESSIONS}5 6\n9,1x4,sold_out,,,0,5,1\n7,2x1+1x2,duplicate,deducted,,0,9,2\n{COMPLETE}\n",
+            "{}{SESSIONS}5 6\n9,1x4,sold_out,,,0,5,1,\n7,2x1+1x2,duplicate,deducted,,0,9,2,3\n{COMPLETE}\n",
             head()
         );
         let history = History::parse("h", &text).unwrap();
@@ -243,13 +254,14 @@ mod tests {
         assert_eq!(ids, [7, 9]);
         assert_eq!(history.told[0].order.lines.len(), 2);
         assert!(history.told[1].answers.has(Outcome::SoldOut));
-        let (_, _, answer) = parse_line("4,2x1+1x2,deducted,,7+,3,5,1").unwrap();
+        assert_eq!((history.told[0].retry_of, history.told[1].retry_of), (Some(3), None));
+        let (_, answer) = parse_line("4,2x1+1x2,deducted,,7+,3,5,1,").unwrap();
         assert_eq!((answer.remaining, answer.invoked_us, answer.returned_us), (vec![Some(7), None], 3, 5));
     }
 
     #[test]
     fn a_file_cut_short_is_read_as_far_as_it_goes() {
-        let text = format!("{}9,1x4,sold_out,,,0,5,1\n7,2x1+1x", head());
+        let text = format!("{}9,1x4,sold_out,,,0,5,1,\n7,2x1+1x", head());
         let history = History::parse("h", &text).unwrap();
         assert!(!history.complete);
         assert_eq!(history.told.len(), 1);
@@ -258,7 +270,7 @@ mod tests {
     #[test]
     fn a_damaged_file_is_refused_with_its_line() {
         assert!(History::parse("h", "").unwrap_err().to_string().starts_with("h:1: not a history"));
-        let text = format!("{}9,1x4,gone,,,0,5,1\n", head());
+        let text = format!("{}9,1x4,gone,,,0,5,1,\n", head());
         assert!(
             History::parse("h", &text).unwrap_err().to_string().starts_with("h:3: unknown outcome `gone`")
         );

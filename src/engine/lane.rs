@@ -10,6 +10,7 @@ use super::pool::SessionPool;
 use crate::db::{Database, SessionSettings, Statement};
 use anyhow::{Context, Result};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
@@ -60,10 +61,11 @@ impl Lane {
         settings: SessionSettings,
         connections: usize,
         statements: Vec<Statement>,
+        patience: Duration,
     ) -> Result<()> {
-        let opening = self
-            .runtime
-            .spawn(async move { SessionPool::open(database, settings, connections, statements).await });
+        let opening = self.runtime.spawn(async move {
+            SessionPool::open(database, settings, connections, statements, patience).await
+        });
         self.pools.push(opening.await.context("a lane ended early")??);
         Ok(())
     }

@@ -6,7 +6,8 @@
 //! sees one execution of a program through, [`batch`] gathers orders that are
 //! answered together, [`flow`] runs in the background, [`retry`] is the pure
 //! rule for trying again, [`lane`] a thread of clients, [`pool`] its connections,
-//! [`recorder`] the figures, [`probe`] how long a task that is ready waits for its turn, [`answers`] what
+//! [`recorder`] the figures, [`recovery`] how soon orders succeed again after a
+//! fault, [`probe`] how long a task that is ready waits for its turn, [`answers`] what
 //! each client was told, [`stop`] how a run ends early.
 //!
 //! Architecture invariant: nothing in here knows the command line, a driver,
@@ -24,6 +25,7 @@ pub mod phase;
 pub mod pool;
 mod probe;
 pub mod recorder;
+pub mod recovery;
 pub mod retry;
 pub mod stop;
 mod worker;
@@ -31,6 +33,7 @@ mod worker;
 use crate::db::redis::Redis;
 use crate::db::{Database, SessionSettings};
 use crate::fault::Faults;
+use crate::outcome::Outcome;
 use crate::strategy::Program;
 use crate::strategy::interpret::TOKENS_PER_TASK;
 use crate::workload::Order;
@@ -38,21 +41,23 @@ use crate::workload::arrivals::Pace;
 use crate::workload::orders::OrderStream;
 use answers::AnswerBook;
 use anyhow::Result;
+use attempt::Ended;
 use batch::Batches;
 use deliveries::Deliveries;
 use history::HistoryWriter;
 use lane::Lane;
+use order::Asked;
 use phase::{Observer, Phase, Stretch};
-use pool::SessionPool;
+use pool::{Opened, SessionPool};
 use probe::Probe;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use recorder::{Delivery, Figures, LatencyUs, Live, Recorder, ShardHandle};
+use recovery::Recovery;
 use retry::RetryPolicy;
 use std::ops::ControlFlow;
-use std::sync::Arc;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use stop::Stop;
 use tokio::task::JoinSet;
@@ -87,6 +92,9 @@ pub struct Load {
     pub acquire_timeout: Option<Duration>,
     /// How long a transaction may take before it is rolled back.
     pub transaction_timeout: Option<Duration>,
+    /// How long a lost connection is opened again and again before the server counts
+    /// as lost.
+    pub reconnect: Duration,
 }
 
 /// One program of a run, and its share of the orders.
@@ -144,6 +152,7 @@ pub(crate) struct Shared {
     unsent: AtomicU64,
     batches: Batches,
     tokens: AtomicI64,
+    recovery: Arc<Recovery>,
     /// When the first order could start: the zero of the history's times.
     epoch: OnceLock<Instant>,
 }
@@ -164,6 +173,8 @@ pub struct Parts {
     pub load: Load,
     /// What goes wrong on purpose.
     pub faults: Faults,
+    /// What has gone wrong, and whether orders succeed again.
+    pub recovery: Arc<Recovery>,
     /// Where every answer is kept for a later audit.
     pub history: Option<HistoryWriter>,
 }
@@ -233,15 +244,17 @@ impl Engine {
             let connections = parts.load.connections.min(most);
             for (number, lane) in lanes.iter_mut().enumerate() {
                 let own = lane::share(connections, number, in_all);
-                lane.open(database.clone(), settings, own, statements.clone()).await?;
+                let patience = parts.load.reconnect;
+                lane.open(database.clone(), settings, own, statements.clone(), patience).await?;
             }
-            flow_pools.push(SessionPool::open(database, settings, flows, of_flows).await?);
+            flow_pools
+                .push(SessionPool::open(database, settings, flows, of_flows, parts.load.reconnect).await?);
             service_names.extend(service);
         }
         let seed = parts.stream.seed;
         if let Some(history) = &parts.history {
             let own = lanes.iter().map(|lane| &lane.pools[0]).chain(flow_pools.first());
-            history.sessions(&own.flat_map(SessionPool::opened).collect::<Vec<i64>>());
+            history.sessions(&own.flat_map(|pool| pool.opened().lock().clone()).collect::<Vec<i64>>());
         }
         let window = Phase::new(&parts.load, parts.members.len(), seed, None);
         let shared = Shared {
@@ -252,6 +265,7 @@ impl Engine {
             history: parts.history,
             deliveries: Deliveries::new(parts.load.duplicates, seed),
             unsent: AtomicU64::new(0),
+            recovery: parts.recovery,
             tokens: AtomicI64::new(parts.stream.run_id.wrapping_mul(TASKS_PER_RUN)),
             stream: parts.stream,
             load: parts.load,
@@ -295,6 +309,36 @@ impl Engine {
     }
 }
 
+/// When the measured window begins and ends, and the sessions in it.
+#[derive(Clone)]
+pub struct Window {
+    phase: Arc<Phase>,
+    sessions: Vec<Opened>,
+}
+
+impl Window {
+    /// Waits until it begins; returns when that was.
+    pub async fn begun(&self) -> Instant {
+        self.phase.begun().await
+    }
+
+    /// Waits until no more orders start.
+    pub async fn over(&self) {
+        self.phase.is_over().await;
+    }
+
+    /// Every session that was opened so far is gone, because its server is.
+    pub fn forget_sessions(&self) {
+        self.sessions.iter().for_each(|opened| opened.lock().clear());
+    }
+
+    /// The run's sessions on the stock's database that were opened so far, by the
+    /// server's numbers for them.
+    pub fn sessions(&self) -> Vec<i64> {
+        self.sessions.iter().flat_map(|opened| opened.lock().clone()).collect()
+    }
+}
+
 /// A run whose measured window is about to begin.
 pub struct Warm {
     shared: Arc<Shared>,
@@ -307,6 +351,13 @@ impl Warm {
     /// The counters to show while the measured window goes on.
     pub fn live(&self) -> Arc<Live> {
         self.window.recorder.live()
+    }
+
+    /// The measured window, for whoever has to do with its times.
+    pub fn window(&self) -> Window {
+        let lanes = self.shared.lanes.iter().map(|lane| &lane.pools[0]);
+        let sessions = lanes.chain(self.shared.flow_pools.first()).map(SessionPool::opened).collect();
+        Window { phase: Arc::clone(&self.window), sessions }
     }
 
     /// Runs to the end: starts the clock, waits for every client and then for
@@ -410,12 +461,31 @@ impl Shared {
         self.answers.note(number, delivery.outcome, delivery.recorded);
         let before = recorder.delivered(order.id, delivery);
         if let Some(history) = &self.history {
-            history.add(order, delivery, invoked);
+            history.add(order, delivery, invoked, None);
         }
         if self.faults.kills_redis_after() == Some(before + 1)
             && let Some(kill) = &self.redis_killer
         {
             kill();
+        }
+    }
+
+    /// Keeps that the answer to an order was lost, before it is asked for again under
+    /// the same id: the ledger tells what the first attempt came to.
+    fn lost_answer(&self, asked: Asked<'_>, ended: &Ended, invoked: Duration) {
+        self.answers.note(asked.number, Outcome::Unknown, None);
+        if let Some(history) = &self.history {
+            let lost = Delivery::lost(asked.member, asked.started.elapsed(), ended.attempts);
+            history.add(asked.order, &lost, invoked, None);
+        }
+    }
+
+    /// The same for what was ordered again under a new id.
+    fn answered_again(&self, asked: Asked<'_>, delivery: &Delivery, invoked: Duration) {
+        self.answers.note_again(asked.number, delivery.outcome, delivery.recorded);
+        asked.recorder.delivered(asked.order.id, delivery);
+        if let Some(history) = &self.history {
+            history.add(asked.order, delivery, invoked, Some(self.stream.order(asked.number).id));
         }
     }
 

@@ -35,6 +35,8 @@ pub(crate) struct Phase {
     /// Where clients gather, so that the clock starts when all of them are there.
     ready: Barrier,
     started: OnceLock<Instant>,
+    /// Asked for when the clock starts.
+    clock: Stop,
     /// When the last order was started.
     closed: OnceLock<Duration>,
     /// Tells those who wait for their turn that none will come.
@@ -118,6 +120,7 @@ impl Phase {
             ready: Barrier::new(load.concurrency + 1),
             started: OnceLock::new(),
             closed: OnceLock::new(),
+            clock: Stop::default(),
             over: Stop::default(),
         }
     }
@@ -132,6 +135,7 @@ impl Phase {
     ) -> Stretch {
         self.ready.wait().await;
         let started = self.start();
+        self.clock.ask();
         let pacer = {
             let phase = Arc::clone(&self);
             tokio::task::spawn_blocking(move || phase.pace())
@@ -180,6 +184,17 @@ impl Phase {
 
     fn start(&self) -> Instant {
         *self.started.get_or_init(Instant::now)
+    }
+
+    /// Waits until the clock has started; returns when it did.
+    pub(super) async fn begun(&self) -> Instant {
+        self.clock.asked().await;
+        self.start()
+    }
+
+    /// Waits until no more orders start.
+    pub(super) async fn is_over(&self) {
+        self.over.asked().await;
     }
 
     fn elapsed(&self) -> Duration {

@@ -7,29 +7,33 @@ use crate::db::{Database, Session, SessionSettings, Statement};
 use anyhow::Result;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// How many connections are opened at once.
 const OPENING_AT_ONCE: usize = 16;
 
-/// How often a lost connection is opened again before the server counts as lost.
-const REOPEN_TRIES: u32 = 20;
-
-/// The wait between those tries.
-const REOPEN_DELAY: Duration = Duration::from_millis(250);
+/// The shortest and the longest wait before a lost connection is opened again.
+const REOPEN_DELAY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
 /// A fixed number of sessions, handed out first come, first served.
 pub struct SessionPool {
     database: Database,
     settings: SessionSettings,
     statements: Vec<Statement>,
+    /// How long a lost connection is opened again and again before the server counts
+    /// as lost.
+    patience: Duration,
     permits: Semaphore,
     idle: Mutex<Vec<Box<dyn Session>>>,
     lost: Mutex<Option<String>>,
     /// Every session that was ever opened, by the server's number for it.
-    opened: Mutex<Vec<i64>>,
+    opened: Opened,
 }
+
+/// The server's numbers for the sessions that a pool has opened so far.
+pub type Opened = Arc<Mutex<Vec<i64>>>;
 
 /// A session on loan.
 pub struct Lease<'p> {
@@ -48,14 +52,16 @@ impl SessionPool {
         settings: SessionSettings,
         connections: usize,
         statements: Vec<Statement>,
+        patience: Duration,
     ) -> Result<Self> {
-        let opened = Mutex::new(Vec::with_capacity(connections));
+        let opened = Arc::new(Mutex::new(Vec::with_capacity(connections)));
         let opening = (0..connections).map(|_| open_prepared(&database, &settings, &statements, &opened));
         let idle = stream::iter(opening).buffer_unordered(OPENING_AT_ONCE).try_collect().await?;
         Ok(Self {
             database,
             settings,
             statements,
+            patience,
             permits: Semaphore::new(connections),
             idle: Mutex::new(idle),
             lost: Mutex::new(None),
@@ -77,7 +83,9 @@ impl SessionPool {
 
     /// Replaces a session that was lost.
     async fn reopen(&self) -> Option<Box<dyn Session>> {
-        for _ in 0..REOPEN_TRIES {
+        let deadline = Instant::now() + self.patience;
+        let mut delay = REOPEN_DELAY.0;
+        while Instant::now() < deadline {
             match open_prepared(&self.database, &self.settings, &self.statements, &self.opened).await {
                 Ok(session) => return Some(session),
                 Err(error) => *self.lost.lock() = Some(error.to_string()),
@@ -85,7 +93,10 @@ impl SessionPool {
             if self.permits.is_closed() {
                 return None;
             }
-            tokio::time::sleep(REOPEN_DELAY).await;
+            // Drawn, so that those who were cut off together do not come back together.
+            let wait = delay.mul_f64(rand::random_range(0.5..1.0));
+            tokio::time::sleep(wait.min(deadline.saturating_duration_since(Instant::now()))).await;
+            delay = (delay * 2).min(REOPEN_DELAY.1);
         }
         self.permits.close();
         None
@@ -96,16 +107,16 @@ impl SessionPool {
         if self.permits.is_closed() { self.lost.lock().clone() } else { None }
     }
 
-    /// The sessions opened so far, by the server's numbers for them.
-    pub fn opened(&self) -> Vec<i64> {
-        self.opened.lock().clone()
+    /// The sessions opened so far, as they go on being opened.
+    pub fn opened(&self) -> Opened {
+        Arc::clone(&self.opened)
     }
 
     /// Closes every session; returns their numbers, those of lost ones too.
     pub async fn close(self) -> Vec<i64> {
         let closing = self.idle.into_inner().into_iter().map(Session::close);
         stream::iter(closing).buffer_unordered(OPENING_AT_ONCE).collect::<Vec<()>>().await;
-        self.opened.into_inner()
+        std::mem::take(&mut self.opened.lock())
     }
 }
 

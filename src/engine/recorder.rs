@@ -82,6 +82,18 @@ pub struct Delivery {
 }
 
 impl Delivery {
+    /// An attempt whose answer was lost, and which is asked for again.
+    pub fn lost(program: usize, latency: Duration, attempts: u32) -> Self {
+        Self {
+            program,
+            outcome: Outcome::Unknown,
+            latency,
+            lag: None,
+            attempts,
+            ..Self::skipped(Duration::ZERO)
+        }
+    }
+
     /// An order that was never sent: it was `lag` late already.
     pub fn skipped(lag: Duration) -> Self {
         Self {

@@ -1,5 +1,6 @@
 //! When a refused order is tried again: a pure rule.
 
+use crate::outcome::OnUnknown;
 use rand::{Rng, RngExt};
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ pub struct RetryPolicy {
     pub delay_max: Duration,
     /// No attempt starts later than this after the order's first.
     pub within: Duration,
+    /// What the client does when an answer is lost.
+    pub unknown: OnUnknown,
 }
 
 impl RetryPolicy {
@@ -47,6 +50,7 @@ mod tests {
         delay_min: Duration::from_millis(1),
         delay_max: Duration::from_millis(10),
         within: Duration::from_secs(1),
+        unknown: OnUnknown::Keep,
     };
 
     #[test]

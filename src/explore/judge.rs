@@ -40,11 +40,14 @@ pub(super) async fn judge(problem: &Problem, session: &mut dyn Session, ran: &Ra
         let order = || ToldOrder {
             order: Order { id, lines: problem.lines[client].clone() },
             answers: Answers::default(),
+            retry_of: None,
         };
         told.entry(id).or_insert_with(order).answers.add(outcome, None);
         answers.push(Answer {
             order_id: id,
             outcome,
+            recorded: None,
+            retry_of: None,
             remaining: Vec::new(),
             invoked_us: invoked,
             returned_us: returned,

@@ -1,6 +1,7 @@
 //! A schedule: who moves when. It is data: printed with every result, and
 //! given back to see the same thing again.
 
+use crate::text;
 use std::fmt;
 use std::str::FromStr;
 
@@ -98,6 +99,7 @@ impl FromStr for Schedule {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        let text = text::one_line(text);
         let parse = |word: &str| {
             let (digits, is_crash) = word.strip_prefix('x').map_or((word, false), |rest| (rest, true));
             let number =

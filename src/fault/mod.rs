@@ -1,8 +1,11 @@
-//! What goes wrong on purpose: which transactions are refused, whose answers
-//! are lost, where a client stops for good, and when Redis is killed.
+//! What goes wrong on purpose: to transactions (refused, their answers lost, their
+//! connections cut, their clients stopped), and at times (the server killed, its
+//! connections ended or taken, its rows locked).
 //!
-//! Pure: this says what is to happen; the engine lets it happen.
+//! Pure: this says what is to happen; the engine lets it happen to transactions,
+//! the command to servers.
 
+use crate::db::relay::Cut;
 use crate::db::{DbError, ErrorClass};
 use crate::text;
 use crate::workload::chance;
@@ -10,6 +13,7 @@ use rand::Rng;
 use serde::{Deserialize, Deserializer};
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 /// What happens to a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,17 +24,133 @@ pub enum Mishap {
     Lose,
     /// It is carried out, and then the client stops for good.
     Crash,
+    /// The client stops for good between two of its statements.
+    Die,
+    /// Its connection is cut around what completes it.
+    Cut(Cut),
 }
 
 impl Mishap {
-    const ALL: [Self; 3] = [Self::Fail, Self::Lose, Self::Crash];
+    const ALL: [Self; 7] = [
+        Self::Fail,
+        Self::Lose,
+        Self::Crash,
+        Self::Die,
+        Self::Cut(Cut::Before),
+        Self::Cut(Cut::During),
+        Self::Cut(Cut::After),
+    ];
 
     const fn as_str(self) -> &'static str {
         match self {
             Self::Fail => "fail",
             Self::Lose => "lose",
             Self::Crash => "crash",
+            Self::Die => "die",
+            Self::Cut(Cut::Before) => "cut-before",
+            Self::Cut(Cut::During) => "cut-during",
+            Self::Cut(Cut::After) => "cut-after",
         }
+    }
+}
+
+/// What happens to a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blow {
+    /// It is killed, all its processes at once, and started again.
+    KillServer,
+    /// It stands still for a while.
+    PauseServer,
+    /// It ends one of the clients' sessions.
+    EndSession,
+    /// Somebody takes all connections that it has left, for a while.
+    TakeConnections,
+    /// Somebody locks every row of the stock, for a while.
+    LockRows,
+    /// Redis is killed.
+    KillRedis,
+}
+
+impl Blow {
+    const ALL: [Self; 6] = [
+        Self::KillServer,
+        Self::PauseServer,
+        Self::EndSession,
+        Self::TakeConnections,
+        Self::LockRows,
+        Self::KillRedis,
+    ];
+
+    /// The word on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::KillServer => "kill-server",
+            Self::PauseServer => "pause-server",
+            Self::EndSession => "end-session",
+            Self::TakeConnections => "take-connections",
+            Self::LockRows => "lock-rows",
+            Self::KillRedis => "kill-redis",
+        }
+    }
+
+    /// Whether it goes on for a while.
+    const fn lasts(self) -> bool {
+        matches!(self, Self::PauseServer | Self::TakeConnections | Self::LockRows)
+    }
+
+    /// Whether only a lab server that this run has started takes it.
+    pub const fn needs_lab(self) -> bool {
+        matches!(self, Self::KillServer | Self::PauseServer)
+    }
+}
+
+/// What happens to a server, and when, counted from the start of the measured
+/// window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimedFault {
+    /// What happens.
+    pub blow: Blow,
+    /// When it first happens.
+    pub at: Duration,
+    /// How long it is from one time to the next; `None` for once.
+    pub every: Option<Duration>,
+    /// How long it lasts, where it does.
+    pub lasts: Duration,
+}
+
+/// How long a blow lasts that names no time.
+const LASTS: Duration = Duration::from_secs(2);
+
+impl TimedFault {
+    fn parse(blow: Blow, when: &str) -> Result<Self, String> {
+        let (when, lasts) = match when.split_once(':') {
+            Some((when, lasts)) if blow.lasts() => (when, text::duration(lasts)?),
+            Some((_, lasts)) => {
+                return Err(format!("{} takes no time: leave `:{lasts}` out", blow.as_str()));
+            }
+            None => (when, LASTS),
+        };
+        let (at, every) = match when.split_once('/') {
+            Some((at, every)) => (at, Some(text::duration(every)?)),
+            None => (when, None),
+        };
+        if every.is_some_and(|every| every.is_zero()) {
+            return Err(format!("{} cannot happen every 0s", blow.as_str()));
+        }
+        Ok(Self { blow, at: text::duration(at)?, every, lasts })
+    }
+}
+
+impl fmt::Display for TimedFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.blow.as_str(), humantime::format_duration(self.at))?;
+        if let Some(every) = self.every {
+            write!(f, "/{}", humantime::format_duration(every))?;
+        }
+        if self.blow.lasts() {
+            write!(f, ":{}", humantime::format_duration(self.lasts))?;
+        }
+        Ok(())
     }
 }
 
@@ -41,7 +161,7 @@ pub enum FaultSpec {
     Transaction {
         /// What happens to it.
         mishap: Mishap,
-        /// Its name in the strategy's file.
+        /// Its name in the strategy's file, or `*` for any.
         transaction: String,
         /// How often, in percent, from 1 to 100.
         percent: u8,
@@ -51,28 +171,62 @@ pub enum FaultSpec {
         /// After this many answered orders.
         after: u64,
     },
+    /// `kill-server@5s/10s`
+    Timed(TimedFault),
     /// `none`: not even what the strategy's own file asks for.
     None,
 }
 
-const SHAPES: &str =
-    "fail@TRANSACTION[:PCT%], lose@TRANSACTION[:PCT%], crash@TRANSACTION[:PCT%], kill-redis@ORDERS or none";
+/// Any transaction, whatever its name.
+const ANY: &str = "*";
+
+impl FaultSpec {
+    /// Whether it cuts connections on the wire.
+    pub const fn cuts_wire(&self) -> bool {
+        matches!(self, Self::Transaction { mishap: Mishap::Cut(_), .. })
+    }
+
+    /// Whether it leaves no server there for a while.
+    pub const fn takes_server_away(&self) -> bool {
+        let away = matches!(
+            self,
+            Self::Timed(TimedFault {
+                blow: Blow::KillServer | Blow::PauseServer | Blow::TakeConnections,
+                ..
+            })
+        );
+        away
+    }
+}
 
 impl FromStr for FaultSpec {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let unknown = || format!("`{text}` is not a fault: expected {SHAPES}");
+        let text = &text::one_line(text);
         if text == "none" {
             return Ok(Self::None);
         }
-        let (word, place) = text.split_once('@').ok_or_else(unknown)?;
-        if word == "kill-redis" {
-            let after = place.parse().ok().filter(|after| *after > 0);
-            let after = after.ok_or_else(|| format!("`{place}` is not a number of orders from 1"))?;
+        let words = || Mishap::ALL.map(Mishap::as_str).into_iter().chain(Blow::ALL.map(Blow::as_str));
+        let (word, place) = text.split_once('@').ok_or_else(|| {
+            let known: Vec<&str> = words().collect();
+            format!("`{text}` is not a fault: expected none or FAULT@WHERE (known: {})", known.join(", "))
+        })?;
+        let after = place.parse().ok().filter(|after| *after > 0);
+        if let (Some(after), "kill-redis") = (after, word) {
             return Ok(Self::KillRedis { after });
         }
-        let mishap = Mishap::ALL.into_iter().find(|mishap| mishap.as_str() == word).ok_or_else(unknown)?;
+        if let Some(blow) = Blow::ALL.into_iter().find(|blow| blow.as_str() == word) {
+            let timed = TimedFault::parse(blow, place);
+            return timed.map(Self::Timed).map_err(|error| {
+                format!("`{text}` is not {word}@START[/EVERY][:LASTING], as in {word}@5s/10s: {error}")
+            });
+        }
+        let mishap = Mishap::ALL.into_iter().find(|mishap| mishap.as_str() == word).ok_or_else(|| {
+            let suggestion = text::did_you_mean(word, words());
+            let known: Vec<&str> = words().collect();
+            format!("`{word}` is not a fault{suggestion} (known: {})", known.join(", "))
+        })?;
         let (transaction, percent) = match place.split_once(':') {
             None => (place, 100),
             Some((transaction, share)) => {
@@ -82,7 +236,7 @@ impl FromStr for FaultSpec {
             }
         };
         if transaction.is_empty() {
-            return Err(unknown());
+            return Err(format!("`{text}` names no transaction: expected {word}@TRANSACTION[:PCT%]"));
         }
         Ok(Self::Transaction { mishap, transaction: transaction.to_owned(), percent })
     }
@@ -95,6 +249,7 @@ impl fmt::Display for FaultSpec {
                 write!(f, "{}@{transaction}:{percent}%", mishap.as_str())
             }
             Self::KillRedis { after } => write!(f, "kill-redis@{after}"),
+            Self::Timed(timed) => timed.fmt(f),
             Self::None => f.write_str("none"),
         }
     }
@@ -121,6 +276,7 @@ impl Faults {
         specs.retain(|spec| *spec != FaultSpec::None);
         for spec in &specs {
             if let FaultSpec::Transaction { transaction, .. } = spec
+                && transaction != ANY
                 && !transactions.contains(&transaction.as_str())
             {
                 let suggestion = text::did_you_mean(transaction, transactions.iter().copied());
@@ -137,31 +293,51 @@ impl Faults {
 
     /// Whether this mishap befalls a transaction this time.
     pub fn strike(&self, mishap: Mishap, transaction: Option<&str>, rng: &mut impl Rng) -> bool {
-        let Some(transaction) = transaction else { return false };
-        self.specs.iter().any(|spec| match spec {
-            FaultSpec::Transaction { mishap: kind, transaction: name, percent } => {
-                *kind == mishap && name == transaction && chance(*percent, rng)
+        self.mishaps().any(|(kind, name, percent)| {
+            kind == mishap && (name == ANY || transaction == Some(name)) && chance(percent, rng)
+        })
+    }
+
+    /// How a transaction's connection is cut this time, if it is.
+    pub fn cut(&self, transaction: Option<&str>, rng: &mut impl Rng) -> Option<Cut> {
+        [Cut::Before, Cut::During, Cut::After]
+            .into_iter()
+            .find(|cut| self.strike(Mishap::Cut(*cut), transaction, rng))
+    }
+
+    fn mishaps(&self) -> impl Iterator<Item = (Mishap, &str, u8)> {
+        self.specs.iter().filter_map(|spec| match spec {
+            FaultSpec::Transaction { mishap, transaction, percent } => {
+                Some((*mishap, transaction.as_str(), *percent))
             }
-            FaultSpec::KillRedis { .. } | FaultSpec::None => false,
+            FaultSpec::KillRedis { .. } | FaultSpec::Timed(_) | FaultSpec::None => None,
         })
     }
 
     /// Whether anything befalls transactions at all.
-    pub fn is_empty(&self) -> bool {
-        self.specs.is_empty()
+    pub fn strike_transactions(&self) -> bool {
+        self.mishaps().next().is_some()
+    }
+
+    /// Whether connections are cut on the wire.
+    pub fn cut_wires(&self) -> bool {
+        self.specs.iter().any(FaultSpec::cuts_wire)
+    }
+
+    /// What happens to servers, and when.
+    pub fn timed(&self) -> impl Iterator<Item = TimedFault> {
+        self.specs.iter().filter_map(|spec| match spec {
+            FaultSpec::Timed(timed) => Some(*timed),
+            _ => None,
+        })
     }
 
     /// After how many answered orders Redis is killed.
     pub fn kills_redis_after(&self) -> Option<u64> {
         self.specs.iter().find_map(|spec| match spec {
             FaultSpec::KillRedis { after } => Some(*after),
-            FaultSpec::Transaction { .. } | FaultSpec::None => None,
+            FaultSpec::Transaction { .. } | FaultSpec::Timed(_) | FaultSpec::None => None,
         })
-    }
-
-    /// The faults as they were written.
-    pub fn specs(&self) -> Vec<String> {
-        self.specs.iter().map(ToString::to_string).collect()
     }
 }
 
@@ -185,13 +361,42 @@ mod tests {
 
     #[test]
     fn faults_are_read_and_written_alike_and_bad_ones_refused() {
-        for text in ["fail@order:5%", "lose@pay:100%", "crash@deduct:1%", "kill-redis@500", "none"] {
+        for text in [
+            "fail@order:5%",
+            "lose@pay:100%",
+            "crash@deduct:1%",
+            "die@*:1%",
+            "cut-after@*:1%",
+            "kill-redis@500",
+            "kill-redis@5s",
+            "kill-server@5s",
+            "kill-server@500ms/10s",
+            "pause-server@1m/20s:3s",
+            "end-session@0s/100ms",
+            "lock-rows@5s:2s",
+            "none",
+        ] {
             assert_eq!(text.parse::<FaultSpec>().unwrap().to_string(), text);
         }
         assert_eq!("fail@order".parse::<FaultSpec>().unwrap().to_string(), "fail@order:100%");
-        for text in ["fail", "fail@", "burn@x", "fail@x:0%", "fail@x:101%", "fail@x:5", "kill-redis@soon"] {
+        assert_eq!("lock-rows@5s".parse::<FaultSpec>().unwrap().to_string(), "lock-rows@5s:2s");
+        for text in [
+            "fail",
+            "fail@",
+            "burn@x",
+            "fail@x:0%",
+            "fail@x:101%",
+            "fail@x:5",
+            "kill-redis@soon",
+            "kill-server@5s:2s",
+            "kill-server@5s/0s",
+            "kill-server@",
+            "pause-server@5s:",
+        ] {
             assert!(text.parse::<FaultSpec>().is_err(), "{text}");
         }
+        let error = "kil-server@5s".parse::<FaultSpec>().unwrap_err();
+        assert!(error.contains("did you mean \"kill-server\"?"), "{error}");
     }
 
     #[test]
@@ -202,6 +407,12 @@ mod tests {
         assert!((1_800..2_200).contains(&struck), "{struck}");
         assert!(!faults.strike(Mishap::Lose, Some("order"), &mut rng));
         assert!(!faults.strike(Mishap::Fail, Some("pay"), &mut rng));
+        let any = Faults::new(vec!["cut-after@*".parse().unwrap()], &[]).unwrap();
+        assert_eq!(
+            (any.cut(None, &mut rng), any.cut(Some("pay"), &mut rng)),
+            (Some(Cut::After), Some(Cut::After))
+        );
+        assert!(any.cut_wires() && !faults.cut_wires());
         let error = Faults::new(vec!["fail@ordre".parse().unwrap()], &["order"]).unwrap_err();
         assert!(error.contains("did you mean \"order\"?"), "{error}");
     }

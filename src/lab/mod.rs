@@ -2,9 +2,10 @@
 //! this machine.
 //!
 //! A server lives in a folder of its own, listens on loopback only, on a free
-//! port, behind a random password, and commits durably. [`programs`] finds the
-//! binaries, [`watchdog`] makes sure that server and folder go when we do,
-//! however we go.
+//! port, behind a random password, and commits durably unless asked not to.
+//! [`programs`] finds the binaries, [`watchdog`] makes sure that server and folder
+//! go when we do, however we go, and starts a server again that was crashed on
+//! purpose.
 
 mod programs;
 mod watchdog;
@@ -66,6 +67,19 @@ impl LabKind {
     }
 }
 
+/// What a lab server is started with.
+#[derive(Debug, Clone, Copy)]
+pub struct LabOptions {
+    /// Whether a commit is answered only when it is on disk.
+    pub durable: bool,
+}
+
+impl Default for LabOptions {
+    fn default() -> Self {
+        Self { durable: true }
+    }
+}
+
 /// A running server; stopped and removed when dropped.
 #[derive(Debug)]
 pub struct LabServer {
@@ -86,16 +100,25 @@ struct Setup {
     data: PathBuf,
     port: u16,
     password: String,
+    options: LabOptions,
 }
 
 impl LabServer {
+    /// Starts a server that commits durably, and waits until it answers.
+    ///
+    /// # Errors
+    /// As [`LabServer::start_with`].
+    pub async fn start(kind: LabKind) -> Result<Self> {
+        Self::start_with(kind, LabOptions::default()).await
+    }
+
     /// Starts a server and waits until it answers.
     ///
     /// # Errors
     /// The binaries are not on this machine, or the server does not start:
     /// then its own last log lines are shown.
-    pub async fn start(kind: LabKind) -> Result<Self> {
-        let setup = Setup::new(kind)?;
+    pub async fn start_with(kind: LabKind, options: LabOptions) -> Result<Self> {
+        let setup = Setup::new(kind, options)?;
         let started = setup.start().await;
         if started.is_err() {
             // The watchdog removes the folder of a server that ran; one that
@@ -107,7 +130,7 @@ impl LabServer {
 }
 
 impl Setup {
-    fn new(kind: LabKind) -> Result<Self> {
+    fn new(kind: LabKind, options: LabOptions) -> Result<Self> {
         let programs = Programs::find(kind)?;
         let folder = tempfile::Builder::new()
             .prefix("stockbench-lab-")
@@ -116,7 +139,7 @@ impl Setup {
         let folder = folder.keep();
         programs.owner.take(&folder)?;
         let password = rand::rng().sample_iter(Alphanumeric).take(24).map(char::from).collect();
-        Ok(Self { kind, programs, data: folder.join("data"), folder, port: free_port()?, password })
+        Ok(Self { kind, programs, data: folder.join("data"), folder, port: free_port()?, password, options })
     }
 
     async fn start(&self) -> Result<LabServer> {
@@ -156,6 +179,9 @@ impl Setup {
             "deadlock_timeout=100ms".to_owned(),
         ] {
             server.extend(["-c".to_owned(), setting]);
+        }
+        if !self.options.durable {
+            server.extend(["-c".to_owned(), "synchronous_commit=off".to_owned()]);
         }
         Ok((initialise, server))
     }
@@ -212,8 +238,9 @@ impl Setup {
             format!("--max-connections={CONNECTIONS}"),
             "--max-prepared-stmt-count=1000000".to_owned(),
             "--innodb-buffer-pool-size=256M".to_owned(),
-            "--innodb-flush-log-at-trx-commit=1".to_owned(),
-            "--sync-binlog=1".to_owned(),
+            // 0 writes and flushes the log once a second.
+            format!("--innodb-flush-log-at-trx-commit={}", u8::from(self.options.durable)),
+            format!("--sync-binlog={}", u8::from(self.options.durable)),
             "--skip-name-resolve".to_owned(),
         ]);
         Ok(command)
@@ -223,10 +250,11 @@ impl Setup {
         let config = self.write(
             "redis.conf",
             &format!(
-                "bind 127.0.0.1\nport {}\nrequirepass {}\ndir {}\nappendonly yes\nappendfsync always\nsave \"\"\n",
+                "bind 127.0.0.1\nport {}\nrequirepass {}\ndir {}\nappendonly yes\nappendfsync {}\nsave \"\"\n",
                 self.port,
                 self.password,
-                self.folder.display()
+                self.folder.display(),
+                if self.options.durable { "always" } else { "no" }
             ),
         )?;
         Ok(vec![text(&self.programs.server), text(&config)])
@@ -299,18 +327,74 @@ impl Setup {
 }
 
 impl LabServer {
-    /// Kills the server, as a crash would; its folder stays until this ends.
+    /// Kills the server for good; its folder stays until this ends.
     ///
     /// # Errors
     /// There is no such server any more.
     pub fn kill(&self) -> Result<()> {
-        let pid = self.server_pid().context("the lab server has no process")?;
-        Ok(signal::kill(Pid::from_raw(pid), Signal::SIGKILL)?)
+        self.watchdog.ends().context("cannot end the lab server")?;
+        self.signal(Signal::SIGKILL)
+    }
+
+    /// Kills the server and all its processes, as a crash would, and has it started
+    /// again on the same data and port.
+    ///
+    /// # Errors
+    /// There is no such server any more.
+    pub fn crash(&self) -> Result<()> {
+        self.watchdog.comes_back().context("cannot have the lab server started again")?;
+        self.signal(Signal::SIGKILL)
+    }
+
+    /// Stops the server where it is, with all its processes.
+    ///
+    /// # Errors
+    /// There is no such server any more.
+    pub fn pause(&self) -> Result<()> {
+        self.signal(Signal::SIGSTOP)
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// There is no such server any more.
+    pub fn resume(&self) -> Result<()> {
+        self.signal(Signal::SIGCONT)
+    }
+
+    /// Waits until the server answers after a crash.
+    ///
+    /// # Errors
+    /// It does not come back: its own last log lines are shown.
+    pub async fn is_back(&self) -> Result<()> {
+        let url = DatabaseUrl::parse(&self.url)?;
+        let deadline = Instant::now() + READY_WITHIN;
+        while Database::connect(&url, &SessionSettings::default(), Duration::ZERO).await.is_err() {
+            if self.watchdog.server_has_ended() || Instant::now() > deadline {
+                let log = last_lines(&fs::read_to_string(self.watchdog.log()).unwrap_or_default());
+                bail!("the {} lab server did not come back; its log ends:\n{log}", self.kind.as_str());
+            }
+            tokio::time::sleep(ASK_EVERY).await;
+        }
+        Ok(())
     }
 
     /// The process id of the server itself.
     pub fn server_pid(&self) -> Option<i32> {
         self.watchdog.server_pid()
+    }
+
+    /// PostgreSQL is a family of processes: those that the server has forked get the
+    /// signal too.
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let server = self.server_pid().context("the lab server has no process")?;
+        let children = fs::read_to_string(format!("/proc/{server}/task/{server}/children"));
+        signal::kill(Pid::from_raw(server), signal)?;
+        for child in children.unwrap_or_default().split_whitespace().filter_map(|pid| pid.parse().ok()) {
+            // One that has ended meanwhile needs no signal.
+            signal::kill(Pid::from_raw(child), signal).unwrap_or_default();
+        }
+        Ok(())
     }
 }
 
@@ -319,8 +403,11 @@ fn start_script(folder: &Path, initialise: &[String], server: &[String]) -> Stri
     let quoted = |command: &[String]| {
         command.iter().map(|word| format!("'{}'", word.replace('\'', r"'\''"))).collect::<Vec<_>>().join(" ")
     };
-    let initialise =
-        if initialise.is_empty() { String::new() } else { format!("{} || exit 1\n", quoted(initialise)) };
+    let initialise = if initialise.is_empty() {
+        String::new()
+    } else {
+        format!("[ -e initialised ] || {{ {} && : >initialised; }} || exit 1\n", quoted(initialise))
+    };
     let folder = quoted(&[text(folder)]);
     format!(
         "cd {folder} || exit 1\n{initialise}[ ! -e ending ] || exit 1\n: >serving\nexec {}\n",

@@ -13,28 +13,44 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
 /// While the data folder is still being made there is no server to signal: the
-/// start script looks for the file `ending` before it becomes one.
+/// start script looks for the file `ending` before it becomes one. A server that
+/// is to come back after a crash finds the file `again`; what the crash left
+/// running may be in its way for a moment, so that it is tried more than once.
 ///
 /// `$1` the signal that ends the server, `$2` its folder, `$3` the script that
 /// starts it.
 const SCRIPT: &str = r#"
 trap '' INT TERM HUP
-signal=$1 folder=$2
+signal=$1 folder=$2 script=$3 tries=0
 exec 3<&0
-/bin/sh "$3" >>"$folder/server.log" 2>&1 </dev/null 3<&- &
-server=$!
-echo $server >"$folder/server.pid"
 {
     cat <&3 >/dev/null
     : >"$folder/ending"
     until [ -e "$folder/server.ended" ]; do
-        [ -e "$folder/serving" ] && kill -"$signal" $server 2>/dev/null
+        server=$(cat "$folder/server.pid" 2>/dev/null)
+        if [ -e "$folder/serving" ] && [ -n "$server" ]; then
+            kill -"$signal" "$server" 2>/dev/null
+            kill -CONT "$server" 2>/dev/null
+        fi
         sleep 0.1
     done
 } &
 keeper=$!
 exec 3<&- </dev/null
-wait $server
+while :; do
+    /bin/sh "$script" >>"$folder/server.log" 2>&1 &
+    server=$!
+    echo $server >"$folder/server.pid"
+    wait $server
+    [ ! -e "$folder/ending" ] || break
+    if [ -e "$folder/again" ]; then
+        rm "$folder/again"
+        tries=50
+    fi
+    [ $tries -gt 0 ] || break
+    tries=$((tries - 1))
+    sleep 0.1
+done
 : >"$folder/server.ended"
 wait $keeper
 rm -rf "$folder" || { sleep 1; rm -rf "$folder"; }
@@ -78,6 +94,16 @@ impl Watchdog {
     /// The server's process id.
     pub(super) fn server_pid(&self) -> Option<i32> {
         std::fs::read_to_string(self.folder.join("server.pid")).ok()?.trim().parse().ok()
+    }
+
+    /// Has the server started again when it ends the next time.
+    pub(super) fn comes_back(&self) -> std::io::Result<()> {
+        std::fs::write(self.folder.join("again"), "")
+    }
+
+    /// Has it not started again, whatever was said before.
+    pub(super) fn ends(&self) -> std::io::Result<()> {
+        std::fs::write(self.folder.join("ending"), "")
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a run was asked to do: two reports of the same configuration can be
 //! compared.
 
+use crate::outcome::OnUnknown;
 use crate::workload::arrivals::Spacing;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -41,6 +42,12 @@ pub struct Config {
     pub seeded: bool,
     /// Microseconds of pause between a program's read and its write.
     pub think_us: u64,
+    /// How much longer a round trip to the database was made, in microseconds.
+    pub rtt_us: u64,
+    /// What clients did when an answer was lost.
+    pub retry_unknown: OnUnknown,
+    /// How long a lost connection was opened again and again, in microseconds.
+    pub reconnect_us: u64,
     /// Attempts per order; 0 goes on until it is decided.
     pub tries: u32,
     /// Shortest and longest wait before the next attempt, in microseconds.

@@ -80,6 +80,7 @@ fn run_case(report: &Report) -> TestCase {
                 .audit_error
                 .as_deref()
                 .or(report.lost_server.as_deref())
+                .or(report.fault_error.as_deref())
                 .or(report.incomplete_file.as_deref())
                 .unwrap_or("the run could not be judged: see its report"),
         ),

@@ -216,6 +216,6 @@ pub(super) fn as_f64(number: u64) -> f64 {
 }
 
 /// Rounded to `1 / scale`.
-pub(super) fn rounded(number: f64, scale: f64) -> f64 {
+pub fn rounded(number: f64, scale: f64) -> f64 {
     (number * scale).round() / scale
 }

@@ -4,7 +4,7 @@ use super::advice;
 use super::client::ClientCost;
 use super::config::Config;
 use super::measured::{Distribution, Measured, Phases, distributions};
-use super::series::Second;
+use super::series::{FaultMark, Second};
 use super::threshold::{self, Judged, Threshold};
 use crate::audit::AuditReport;
 use crate::db::{DatabaseInfo, Dialect};
@@ -63,6 +63,10 @@ pub struct Report {
     pub measured: Measured,
     /// The measured window second by second.
     pub series: Vec<Second>,
+    /// What happened to servers on purpose, in order.
+    pub faults: Vec<FaultMark>,
+    /// Why a fault that was asked for did not happen, if one did not.
+    pub fault_error: Option<String>,
     /// Where the programs' time went, statement by statement, if the run timed
     /// them.
     pub statements: Vec<StatementReport>,
@@ -204,6 +208,10 @@ pub struct Parts<'a> {
     pub incomplete_file: Option<String>,
     /// It second by second.
     pub series: Vec<Second>,
+    /// What happened to servers on purpose.
+    pub faults: Vec<FaultMark>,
+    /// Why a fault that was asked for did not happen, if one did not.
+    pub fault_error: Option<String>,
     /// Its statements, if they were timed.
     pub statements: Vec<StatementReport>,
     /// Why it ended early, if the server was lost.
@@ -296,6 +304,8 @@ impl Report {
             advice,
             measured,
             series: parts.series,
+            faults: parts.faults,
+            fault_error: parts.fault_error,
             statements: parts.statements,
             client: parts.client,
             audit,
@@ -332,7 +342,7 @@ impl Report {
         };
         // Work left undone can hide a violation, not excuse one.
         let is_unfinished = found != Exit::Violation && self.flows.values().any(|flow| flow.unfinished);
-        let is_unfinished = is_unfinished || self.incomplete_file.is_some();
+        let is_unfinished = is_unfinished || self.incomplete_file.is_some() || self.fault_error.is_some();
         if self.lost_server.is_some() || self.expectation.unexpected_errors > 0 || is_unfinished {
             exit = exit.worst(Exit::CouldNot);
         }

@@ -6,6 +6,21 @@ use crate::outcome::Outcome;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+/// A fault, as it happened to a server.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct FaultMark {
+    /// Seconds from the start of the measured window to when it struck.
+    pub at_s: f64,
+    /// What happened.
+    pub fault: String,
+    /// Seconds until it was over: until a server that was killed was back, until one
+    /// that was paused went on.
+    pub lasted_s: f64,
+    /// Seconds from when it struck to the first order that began after it and was
+    /// deducted; `null` when none was, or where orders are not expected to stop.
+    pub recovered_s: Option<f64>,
+}
+
 /// One second of a run; the last one may be shorter.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Second {
@@ -35,6 +50,8 @@ pub struct Second {
     pub late: u64,
     /// Never started: too late already.
     pub skipped: u64,
+    /// Faults that struck in it.
+    pub faults: Vec<String>,
 }
 
 impl Second {
@@ -58,6 +75,16 @@ impl Second {
             errors: figures.errors.values().map(|error| error.count).sum(),
             late: figures.late,
             skipped: figures.outcome(Outcome::Skipped),
+            faults: Vec::new(),
+        }
+    }
+
+    /// Writes each fault into the second in which it struck.
+    pub fn mark(series: &mut [Self], marks: &[FaultMark]) {
+        for mark in marks {
+            if let Some(second) = series.iter_mut().find(|second| mark.at_s < second.at_s) {
+                second.faults.push(mark.fault.clone());
+            }
         }
     }
 }

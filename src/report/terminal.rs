@@ -2,6 +2,7 @@
 
 use super::measured::Distribution;
 use super::model::{RedisInfo, Report};
+use super::series::FaultMark;
 use crate::audit::{AuditReport, ClientWitness, Finding, FindingKind};
 use crate::db::{DatabaseInfo, Dialect};
 use crate::exit::Exit;
@@ -53,6 +54,7 @@ pub fn run(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     }
     latencies(out, report)?;
     errors(out, report)?;
+    faults(out, report)?;
     match (&report.audit, &report.audit_error) {
         (Some(verdict), _) => audit(out, verdict)?,
         (None, _) if report.database.kind == Dialect::Null => {}
@@ -99,6 +101,30 @@ fn thresholds(out: &mut dyn Write, report: &Report) -> io::Result<()> {
         writeln!(out, "threshold  {}: {word} ({})", threshold.expr, threshold.shown())?;
     }
     Ok(())
+}
+
+/// What happened to servers on purpose, and how soon orders went on.
+fn faults(out: &mut dyn Write, report: &Report) -> io::Result<()> {
+    let mut kinds: Vec<&str> = report.faults.iter().map(|mark| mark.fault.as_str()).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    for kind in kinds {
+        let marks: Vec<&FaultMark> = report.faults.iter().filter(|mark| mark.fault == kind).collect();
+        let mut recovered: Vec<f64> = marks.iter().filter_map(|mark| mark.recovered_s).collect();
+        recovered.sort_by(f64::total_cmp);
+        let after = match recovered.as_slice() {
+            [] => String::new(),
+            [one] => format!(", an order was sold again {one:.2} s after it"),
+            [.., most] => {
+                format!(
+                    ", an order was sold again {:.2} s after it (median; {most:.2} s at most)",
+                    recovered[recovered.len() / 2]
+                )
+            }
+        };
+        writeln!(out, "fault      {kind}: {}{after}", text::count(marks.len() as u64, "time"))?;
+    }
+    report.fault_error.iter().try_for_each(|error| writeln!(out, "fault      {error}"))
 }
 
 fn table(header: &[&str]) -> Table {
@@ -416,6 +442,9 @@ fn verdict(out: &mut dyn Write, report: &Report) -> io::Result<()> {
             Some(reason) => writeln!(out, "could not finish: the server was lost ({reason})"),
             None if report.flows.values().any(|flow| flow.unfinished) => {
                 writeln!(out, "could not judge: a background program was given up with work left")
+            }
+            None if report.fault_error.is_some() => {
+                writeln!(out, "could not judge: a fault that was asked for did not happen")
             }
             None if error > 0 => {
                 writeln!(out, "could not judge: {} ended in an error", text::count(error, "order"))

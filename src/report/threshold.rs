@@ -60,6 +60,7 @@ impl FromStr for Threshold {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        let text = text::one_line(text);
         let shape = "expected FIGURE <|<=|>|>=|==|!= VALUE, as in 'p99 < 50ms' or 'oversold_units == 0'";
         let found = COMPARISONS.iter().find_map(|(sign, comparison)| {
             let (figure, value) = text.split_once(sign)?;
@@ -73,7 +74,7 @@ impl FromStr for Threshold {
             )
         })?;
         check_figure(figure).map_err(|error| format!("`{text}`: {error}"))?;
-        Ok(Self { figure: figure.to_owned(), comparison, value: number, text: text.to_owned() })
+        Ok(Self { figure: figure.to_owned(), comparison, value: number, text })
     }
 }
 

@@ -10,6 +10,7 @@ use crate::exit::usage;
 use crate::fault::FaultSpec;
 use crate::finding::ExpectedFinding;
 use crate::load::{Delay, LoadArgs, check_rate};
+use crate::outcome::OnUnknown;
 use crate::report::Threshold;
 use crate::shipped;
 use crate::strategy::file::PerDialect;
@@ -146,7 +147,15 @@ impl Scenario {
     /// An unknown name (the nearest is named), or a bad file.
     pub fn load(name_or_path: &str) -> Result<Self> {
         let source = shipped::find(SHIPPED, "scenario", "scenarios", name_or_path)?;
-        text::parse_toml(name_or_path, &source)
+        Self::parse(name_or_path, &source)
+    }
+
+    /// Reads a scenario from text; `name` is how errors call it.
+    ///
+    /// # Errors
+    /// One line that names the file, the line and the nearest known key.
+    pub fn parse(name: &str, source: &str) -> Result<Self> {
+        text::parse_toml(name, source)
     }
 }
 
@@ -177,6 +186,8 @@ pub struct Plan {
     pub connections: Option<u64>,
     /// Longest wait for a connection.
     pub acquire_timeout: Option<Duration>,
+    /// How much longer a round trip to the database takes.
+    pub rtt: Duration,
     /// A pause between a program's read and its write.
     pub think: Duration,
     /// The isolation level, if the user chose.
@@ -195,6 +206,10 @@ pub struct Plan {
     pub max_tries: Option<u32>,
     /// Waits between attempts, if the user chose.
     pub retry_delay: Option<Delay>,
+    /// What the client does when an answer is lost, if the user chose.
+    pub retry_unknown: Option<OnUnknown>,
+    /// How long a lost connection is opened again and again.
+    pub reconnect: Duration,
     /// SKUs and units to seed.
     pub seed: Seed,
     /// Units per line of generated orders.
@@ -210,6 +225,11 @@ pub struct Plan {
     /// Orders read from a file, and which file.
     pub replay: Option<(PathBuf, Replay)>,
 }
+
+/// How long a lost connection is opened again and again, and how long where the
+/// server is taken away on purpose and comes back.
+const RECONNECT: Duration = Duration::from_secs(5);
+const RECONNECT_AFTER_FAULT: Duration = Duration::from_secs(60);
 
 const CONCURRENCY: u64 = 50;
 const ORDERS: u64 = 2_000;
@@ -277,6 +297,12 @@ impl Plan {
                 strategy.name
             );
         }
+        let loses_server = load.fault.iter().any(FaultSpec::takes_server_away);
+        let reconnect = if loses_server { RECONNECT_AFTER_FAULT } else { RECONNECT };
+        ensure!(
+            replay.is_none() || load.retry_unknown != Some(OnUnknown::NewId),
+            "--retry-unknown new-id makes order ids up, and --replay brings its own"
+        );
         let mut expect = scenario.expect.clone();
         expect.thresholds.extend(asked.thresholds.iter().cloned());
         Ok(Self {
@@ -296,11 +322,14 @@ impl Plan {
             orders,
             duration,
             connections: load.connections,
+            rtt: load.rtt.unwrap_or_default(),
             think: load.think.unwrap_or_default(),
             isolation: load.isolation,
             lock_timeout: load.lock_timeout,
             max_tries: load.max_tries,
             retry_delay: load.retry_delay,
+            retry_unknown: load.retry_unknown,
+            reconnect: load.reconnect.unwrap_or(reconnect),
             seed: Seed { sku_ids, stock: i64::from(load.stock.unwrap_or(STOCK)) },
             quantity: load.quantity.unwrap_or(Span { min: 1, max: 1 }),
             lines,

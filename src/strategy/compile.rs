@@ -11,7 +11,7 @@ use super::program::{
 };
 use super::sql::{Piece, pieces};
 use crate::db::{Dialect, Statement};
-use crate::outcome::Outcome;
+use crate::outcome::{OnUnknown, Outcome};
 use crate::text;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use std::collections::BTreeMap;
@@ -88,6 +88,7 @@ impl Program {
             tries: file.retry.tries,
             delay: file.retry.delay,
             within: file.retry.within,
+            unknown: file.retry.unknown,
             setup: setup?.into_iter().flatten().collect(),
             audit: scope.audit()?,
             transactions,
@@ -236,6 +237,7 @@ impl<'f> Scope<'f> {
                 tries: 0,
                 delay: self.file.retry.delay,
                 within: self.file.retry.within,
+                unknown: OnUnknown::Keep,
                 setup: Vec::new(),
                 audit: AuditSource::default(),
                 transactions,

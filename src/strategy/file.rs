@@ -6,7 +6,7 @@
 use crate::db::{Dialect, Isolation};
 use crate::finding::ExpectedFinding;
 use crate::load::LoadArgs;
-use crate::outcome::Outcome;
+use crate::outcome::{OnUnknown, Outcome};
 use crate::text;
 use anyhow::Result;
 use serde::de::{self, Deserializer};
@@ -147,6 +147,8 @@ pub struct Retry {
     /// No attempt starts later than this after the order's first.
     #[serde(deserialize_with = "duration")]
     pub within: Duration,
+    /// What the client does when an answer is lost.
+    pub unknown: OnUnknown,
 }
 
 impl Default for Retry {
@@ -155,6 +157,7 @@ impl Default for Retry {
             tries: 0,
             delay: (Duration::from_millis(1), Duration::from_millis(500)),
             within: Duration::from_secs(120),
+            unknown: OnUnknown::Keep,
         }
     }
 }

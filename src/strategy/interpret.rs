@@ -133,6 +133,8 @@ pub struct Machine<'p> {
     futile: bool,
     futile_retries: u32,
     stuck: Option<Stuck>,
+    /// Whether the connection went while the attempt had certainly taken no effect.
+    lost: bool,
 }
 
 /// A statement that matched no row, with the values it was sent with.
@@ -176,6 +178,7 @@ impl<'p> Machine<'p> {
             futile: false,
             futile_retries: 0,
             stuck: None,
+            lost: false,
         };
         match machine.in_sequence_from(0) {
             Some(first) => machine.enter(first),
@@ -330,10 +333,17 @@ impl<'p> Machine<'p> {
         self.attempt += 1;
         self.finished = false;
         self.tainted = false;
+        self.lost = false;
         // What a refused attempt answered was rolled back with it.
         self.answers.clear();
         self.recorded = None;
         self.enter(self.resume);
+    }
+
+    /// Whether the attempt was not refused by the database: its connection went
+    /// before anything of it could take effect.
+    pub fn is_lost(&self) -> bool {
+        self.lost
     }
 
     /// Leaves the order refused, or a saga half undone.
@@ -341,7 +351,7 @@ impl<'p> Machine<'p> {
         if self.futile {
             self.futile_retries += 1;
         }
-        if self.undoing {
+        if self.undoing || self.lost && self.done.is_empty() {
             self.state = State::Done(Outcome::Error);
         } else if self.done.is_empty() {
             self.state = State::Done(Outcome::Conflict);
@@ -562,6 +572,7 @@ impl<'p> Machine<'p> {
         self.forget_refused();
         let then = match error.class {
             ErrorClass::Retry | ErrorClass::Locked => self.refused(),
+            ErrorClass::Lost => self.connection_lost(),
             _ => Then::Done(Outcome::Error),
         };
         self.end_with(then, error);
@@ -573,6 +584,11 @@ impl<'p> Machine<'p> {
         if error.class == ErrorClass::Lost && is_ambiguous {
             self.forget_refused();
             return self.answer_lost();
+        }
+        if error.class == ErrorClass::Lost {
+            self.forget_refused();
+            let then = self.connection_lost();
+            return self.end_with(then, error);
         }
         let goto = match error.class {
             ErrorClass::Retry => Some(Goto::Conflict),
@@ -597,6 +613,13 @@ impl<'p> Machine<'p> {
             Then::Done(Outcome::Unknown)
         };
         self.roll_back(then);
+    }
+
+    /// A transaction whose connection is gone was rolled back: it can be tried again
+    /// on another one.
+    fn connection_lost(&mut self) -> Then {
+        self.lost = true;
+        self.refused()
     }
 
     /// The attempt ends here, and the next one begins where the transaction

@@ -4,7 +4,7 @@
 use super::file::Serves;
 use crate::db::schema::{LEDGER, STOCK_QUERY};
 use crate::db::{Dialect, Isolation, Statement};
-use crate::outcome::Outcome;
+use crate::outcome::{OnUnknown, Outcome};
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -44,6 +44,8 @@ pub struct Program {
     pub delay: (Duration, Duration),
     /// No attempt starts later than this after the order's first.
     pub within: Duration,
+    /// What the client does when an answer is lost.
+    pub unknown: OnUnknown,
     /// What makes the strategy's own tables, and where.
     pub setup: Vec<Setup>,
     /// What the audit reads.

@@ -16,6 +16,10 @@ use std::str::FromStr;
 /// every JSON reader keeps exact, for 900,000 runs.
 pub const ORDERS_PER_RUN: i64 = 10_000_000_000;
 
+/// What a client orders again under a new id has the number of the first order and
+/// this: no run has so many orders.
+const ORDERED_AGAIN: i64 = ORDERS_PER_RUN / 2;
+
 /// A range of whole numbers, both ends included: `3` or `1..5`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
@@ -132,6 +136,12 @@ pub struct OrderStream {
 }
 
 impl OrderStream {
+    /// The n-th order once more, under an id of its own.
+    pub fn order_again(&self, n: u64) -> Order {
+        let order = self.order(n);
+        Order { id: order.id + ORDERED_AGAIN, ..order }
+    }
+
     /// The n-th order, always the same.
     pub fn order(&self, n: u64) -> Order {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);

@@ -1,5 +1,6 @@
 //! `stockbench run`: seed, fire, drain, audit, report.
 
+mod sabotage;
 mod stage;
 mod watch;
 
@@ -10,11 +11,15 @@ use crate::cli::{Output, RunArgs};
 use crate::db::schema::{self, RunRow};
 use crate::db::{Database, DatabaseUrl, Dialect, Session, SessionSettings};
 use crate::engine::history::HistoryWriter;
+use crate::engine::recovery::Recovery;
 use crate::engine::retry::RetryPolicy;
 use crate::engine::stop::Stop;
-use crate::engine::{Engine, Finished, Load, Member, Parts};
+use crate::engine::{Engine, Finished, Load, Member, Parts, Warm};
 use crate::exit::{Exit, usage};
+use crate::fault::TimedFault;
 use crate::finding::ExpectedFinding;
+use crate::lab::LabServer;
+use crate::outcome::OnUnknown;
 use crate::report::client::CostMeter;
 use crate::report::config::Config;
 use crate::report::hdr::HdrLog;
@@ -22,6 +27,7 @@ use crate::report::measured::Phases;
 use crate::report::metrics::Metrics;
 use crate::report::model::{Parts as ReportParts, RedisInfo};
 use crate::report::progress::Progress;
+use crate::report::series::{FaultMark, Second};
 use crate::report::statements::StatementNames;
 use crate::report::{Report, junit, terminal};
 use crate::scenario::{self, Asked, Plan};
@@ -30,9 +36,11 @@ use crate::text;
 use crate::workload::arrivals::Pace;
 use crate::workload::orders::OrderStream;
 use anyhow::{Context, Result, anyhow, ensure};
+use sabotage::{Sabotage, Targets};
 use stage::{CONNECTIONS_SPARE, RedisStage, Stage};
 pub(super) use stage::{check_isolation, named_services};
 use std::io::Write;
+use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant, SystemTime};
 use watch::Watch;
@@ -64,13 +72,13 @@ pub(super) async fn run(args: RunArgs) -> Result<Exit> {
         std::fs::remove_file(stale).with_context(|| format!("cannot write {}", stale.display()))?;
     }
     let settings = SessionSettings { isolation: plan.isolation, ..SessionSettings::default() };
-    let Opened { mut database, lab: _server } = open(&args.database, &settings, Purpose::Load).await?;
+    let Opened { mut database, lab } = open(&args.database, &settings, Purpose::Load).await?;
     let begun = Instant::now();
     let stage = stage::prepare(&args, &plan, &mut database).await?;
     announce(&database, stage.redis.as_ref().map(RedisStage::info).as_ref(), args.output)?;
 
     let lock = database.lock().await?;
-    let ran = run_locked(&args, &mut plan, stage, &database, begun).await;
+    let ran = run_locked(&args, &mut plan, stage, (&database, lab.as_ref()), begun).await;
     lock.release().await;
     let report = ran?;
 
@@ -181,7 +189,7 @@ async fn run_locked(
     args: &RunArgs,
     plan: &mut Plan,
     mut stage: Stage,
-    database: &Database,
+    (database, lab): (&Database, Option<&Arc<LabServer>>),
     begun: Instant,
 ) -> Result<Report> {
     // What cannot be served or written is said before anything is changed.
@@ -193,29 +201,23 @@ async fn run_locked(
     let redis = stage.redis.as_ref().map(RedisStage::info);
     let services = stage.services.iter();
     let services = services.map(|service| (service.name.clone(), service.database.info.clone())).collect();
-    let members: Vec<Member> = stage
-        .programs
-        .into_iter()
-        .zip(&plan.mix)
-        .map(|(program, (_, weight))| Member { retry: retry(plan, &program), weight: *weight, program })
-        .collect();
+    let members = members(plan, stage.programs);
     let config = config(args, plan, members.first().map(|member| &member.retry), &load);
     let names = StatementNames::of(&members);
     let history = args.history.as_deref().map(|path| HistoryWriter::create(path, &run)).transpose()?;
-    let stream = OrderStream {
-        source: plan.take_order_source(),
-        line_order: plan.line_order,
-        seed: plan.random_seed,
-        run_id: run.id,
-    };
+    let stream = stream(plan, &run);
+    let recovery = Arc::new(Recovery::default());
+    let redis_killer = stage.redis.as_ref().and_then(RedisStage::killer);
+    let timed: Vec<TimedFault> = faults.timed().collect();
     let parts = Parts {
         members,
         services: stage.services,
         redis: stage.redis.as_ref().map(|stage| stage.redis.clone()),
-        redis_killer: stage.redis.as_ref().and_then(RedisStage::killer),
+        redis_killer: redis_killer.clone(),
         stream,
         load,
         faults,
+        recovery: Arc::clone(&recovery),
         history,
     };
 
@@ -229,11 +231,16 @@ async fn run_locked(
     let warming = plan.warmup.map(|_| Progress::preparing("warming up"));
     let warm = engine.warm_up().await;
     warming.into_iter().for_each(Progress::finish);
-    let progress = Progress::running(warm.live(), plan.orders, plan.duration);
     let started_at = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
     let cost = CostMeter::start();
-    let finished = warm.run(&mut |tick| watch.look(tick)).await;
-    progress.finish();
+    let targets = Targets {
+        database: database.clone(),
+        lab: lab.cloned(),
+        redis_killer,
+        window: warm.window(),
+        recovery,
+    };
+    let (finished, marks, carried_out) = fire(plan, warm, &mut watch, timed, targets).await;
     let in_process = database.dialect() == Dialect::Sqlite;
     let client =
         cost.stop(finished.elapsed, finished.figures.deliveries(), &finished.scheduling_delay, in_process);
@@ -254,11 +261,10 @@ async fn run_locked(
     if let Ok(audit) = &mut verdict {
         audit.add_futile_retries(&figures);
     }
-    let strategy = run.strategy;
-    let hint = verdict.as_ref().ok().and_then(|audit| super::explore::hint(audit, &strategy, database));
+    let hint = verdict.as_ref().ok().and_then(|audit| super::explore::hint(audit, &run.strategy, database));
     Report::new(ReportParts {
         run_id: run.id,
-        strategy: strategy.clone(),
+        strategy: run.strategy,
         members: plan.mix.iter().map(|(strategy, weight)| (strategy.name.clone(), *weight)).collect(),
         services,
         redis,
@@ -275,6 +281,8 @@ async fn run_locked(
         phases,
         statements: names.report(&figures.statements),
         series: std::mem::take(&mut watch.series),
+        faults: marks,
+        fault_error: carried_out.err().map(|error| format!("{error:#}")),
         incomplete_file: [history, watch.finish()]
             .into_iter()
             .find_map(Result::err)
@@ -285,6 +293,42 @@ async fn run_locked(
         client,
         audit: verdict,
     })
+}
+
+/// Sees the measured window through, with what goes wrong in it.
+async fn fire(
+    plan: &Plan,
+    warm: Warm,
+    watch: &mut Watch,
+    timed: Vec<TimedFault>,
+    targets: Targets,
+) -> (Finished, Vec<FaultMark>, Result<()>) {
+    let progress = Progress::running(warm.live(), plan.orders, plan.duration);
+    let sabotage = Sabotage::start(timed.into_iter(), targets, plan.random_seed);
+    let finished = warm.run(&mut |tick| watch.look(tick)).await;
+    let (marks, carried_out) = sabotage.finish().await;
+    Second::mark(&mut watch.series, &marks);
+    progress.finish();
+    (finished, marks, carried_out)
+}
+
+fn members(plan: &Plan, programs: Vec<Program>) -> Vec<Member> {
+    let programs = programs.into_iter().zip(&plan.mix);
+    let member = |(program, (_, weight)): (Program, &(_, u32))| Member {
+        retry: retry(plan, &program),
+        weight: *weight,
+        program,
+    };
+    programs.map(member).collect()
+}
+
+fn stream(plan: &mut Plan, run: &RunRow) -> OrderStream {
+    OrderStream {
+        source: plan.take_order_source(),
+        line_order: plan.line_order,
+        seed: plan.random_seed,
+        run_id: run.id,
+    }
 }
 
 /// Who looks at the run while it goes on.
@@ -337,6 +381,7 @@ fn retry(plan: &Plan, program: &Program) -> RetryPolicy {
         delay_min: delay.0,
         delay_max: delay.1,
         within: program.within,
+        unknown: plan.retry_unknown.unwrap_or(program.unknown),
     }
 }
 
@@ -375,6 +420,7 @@ fn load(args: &RunArgs, plan: &Plan, database: &Database) -> Result<Load> {
         think: plan.think,
         acquire_timeout: plan.acquire_timeout,
         transaction_timeout: plan.transaction_timeout,
+        reconnect: plan.reconnect,
     })
 }
 
@@ -404,6 +450,9 @@ fn config(args: &RunArgs, plan: &Plan, retry: Option<&RetryPolicy>, load: &Load)
         params: plan.params.clone(),
         seeded: !args.no_seed,
         think_us: micros(plan.think),
+        rtt_us: micros(plan.rtt),
+        retry_unknown: retry.map_or(OnUnknown::Keep, |retry| retry.unknown),
+        reconnect_us: micros(plan.reconnect),
         tries: retry.map_or(0, |retry| retry.tries),
         retry_delay_us: retry.map_or([0, 0], |retry| [micros(retry.delay_min), micros(retry.delay_max)]),
         lock_timeout_ms: plan.lock_timeout.map(|timeout| micros(timeout) / 1_000),

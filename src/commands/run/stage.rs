@@ -6,12 +6,13 @@ use super::super::open::start_lab;
 use crate::audit::Source;
 use crate::cli::RunArgs;
 use crate::db::redis::Redis;
+use crate::db::relay::Wire;
 use crate::db::schema;
 use crate::db::{Database, DatabaseUrl, Dialect, Isolation, Session, SessionSettings, Statement, Value};
 use crate::engine::{RedisKiller, Service};
 use crate::exit::usage;
-use crate::fault::{FaultSpec, Faults};
-use crate::lab::{LabKind, LabServer};
+use crate::fault::{Blow, FaultSpec, Faults, TimedFault};
+use crate::lab::{LabKind, LabOptions, LabServer};
 use crate::report::model::RedisInfo;
 use crate::scenario::Plan;
 use crate::strategy::program::{AuditSource, Invariant, Setup, Slot};
@@ -64,6 +65,7 @@ impl RedisStage {
 /// A file that cannot run anywhere near the expected database is found before
 /// one is looked for.
 pub(super) fn check_early(args: &RunArgs, plan: &Plan, expected: Option<Dialect>) -> Result<()> {
+    check_blows(args, plan)?;
     let Some(dialect) = expected else { return Ok(()) };
     check_named(plan, dialect)?;
     if !args.service.is_empty() {
@@ -77,6 +79,20 @@ pub(super) fn check_early(args: &RunArgs, plan: &Plan, expected: Option<Dialect>
             // In a mix another program may have the transaction.
             if plan.mix.len() > 1 { Ok(Faults::default()) } else { Err(error) }
         })?;
+    }
+    Ok(())
+}
+
+/// What befalls servers befalls only those that may be hurt.
+fn check_blows(args: &RunArgs, plan: &Plan) -> Result<()> {
+    for spec in &plan.faults {
+        let FaultSpec::Timed(TimedFault { blow, .. }) = spec else { continue };
+        ensure_usage(!blow.needs_lab() || args.database.lab.is_some(), || {
+            format!("--fault {spec} is for a server that the run has started itself: use --lab")
+        })?;
+        let has_server = args.database.lab.is_some() || args.database.database_url.is_some();
+        let needs_server = matches!(blow, Blow::EndSession | Blow::TakeConnections);
+        ensure_usage(!needs_server || has_server, || format!("--fault {spec}: SQLite has no server"))?;
     }
     Ok(())
 }
@@ -104,6 +120,7 @@ pub(super) async fn prepare(args: &RunArgs, plan: &Plan, database: &mut Database
         lock_timeout: plan.lock_timeout,
         statement_timeout: plan.statement_timeout,
         read_only: false,
+        wire: wire(plan, database)?,
     };
     if plan.statement_timeout.is_some() && database.dialect() == Dialect::Sqlite {
         return Err(usage(
@@ -137,6 +154,22 @@ pub(super) async fn prepare(args: &RunArgs, plan: &Plan, database: &mut Database
     check_faults(plan, &programs)?;
     let redis = redis(args, plan, &programs).await?;
     Ok(Stage { programs, audit, services, redis, settings })
+}
+
+/// The network between the clients and the database, where it is to be ours.
+fn wire(plan: &Plan, database: &Database) -> Result<Option<Wire>> {
+    if plan.rtt.is_zero() && !plan.faults.iter().any(FaultSpec::cuts_wire) {
+        return Ok(None);
+    }
+    ensure_usage(database.url().address().is_some(), || {
+        format!("{} is reached over no network: leave --rtt and cut-… faults out", database.dialect().title())
+    })?;
+    ensure_usage(!database.url().checks_host(), || {
+        "--rtt and cut-… faults go through a relay on 127.0.0.1, which is not the name that the URL has the \
+         server's certificate checked for: use sslmode=require for this"
+            .to_owned()
+    })?;
+    Ok(Some(Wire { rtt: plan.rtt }))
 }
 
 /// `NAME=URL`, as `--service` takes it. Nothing of it is quoted back: it may
@@ -293,7 +326,12 @@ fn guard_writes(
 }
 
 async fn redis(args: &RunArgs, plan: &Plan, programs: &[Program]) -> Result<Option<RedisStage>> {
-    let kills = plan.faults.iter().any(|fault| matches!(fault, FaultSpec::KillRedis { .. }));
+    let is_kill = |fault: &FaultSpec| match fault {
+        FaultSpec::KillRedis { .. } => true,
+        FaultSpec::Timed(timed) => timed.blow == Blow::KillRedis,
+        _ => false,
+    };
+    let kills = plan.faults.iter().any(is_kill);
     ensure_usage(!kills || plan.warmup.is_none(), || {
         "kill-redis counts the orders of the measured window: leave --warmup out".to_owned()
     })?;
@@ -321,7 +359,9 @@ async fn redis(args: &RunArgs, plan: &Plan, programs: &[Program]) -> Result<Opti
         })?;
         return Ok(Some(RedisStage { redis: Redis::connect(url).await?, lab: None }));
     }
-    let lab = start_lab(LabKind::Redis).await.context("the strategy needs a Redis (--redis-url)")?;
+    let lab = start_lab(LabKind::Redis, LabOptions::default())
+        .await
+        .context("the strategy needs a Redis (--redis-url)")?;
     let redis = Redis::connect(&lab.url).await?;
     Ok(Some(RedisStage { redis, lab: Some(Arc::new(lab)) }))
 }

@@ -1,0 +1,248 @@
+//! Lets happen to servers what a run asks for, at its times, and notes when it
+//! did.
+//!
+//! What was begun is ended before the run goes on to its audit: a server that was
+//! paused goes on, one that was killed is back.
+
+use crate::db::{Database, Dialect, ErrorClass, Session, SessionSettings, Value};
+use crate::engine::recovery::Recovery;
+use crate::engine::{RedisKiller, Window};
+use crate::fault::{Blow, TimedFault};
+use crate::lab::LabServer;
+use crate::report::measured::rounded;
+use crate::report::series::FaultMark;
+use anyhow::{Context, Result, bail};
+use parking_lot::Mutex;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
+
+/// Sessions that are taken from a server, at most.
+const TAKEN_MAX: usize = 10_000;
+
+/// What a saboteur works on.
+pub(super) struct Targets {
+    pub(super) database: Database,
+    /// The server, where this run has started it.
+    pub(super) lab: Option<Arc<LabServer>>,
+    pub(super) redis_killer: Option<RedisKiller>,
+    pub(super) window: Window,
+    pub(super) recovery: Arc<Recovery>,
+}
+
+/// What goes wrong while a run goes on.
+pub(super) struct Sabotage {
+    work: Arc<Work>,
+    tasks: JoinSet<Result<()>>,
+}
+
+struct Work {
+    targets: Targets,
+    seed: u64,
+    marks: Mutex<Vec<(usize, FaultMark)>>,
+    next: AtomicUsize,
+}
+
+impl Sabotage {
+    /// Has every fault happen in its time.
+    pub(super) fn start(faults: impl Iterator<Item = TimedFault>, targets: Targets, seed: u64) -> Self {
+        let work = Arc::new(Work { targets, seed, marks: Mutex::new(Vec::new()), next: AtomicUsize::new(0) });
+        let mut tasks = JoinSet::new();
+        for (number, fault) in faults.enumerate() {
+            let work = Arc::clone(&work);
+            tasks.spawn(async move {
+                let carried_out = work.carry_out(fault, number as u64).await;
+                carried_out.with_context(|| format!("--fault {fault} cannot be carried out"))
+            });
+        }
+        Self { work, tasks }
+    }
+
+    /// Waits until what was begun is over; returns what happened, in order.
+    ///
+    /// # Errors
+    /// A fault could not be carried out.
+    pub(super) async fn finish(mut self) -> (Vec<FaultMark>, Result<()>) {
+        let mut all = Ok(());
+        while let Some(ended) = self.tasks.join_next().await {
+            let ended = ended.expect("a saboteur does not panic");
+            if all.is_ok() {
+                all = ended;
+            }
+        }
+        let mut marks = std::mem::take(&mut *self.work.marks.lock());
+        for (number, mark) in &mut marks {
+            mark.recovered_s =
+                self.work.targets.recovery.of(*number).map(|took| rounded(took.as_secs_f64(), 1e3));
+        }
+        marks.sort_by(|(_, one), (_, other)| one.at_s.total_cmp(&other.at_s));
+        (marks.into_iter().map(|(_, mark)| mark).collect(), all)
+    }
+}
+
+impl Work {
+    async fn carry_out(&self, fault: TimedFault, number: u64) -> Result<()> {
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed ^ number.rotate_left(48));
+        let begun = self.targets.window.begun().await;
+        let mut due = begun + fault.at;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep_until(due.into()) => {}
+                () = self.targets.window.over() => return Ok(()),
+            }
+            self.strike(&fault, begun, &mut rng).await?;
+            let Some(every) = fault.every else { return Ok(()) };
+            due = (due + every).max(Instant::now());
+        }
+    }
+
+    async fn strike(&self, fault: &TimedFault, begun: Instant, rng: &mut ChaCha8Rng) -> Result<()> {
+        let struck = Instant::now();
+        // One session of many is not missed: somebody always succeeds.
+        let number = (fault.blow != Blow::EndSession).then(|| self.next.fetch_add(1, Ordering::Relaxed));
+        let at = number.map(|number| Mark { work: self, number });
+        match fault.blow {
+            Blow::KillServer => {
+                let lab = self.lab()?;
+                lab.crash()?;
+                // The server will give their numbers to others.
+                self.targets.window.forget_sessions();
+                at.iter().for_each(Mark::struck);
+                lab.is_back().await?;
+            }
+            Blow::PauseServer => {
+                let lab = self.lab()?;
+                lab.pause()?;
+                at.iter().for_each(Mark::struck);
+                tokio::time::sleep(fault.lasts).await;
+                lab.resume()?;
+            }
+            Blow::EndSession => {
+                if !self.end_session(rng).await? {
+                    return Ok(());
+                }
+            }
+            Blow::TakeConnections => {
+                let taken = self.take_connections().await?;
+                at.iter().for_each(Mark::struck);
+                tokio::time::sleep(fault.lasts).await;
+                for session in taken {
+                    session.close().await;
+                }
+            }
+            Blow::LockRows => {
+                let mut session = self.lock_rows().await?;
+                at.iter().for_each(Mark::struck);
+                tokio::time::sleep(fault.lasts).await;
+                session.control("ROLLBACK").await?;
+                session.close().await;
+            }
+            Blow::KillRedis => {
+                let kill = self.targets.redis_killer.as_ref().context("there is no Redis of this run")?;
+                kill();
+            }
+        }
+        let mark = FaultMark {
+            at_s: rounded(struck.saturating_duration_since(begun).as_secs_f64(), 1e3),
+            fault: fault.blow.as_str().to_owned(),
+            lasted_s: rounded(struck.elapsed().as_secs_f64(), 1e3),
+            recovered_s: None,
+        };
+        self.marks.lock().push((number.unwrap_or(usize::MAX), mark));
+        Ok(())
+    }
+
+    fn lab(&self) -> Result<&LabServer> {
+        self.targets.lab.as_deref().context("only a lab server can be killed or paused: use --lab")
+    }
+
+    /// The server ends one of the clients' sessions; false when it has none.
+    async fn end_session(&self, rng: &mut ChaCha8Rng) -> Result<bool> {
+        let ids = self.targets.window.sessions();
+        let mut session = match self.open().await {
+            Ok(session) => session,
+            // A server that is away has no sessions.
+            Err(error) if is_away(&error) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let list = ids.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
+        let alive = match self.targets.database.dialect() {
+            Dialect::Postgres => format!("SELECT pid::bigint FROM pg_stat_activity WHERE pid IN ({list})"),
+            _ => {
+                format!("SELECT CAST(id AS SIGNED) FROM information_schema.processlist WHERE id IN ({list})")
+            }
+        };
+        let mut there: Vec<i64> = Vec::new();
+        let mut keep = |row: &[Value]| {
+            there.extend(row[0].as_int());
+            Ok(())
+        };
+        session.for_each_row(&alive, &mut keep).await?;
+        if there.is_empty() {
+            return Ok(false);
+        }
+        there.sort_unstable();
+        let chosen = there[rng.random_range(0..there.len())];
+        let sql = match self.targets.database.dialect() {
+            Dialect::Postgres => format!("SELECT pg_terminate_backend({chosen}::int)"),
+            _ => format!("KILL CONNECTION {chosen}"),
+        };
+        match session.control(&sql).await {
+            // It may have ended by itself meanwhile.
+            Err(error) if error.code != "1094" => return Err(error.into()),
+            _ => {}
+        }
+        session.close().await;
+        Ok(true)
+    }
+
+    async fn take_connections(&self) -> Result<Vec<Box<dyn Session>>> {
+        let mut taken = Vec::new();
+        while taken.len() < TAKEN_MAX {
+            match self.open().await {
+                Ok(session) => taken.push(session),
+                Err(_) if !taken.is_empty() => return Ok(taken),
+                Err(error) => return Err(error),
+            }
+        }
+        bail!("the server still gives connections after {TAKEN_MAX}")
+    }
+
+    async fn lock_rows(&self) -> Result<Box<dyn Session>> {
+        let mut session = self.open().await?;
+        let sql = match self.targets.database.dialect() {
+            Dialect::Sqlite => &["BEGIN IMMEDIATE"][..],
+            _ => &["BEGIN", "SELECT id FROM stockbench_sku FOR UPDATE"],
+        };
+        for sql in sql {
+            session.control(sql).await?;
+        }
+        Ok(session)
+    }
+
+    async fn open(&self) -> Result<Box<dyn Session>> {
+        let patient =
+            SessionSettings { lock_timeout: Some(Duration::from_secs(60)), ..SessionSettings::default() };
+        Ok(self.targets.database.open(&patient).await?)
+    }
+}
+
+/// A fault that is about to strike.
+struct Mark<'w> {
+    work: &'w Work,
+    number: usize,
+}
+
+impl Mark<'_> {
+    fn struck(&self) {
+        self.work.targets.recovery.struck(self.number);
+    }
+}
+
+fn is_away(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<crate::db::DbError>();
+    error.is_some_and(|error| matches!(error.class, ErrorClass::Lost | ErrorClass::NeverStarted))
+}

@@ -1,0 +1,218 @@
+//! What goes wrong on purpose: servers killed and paused, sessions ended, answers
+//! lost on the wire; and every unit accounted for afterwards.
+
+use crate::support::{Backend, Place, assert_one_line, kinds, outcome, place, server, stockbench};
+use serde_json::Value;
+use stockbench::lab::LabKind;
+
+const SERVERS: [Backend; 3] = [Backend::Postgres, Backend::MySql, Backend::MariaDb];
+
+/// `stockbench run` on a lab server of its own; its exit code and report.
+fn run_in_lab(kind: LabKind, arguments: &[&str]) -> Option<(i32, Value)> {
+    server(kind)?;
+    let folder = tempfile::tempdir().unwrap();
+    let lab = ["run", "-o", "json", "--lab", kind.as_str()];
+    let said = stockbench(folder.path(), &[&lab, arguments].concat());
+    let report = serde_json::from_str(&said.stdout)
+        .unwrap_or_else(|error| panic!("{error} in {arguments:?}: {said:?}"));
+    Some((said.code, report))
+}
+
+/// Every delivery whose answer was lost was found in the ledger, or was not.
+#[track_caller]
+fn assert_every_unknown_is_resolved(report: &Value) {
+    let audit = &report["audit"];
+    let resolved =
+        audit["unknown_recovered"].as_u64().unwrap() + audit["unknown_not_applied"].as_u64().unwrap();
+    assert_eq!(resolved, outcome(report, "unknown"), "{report:#}");
+}
+
+fn marks<'r>(report: &'r Value, fault: &str) -> Vec<&'r Value> {
+    report["faults"].as_array().unwrap().iter().filter(|mark| mark["fault"] == fault).collect()
+}
+
+const PLENTY: [&str; 6] = ["--skus", "20", "--stock", "1000000", "--random-seed", "7"];
+
+#[test]
+fn a_server_that_is_killed_comes_back_and_nothing_is_lost() {
+    for kind in [LabKind::Postgres, LabKind::MySql, LabKind::MariaDb] {
+        let load = ["-s", "atomic", "-c", "50", "-d", "5s", "--fault", "kill-server@1s/2s"];
+        let Some((code, report)) = run_in_lab(kind, &[&load[..], &PLENTY].concat()) else { continue };
+        assert_eq!(code, 0, "{kind:?}: {report:#}");
+        let kills = marks(&report, "kill-server");
+        assert!(!kills.is_empty(), "{kind:?}: {report:#}");
+        let recovered = |mark: &&Value| mark["recovered_s"].as_f64().is_some_and(|took| took > 0.0);
+        assert!(kills.iter().all(recovered), "{kind:?}: {kills:#?}");
+        assert!(report["retries"].as_u64().unwrap() > 0, "{kind:?}: {report:#}");
+        assert_eq!(outcome(&report, "error"), 0, "{kind:?}: {report:#}");
+        assert_every_unknown_is_resolved(&report);
+        let marked = |second: &&Value| second["faults"].to_string().contains("kill-server");
+        assert!(report["series"].as_array().unwrap().iter().filter(marked).count() > 0, "{kind:?}");
+    }
+}
+
+/// The proof that the check above can fail.
+#[test]
+fn sales_that_were_answered_before_they_were_on_disk_are_found_lost() {
+    let load = ["-s", "atomic", "-c", "50", "-d", "3s", "--fault", "kill-server@1s/1s", "--lab-async-commit"];
+    let Some((code, report)) = run_in_lab(LabKind::Postgres, &[&load[..], &PLENTY].concat()) else { return };
+    assert_eq!(report["database"]["durable"], false);
+    assert_eq!(code, 3, "{report:#}");
+    assert!(kinds(&report).contains(&"lost_sale"), "{report:#}");
+}
+
+#[test]
+fn a_server_that_stands_still_goes_on() {
+    let load = ["-s", "pessimistic", "-c", "20", "-d", "3s", "--fault", "pause-server@1s:1s"];
+    let Some((code, report)) = run_in_lab(LabKind::Postgres, &[&load[..], &PLENTY].concat()) else { return };
+    assert_eq!(code, 0, "{report:#}");
+    let pauses = marks(&report, "pause-server");
+    assert_eq!(pauses.len(), 1);
+    assert!(pauses[0]["lasted_s"].as_f64().unwrap() >= 1.0, "{pauses:#?}");
+    assert!(pauses[0]["recovered_s"].as_f64().unwrap() >= 0.9, "{pauses:#?}");
+}
+
+#[test]
+fn sessions_that_the_server_ends_are_opened_again() {
+    for backend in SERVERS {
+        let Some(place) = place(backend) else { continue };
+        let load = ["-s", "pessimistic", "-c", "20", "-d", "3s", "--fault", "end-session@0s/20ms"];
+        let (code, report) = place.run(&[&load[..], &PLENTY].concat());
+        assert_eq!(code, 0, "{backend:?}: {report:#}");
+        assert!(marks(&report, "end-session").len() > 20, "{backend:?}: {report:#}");
+        assert!(report["errors_by_class"]["lost"].as_u64().unwrap() > 20, "{backend:?}: {report:#}");
+        assert_eq!(outcome(&report, "error"), 0, "{backend:?}: {report:#}");
+        assert_every_unknown_is_resolved(&report);
+    }
+}
+
+fn cut(place: &Place, arguments: &[&str]) -> (i32, Value) {
+    let load = ["-c", "20", "-n", "2000", "--skus", "5", "--stock", "100000", "--random-seed", "3"];
+    place.run(&[&load[..], arguments].concat())
+}
+
+#[test]
+fn a_lost_acknowledgement_is_asked_for_again_where_orders_are_decided_once() {
+    for backend in SERVERS {
+        let Some(place) = place(backend) else { continue };
+        for fault in ["cut-before@*:3%", "cut-during@*:3%", "cut-after@*:3%"] {
+            let (code, report) = cut(&place, &["-s", "idempotent", "--fault", fault]);
+            assert_eq!(code, 0, "{backend:?} {fault}: {report:#}");
+            assert_eq!(outcome(&report, "unknown"), 0, "{backend:?} {fault}: {report:#}");
+            assert!(report["retries"].as_u64().unwrap() > 10, "{backend:?} {fault}: {report:#}");
+            let recovered = report["audit"]["unknown_recovered"].as_u64().unwrap();
+            let is_after = fault.starts_with("cut-after");
+            assert!(recovered > 10 || !is_after, "it had been sold: {backend:?} {fault}: {report:#}");
+        }
+    }
+}
+
+#[test]
+fn where_the_wire_is_cut_decides_whether_the_order_was_sold() {
+    for backend in SERVERS {
+        let Some(place) = place(backend) else { continue };
+        let (code, report) = cut(&place, &["-s", "atomic", "--fault", "cut-after@*:3%"]);
+        assert_eq!(code, 0, "{backend:?}: {report:#}");
+        let unknown = outcome(&report, "unknown");
+        assert!(unknown > 10, "{backend:?}: {report:#}");
+        assert_eq!(report["audit"]["unknown_recovered"], unknown, "{backend:?}: {report:#}");
+        let (code, report) = cut(&place, &["-s", "atomic", "--fault", "cut-before@*:3%"]);
+        assert_eq!(code, 0, "{backend:?}: {report:#}");
+        let unknown = outcome(&report, "unknown");
+        assert!(unknown > 10, "{backend:?}: {report:#}");
+        assert_eq!(report["audit"]["unknown_not_applied"], unknown, "{backend:?}: {report:#}");
+    }
+}
+
+#[test]
+fn an_order_that_is_placed_again_under_a_new_id_is_sold_twice() {
+    for backend in SERVERS {
+        let Some(place) = place(backend) else { continue };
+        let history = place.path("answers.csv").display().to_string();
+        let blind = ["-s", "atomic", "--fault", "cut-after@*:3%", "--retry-unknown", "new-id"];
+        let (code, report) = cut(&place, &[&blind[..], &["--history", &history]].concat());
+        assert_eq!(code, 3, "{backend:?}: {report:#}");
+        assert!(kinds(&report).contains(&"sold_again"), "{backend:?}: {report:#}");
+        // Both orders of an intent, less those whose second answer was lost, too.
+        let again = report["audit"]["findings_by_kind"]["sold_again"].as_u64().unwrap();
+        assert!(again > 0, "{backend:?}: {report:#}");
+        let said = place.stockbench(&["audit", "--history", &history, "-o", "json"]);
+        assert_eq!(said.code, 3, "{backend:?}: {said:?}");
+        let audit: Value = serde_json::from_str(&said.stdout).unwrap();
+        assert!(kinds(&audit).contains(&"sold_again"), "{backend:?}: {audit:#}");
+        // The same, and it had never reached the server: nothing was sold twice.
+        let blind = ["-s", "atomic", "--fault", "cut-before@*:3%", "--retry-unknown", "new-id"];
+        let (code, report) = cut(&place, &blind);
+        assert_eq!(code, 0, "{backend:?}: {report:#}");
+    }
+}
+
+#[test]
+fn a_client_that_dies_between_its_statements_leaves_nothing_behind() {
+    for backend in SERVERS {
+        let Some(place) = place(backend) else { continue };
+        let (code, report) = cut(&place, &["-s", "pessimistic", "--fault", "die@*:2%"]);
+        assert_eq!(code, 0, "{backend:?}: {report:#}");
+        assert!(outcome(&report, "unknown") > 10, "{backend:?}: {report:#}");
+        assert_eq!(report["audit"]["unknown_not_applied"], outcome(&report, "unknown"), "{backend:?}");
+    }
+}
+
+#[test]
+fn locked_rows_are_refused_in_time_and_tried_again() {
+    for backend in SERVERS {
+        let Some(place) = place(backend) else { continue };
+        let load =
+            ["-s", "atomic", "-c", "10", "-d", "4s", "--lock-timeout", "1s", "--fault", "lock-rows@1s:2s"];
+        let (code, report) = place.run(&[&load[..], &PLENTY].concat());
+        assert_eq!(code, 0, "{backend:?}: {report:#}");
+        assert!(report["errors_by_class"]["locked"].as_u64().unwrap() > 0, "{backend:?}: {report:#}");
+        let lock = marks(&report, "lock-rows");
+        assert!(lock[0]["recovered_s"].as_f64().unwrap() > 1.0, "{backend:?}: {lock:#?}");
+    }
+}
+
+#[test]
+fn a_server_without_connections_to_give_is_waited_for() {
+    for kind in [LabKind::Postgres, LabKind::MariaDb] {
+        let load = ["-s", "atomic", "-c", "20", "-d", "4s"];
+        let faults = ["--fault", "take-connections@500ms:2s", "--fault", "end-session@1s/20ms"];
+        let Some((code, report)) = run_in_lab(kind, &[&load[..], &faults, &PLENTY].concat()) else {
+            continue;
+        };
+        assert_eq!(code, 0, "{kind:?}: {report:#}");
+        assert_eq!(marks(&report, "take-connections").len(), 1, "{kind:?}: {report:#}");
+        assert_eq!(outcome(&report, "error"), 0, "{kind:?}: {report:#}");
+    }
+}
+
+#[test]
+fn a_longer_way_to_the_server_costs_every_order_its_round_trips() {
+    let Some(place) = place(Backend::Postgres) else { return };
+    let load = ["-s", "pessimistic", "-c", "1", "-n", "20", "--stock", "1000", "--skus", "1"];
+    let (code, report) = place.run(&[&load[..], &["--rtt", "20ms"]].concat());
+    assert_eq!(code, 0, "{report:#}");
+    // BEGIN, SELECT, UPDATE, INSERT, COMMIT.
+    assert!(report["latency_us"]["order"]["deducted"]["min"].as_u64().unwrap() >= 100_000, "{report:#}");
+    assert_eq!(report["config"]["rtt_us"], 20_000);
+}
+
+#[test]
+fn faults_that_cannot_be_are_refused_in_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| stockbench(folder.path(), &[&["run"], arguments].concat());
+    assert_one_line(&run(&["--fault", "kill-server@1s"]), 2, &["use --lab"]);
+    assert_one_line(&run(&["--fault", "end-session@1s"]), 2, &["SQLite has no server"]);
+    assert_one_line(&run(&["--fault", "cut-after@*"]), 2, &["over no network"]);
+    assert_one_line(&run(&["--rtt", "1ms"]), 2, &["over no network"]);
+    for (fault, fragment) in [
+        ("kil-server@1s", "did you mean"),
+        ("kill-server@soon", "is not kill-server@START"),
+        ("end-session@1s:2s", "takes no time"),
+    ] {
+        let said = run(&["--fault", fragment, "--fault", fault]);
+        assert_eq!(said.code, 2, "{said:?}");
+        let said = run(&["--fault", fault]);
+        assert!(said.code == 2 && said.stderr.contains(fragment), "{said:?}");
+    }
+}
