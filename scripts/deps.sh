@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what the tests need: PostgreSQL, MariaDB and Redis from Debian's
+# Installs what the tests need: PostgreSQL, MariaDB with Galera and Redis from Debian's
 # packages, MySQL and a reader of HdrHistogram logs into an ignored folder.
 # Costs nothing when all is there.
 set -eu
@@ -13,6 +13,9 @@ has cc || missing="$missing gcc libc6-dev"
 has initdb || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
 { has mariadbd && has mariadb-install-db && has my_print_defaults; } ||
     missing="$missing mariadb-server-core mariadb-client-core"
+# The whole package, for the script by which a Galera node gets its state.
+{ has wsrep_sst_rsync && has rsync && ls /usr/lib/galera/libgalera_smm.so >/dev/null 2>&1; } ||
+    missing="$missing mariadb-server galera-4 rsync"
 has redis-server || missing="$missing redis-server"
 # For another implementation's reader of HdrHistogram logs.
 { has python3 && python3 -c 'import venv, ensurepip' 2>/dev/null; } || missing="$missing python3-venv"

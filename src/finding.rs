@@ -59,6 +59,8 @@ pub enum FindingKind {
     /// One intent was sold twice: its first answer was lost, and the client ordered
     /// again under a new id.
     SoldAgain,
+    /// The nodes of a cluster do not hold the same.
+    NodesDiffer,
     /// Something was given back that had never been taken.
     ReleaseWithoutReserve,
     /// An entry whose order, or whose SKU, does not exist.
@@ -73,7 +75,7 @@ pub enum FindingKind {
 
 impl FindingKind {
     /// Every kind, in the order reports show them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::Oversold,
         Self::LostUpdate,
         Self::EntryWithoutMovement,
@@ -98,6 +100,7 @@ impl FindingKind {
         Self::FutileRetry,
         Self::SwallowedError,
         Self::SoldAgain,
+        Self::NodesDiffer,
         Self::ReleaseWithoutReserve,
         Self::Orphan,
         Self::RefusedTooEarly,
@@ -146,6 +149,7 @@ impl FindingKind {
             Self::FutileRetry => "futile_retry",
             Self::SwallowedError => "swallowed_error",
             Self::SoldAgain => "sold_again",
+            Self::NodesDiffer => "nodes_differ",
             Self::ReleaseWithoutReserve => "release_without_reserve",
             Self::Orphan => "orphan",
             Self::RefusedTooEarly => "refused_too_early",
@@ -198,6 +202,10 @@ impl FindingKind {
             ],
             Self::SoldAgain => &[
                 "the client retried under a new id: under the same one the order would have been decided once",
+            ],
+            Self::NodesDiffer => &[
+                "replication is broken or far behind on a node: its own status tells",
+                "somebody wrote on a node past the cluster (a session with wsrep_on or sql_log_bin off)",
             ],
             Self::ReleaseWithoutReserve => &[
                 "the reservation was never written or was rolled back, and its release was not",

@@ -8,6 +8,7 @@
 pub mod findings;
 pub mod history;
 pub mod key;
+pub mod nodes;
 pub mod orders;
 pub mod read;
 pub mod skus;
@@ -106,6 +107,8 @@ pub struct AuditReport {
     pub unknown_recovered: u64,
     /// Lost answers that the ledger shows as not applied.
     pub unknown_not_applied: u64,
+    /// Nodes of the cluster that did not answer and were not compared.
+    pub nodes_away: Vec<String>,
     /// How many findings there are; the list may be a bounded part of them.
     pub findings_total: u64,
     /// The same by kind.
@@ -115,6 +118,18 @@ pub struct AuditReport {
 }
 
 impl AuditReport {
+    /// Adds what the comparison of a cluster's nodes has shown.
+    pub fn add_nodes(&mut self, (differing, away): (Vec<Finding>, Vec<String>)) {
+        self.nodes_away = away;
+        if differing.is_empty() {
+            return;
+        }
+        self.findings_total += differing.len() as u64;
+        self.findings_by_kind.insert(FindingKind::NodesDiffer, differing.len() as u64);
+        self.findings.splice(0..0, differing);
+        self.passed = false;
+    }
+
     /// Adds what only the run itself can know: orders that were refused in
     /// vain because every retry repeated values that had just been refused.
     pub fn add_futile_retries(&mut self, figures: &Figures) {

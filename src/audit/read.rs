@@ -259,6 +259,7 @@ pub async fn audit_on(
         missing_entry_units: totals.sum.missing_entry.unsigned_abs(),
         unknown_recovered: orders.unknown_recovered,
         unknown_not_applied: orders.unknown_not_applied,
+        nodes_away: Vec::new(),
         findings_total,
         findings_by_kind,
         findings,

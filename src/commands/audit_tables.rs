@@ -17,6 +17,7 @@ const READ_ONLY: SessionSettings = SessionSettings {
     statement_timeout: None,
     read_only: true,
     wire: None,
+    writes_on_node: false,
 };
 
 pub(super) async fn init(args: &AuditArgs) -> Result<Exit> {

@@ -43,6 +43,9 @@ const FOREIGN_SERIAL: i64 = 1_000_000;
 pub(super) async fn explore(args: ExploreArgs) -> Result<Exit> {
     let strategy = Strategy::load(&args.strategy).map_err(|error| usage(format!("{error:#}")))?;
     let (mut opened, _folder) = open_beside(&args).await?;
+    if opened.database.url().node_count() > 1 {
+        return Err(usage("an exploration asks one server who waits for whom: name one node"));
+    }
     let database = &mut opened.database;
     let program = compile(&args, &strategy, database)?;
     let settings = settings(&args, &program, database).await?;

@@ -10,7 +10,8 @@ use std::io::Write;
 use tokio::signal::unix::{SignalKind, signal};
 
 pub(super) async fn lab(args: LabArgs) -> Result<Exit> {
-    let server = start_lab(args.kind, LabOptions { durable: !args.async_commit }).await?;
+    let server =
+        start_lab(args.kind, LabOptions { durable: !args.async_commit, ..LabOptions::default() }).await?;
     // Before the URL is out: whoever reads it may want us gone at once.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;

@@ -25,6 +25,8 @@ pub enum ErrorClass {
     Lost,
     /// The server would not take the connection or statement: nothing started.
     NeverStarted,
+    /// The node of a cluster takes no statement now, or no write: another one may.
+    NotReady,
     /// A CHECK constraint or a range refused the value.
     Check,
     /// A unique key refused the row.
@@ -46,6 +48,7 @@ impl ErrorClass {
             Self::Cancelled => "cancelled",
             Self::Lost => "connection lost",
             Self::NeverStarted => "never started",
+            Self::NotReady => "node not ready",
             Self::Check => "constraint refused the value",
             Self::Duplicate => "duplicate key",
             Self::Bug => "protocol misuse",
@@ -76,14 +79,17 @@ pub fn mysql(number: u16) -> ErrorClass {
     match number {
         // 1467 hides a deadlock over the AUTO-INC lock, rolled back like any
         // other (MariaDB MDEV-33593; seen on 10.11).
-        1213 | 1020 | 3058 | 3101 | 1180 | 1467 => ErrorClass::Retry,
+        // From 8002 on: TiDB, by its documentation ("Error Codes and Troubleshooting").
+        1213 | 1020 | 3058 | 3101 | 1180 | 1467 | 8002 | 8005 | 8022 | 8028 | 9007 => ErrorClass::Retry,
+        // Galera's node that is not in step; a member that takes no writes.
+        1047 | 1290 | 1836 => ErrorClass::NotReady,
         1205 | 3572 => ErrorClass::Locked,
         1317 | 3024 | 1969 => ErrorClass::Cancelled,
         1053 | 1927 | 2006 | 2013 => ErrorClass::Lost,
         1040 | 1203 | 1226 | 1461 => ErrorClass::NeverStarted,
         3819 | 4025 | 1690 | 1264 => ErrorClass::Check,
         1062 => ErrorClass::Duplicate,
-        1290 | 1021 | 1836 => ErrorClass::Fatal,
+        1021 => ErrorClass::Fatal,
         _ => ErrorClass::Statement,
     }
 }
@@ -156,6 +162,7 @@ mod tests {
         assert_eq!(mysql(1205), ErrorClass::Locked);
         assert_eq!(mysql(1062), ErrorClass::Duplicate);
         assert_eq!(mysql(1064), ErrorClass::Statement);
+        assert_eq!(mysql(1047), ErrorClass::NotReady);
         assert_eq!(sqlite(517), ErrorClass::Retry);
         assert_eq!(sqlite(5), ErrorClass::Locked);
         assert_eq!(sqlite(261), ErrorClass::Locked);

@@ -42,10 +42,10 @@ impl Database {
                 Ok(mut session) => {
                     let info = read_info(url, session.as_mut()).await;
                     session.close().await;
-                    return Ok(Self {
-                        url: url.clone(),
-                        info: info.with_context(|| format!("cannot inspect {url}"))?,
-                    });
+                    let mut info = info.with_context(|| format!("cannot inspect {url}"))?;
+                    info.nodes = u32::try_from(url.node_count())?;
+                    info.url_redacted = url.to_string();
+                    return Ok(Self { url: url.clone(), info });
                 }
                 Err(error) if is_worth_waiting(&error) && Instant::now() < deadline => {
                     tokio::time::sleep(CONNECT_RETRY).await;
@@ -66,7 +66,7 @@ impl Database {
         Ok(())
     }
 
-    /// Opens one more session.
+    /// Opens one more session; in a cluster on the first node that is there.
     ///
     /// # Errors
     /// Whatever kept the connection from being made, classified.
@@ -74,18 +74,49 @@ impl Database {
         open(&self.url, settings).await
     }
 
+    /// Opens one more session; in a cluster on this node, or the next one that is
+    /// there.
+    async fn open_at(
+        &self,
+        node: usize,
+        settings: &SessionSettings,
+    ) -> Result<(Box<dyn Session>, usize), DbError> {
+        let nodes = self.url.nodes();
+        let mut failure = None;
+        for step in 0..nodes.len() {
+            let node = (node + step) % nodes.len();
+            match open_one(&nodes[node], settings).await {
+                Ok(session) => return Ok((session, node)),
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        Err(failure.unwrap_or_else(no_node))
+    }
+
+    /// Each node of the cluster by itself, as far as it answers, with its URL.
+    pub async fn each_node(&self) -> Vec<(DatabaseUrl, Result<Self>)> {
+        let mut nodes = Vec::new();
+        for url in self.url.nodes() {
+            let node = Self::connect(&url, &SessionSettings::default(), Duration::ZERO).await;
+            nodes.push((url, node));
+        }
+        nodes
+    }
+
     /// Opens a session that has prepared these statements, with the server's number
-    /// for it.
+    /// for it; in a cluster on this node, or the next one that is there, which the
+    /// number tells, too ([`SessionId`]).
     ///
     /// # Errors
     /// The connection is refused, or a statement does not prepare.
     pub async fn open_prepared(
         &self,
+        node: usize,
         settings: &SessionSettings,
         statements: impl IntoIterator<Item = &Statement>,
     ) -> Result<(Box<dyn Session>, Option<i64>)> {
-        let mut session = self.open(settings).await?;
-        let id = self.session_id(session.as_mut()).await?;
+        let (mut session, node) = self.open_at(node, settings).await?;
+        let id = self.session_id(session.as_mut()).await?.map(|id| SessionId { node, id }.to_number());
         for statement in statements {
             session.prepare(statement).await?;
         }
@@ -112,9 +143,21 @@ impl Database {
     /// # Errors
     /// Some of them are still there when `patience` is over.
     pub async fn sessions_gone(&self, ids: &[i64], patience: Duration) -> Result<()> {
-        if ids.is_empty() {
-            return Ok(());
+        let nodes = self.url.nodes();
+        for (number, url) in nodes.iter().enumerate() {
+            let of_node = |number_of: &i64| {
+                let SessionId { node, id } = SessionId::from_number(*number_of);
+                (node == number).then_some(id)
+            };
+            let ids: Vec<i64> = ids.iter().filter_map(of_node).collect();
+            if !ids.is_empty() {
+                self.gone_from(url, &ids, patience).await?;
+            }
         }
+        Ok(())
+    }
+
+    async fn gone_from(&self, url: &DatabaseUrl, ids: &[i64], patience: Duration) -> Result<()> {
         let ids = ids.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
         let sql = match self.dialect() {
             Dialect::Postgres => format!(
@@ -131,7 +174,12 @@ impl Database {
             Dialect::Sqlite | Dialect::Null => return Ok(()),
         };
         let deadline = Instant::now() + patience;
-        let mut session = self.open(&SessionSettings::default()).await?;
+        let mut session = match open_one(url, &SessionSettings::default()).await {
+            Ok(session) => session,
+            // A node that is gone took its sessions with it.
+            Err(_) if self.url.node_count() > 1 => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
         let left = loop {
             let row = super::first_row(session.as_mut(), &sql).await?;
             let left = row.and_then(|row| row[0].as_int()).unwrap_or(0);
@@ -143,9 +191,8 @@ impl Database {
         session.close().await;
         if left > 0 {
             bail!(
-                "{} of the run still open on {}: what they are doing is not decided yet (wait, or end them there)",
-                text::count(left.unsigned_abs(), "session"),
-                self.url
+                "{} of the run still open on {url}: what they are doing is not decided yet (wait, or end them there)",
+                text::count(left.unsigned_abs(), "session")
             );
         }
         Ok(())
@@ -192,7 +239,52 @@ fn taken(url: &DatabaseUrl) -> String {
     format!("another stockbench is working on {url}: wait for it to end, or use another database")
 }
 
+/// A session as it is counted in a run: the node of the cluster it is on, and the
+/// server's number for it, in one number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionId {
+    /// The node, from 0 in the order of the URLs.
+    pub node: usize,
+    /// The server's number.
+    pub id: i64,
+}
+
+/// Servers count their sessions in 32 bits.
+const NODE_SHIFT: u32 = 40;
+
+impl SessionId {
+    fn to_number(self) -> i64 {
+        i64::try_from(self.node).unwrap_or(0) << NODE_SHIFT | self.id
+    }
+
+    /// Takes a number apart.
+    pub fn from_number(number: i64) -> Self {
+        let node = usize::try_from(number >> NODE_SHIFT).unwrap_or(0);
+        Self { node, id: number & ((1 << NODE_SHIFT) - 1) }
+    }
+}
+
+fn no_node() -> DbError {
+    DbError {
+        class: ErrorClass::NeverStarted,
+        code: "node".to_owned(),
+        message: "there is no node".to_owned(),
+    }
+}
+
+/// The first node of a cluster that is there.
 async fn open(url: &DatabaseUrl, settings: &SessionSettings) -> Result<Box<dyn Session>, DbError> {
+    let mut failure = None;
+    for node in url.nodes() {
+        match open_one(&node, settings).await {
+            Ok(session) => return Ok(session),
+            Err(error) => failure = failure.or(Some(error)),
+        }
+    }
+    Err(failure.unwrap_or_else(no_node))
+}
+
+async fn open_one(url: &DatabaseUrl, settings: &SessionSettings) -> Result<Box<dyn Session>, DbError> {
     let opening = async {
         let Some((wire, (host, port))) = settings.wire.zip(url.address()) else {
             return open_directly(url, settings).await;

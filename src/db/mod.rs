@@ -286,6 +286,11 @@ pub struct DatabaseInfo {
     pub kind: Dialect,
     /// Its version, in its own words.
     pub version: String,
+    /// A database that speaks this one's protocol and is another: its errors are
+    /// classified from its documentation, nothing was tested on it.
+    pub relative: Option<&'static str>,
+    /// The version of TLS that connections use; `null` where they use none.
+    pub tls: Option<String>,
     /// The isolation level that transactions really get.
     pub isolation: String,
     /// The URL, without its password.
@@ -303,6 +308,12 @@ pub struct DatabaseInfo {
     pub free_connections: u32,
 }
 
+/// What calls itself PostgreSQL or MySQL to its clients, and is named by its version.
+fn relative(version: &str) -> Option<&'static str> {
+    let known = [("CockroachDB", "CockroachDB"), ("-YB-", "YugabyteDB"), ("TiDB", "TiDB")];
+    known.into_iter().find(|(mark, _)| version.contains(mark)).map(|(_, name)| name)
+}
+
 /// What a session is opened with.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SessionSettings {
@@ -316,6 +327,8 @@ pub struct SessionSettings {
     pub read_only: bool,
     /// The network that the connection goes through, where it is ours.
     pub wire: Option<Wire>,
+    /// Passes over nodes of a cluster that take no writes.
+    pub writes_on_node: bool,
 }
 
 /// What a prepared statement looks like to the database.
@@ -372,4 +385,18 @@ pub async fn first_row(session: &mut dyn Session, sql: &str) -> anyhow::Result<O
         })
         .await?;
     Ok(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::relative;
+
+    #[test]
+    fn relatives_are_known_by_their_versions() {
+        assert_eq!(relative("CockroachDB CCL v25.2.1 (x86_64-pc-linux-gnu)"), Some("CockroachDB"));
+        assert_eq!(relative("PostgreSQL 15.2-YB-2025.1.0.0-b0 on x86_64"), Some("YugabyteDB"));
+        assert_eq!(relative("8.0.11-TiDB-v8.5.0"), Some("TiDB"));
+        assert_eq!(relative("PostgreSQL 15.18 (Debian 15.18-0+deb12u1)"), None);
+        assert_eq!(relative("10.11.19-MariaDB-0+deb12u1"), None);
+    }
 }

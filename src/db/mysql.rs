@@ -2,7 +2,8 @@
 
 use super::url::DatabaseUrl;
 use super::{
-    DatabaseInfo, DbError, Dialect, Session, SessionSettings, Statement, Value, classify::classify, first_row,
+    DatabaseInfo, DbError, Dialect, ErrorClass, Session, SessionSettings, Statement, Value,
+    classify::classify, first_row,
 };
 use anyhow::{Context, Result};
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlRow};
@@ -19,6 +20,17 @@ pub(super) struct MySqlSession {
 super::session::implement_session!(MySqlSession, decode, bind_types);
 
 impl MySqlSession {
+    async fn is_read_only(&mut self) -> Result<bool, DbError> {
+        let asked = Statement {
+            sql: "SELECT CAST(@@GLOBAL.read_only AS SIGNED) AS is_read_only".into(),
+            columns: vec!["is_read_only".to_owned()],
+            returns_rows: Some(true),
+            ..Statement::default()
+        };
+        let reply = self.execute(&asked, &[]).await?;
+        Ok(reply.values.first().and_then(Value::as_int) == Some(1))
+    }
+
     async fn version(&mut self) -> Result<String, DbError> {
         let version = Statement {
             sql: "SELECT VERSION() AS version".into(),
@@ -54,6 +66,13 @@ pub(super) async fn connect_raw(url: &DatabaseUrl) -> Result<MySqlConnection> {
 pub(super) async fn open(url: &DatabaseUrl, settings: &SessionSettings) -> Result<MySqlSession, DbError> {
     let connection = connect(url).await.map_err(|error| classify(&error))?;
     let mut session = MySqlSession { connection };
+    if settings.writes_on_node && session.is_read_only().await? {
+        return Err(DbError {
+            class: ErrorClass::NotReady,
+            code: "1290".to_owned(),
+            message: "this node takes no writes".to_owned(),
+        });
+    }
     if let Some(level) = settings.isolation {
         session.control(&format!("SET SESSION TRANSACTION ISOLATION LEVEL {}", level.as_sql())).await?;
     }
@@ -84,7 +103,8 @@ fn statement_timeout(is_mariadb: bool, timeout: Duration) -> String {
 
 /// The variables that change results, by either server's name.
 const VARIABLES: &str = "'transaction_isolation', 'tx_isolation', 'innodb_flush_log_at_trx_commit', 'sync_binlog', \
-    'log_bin', 'innodb_snapshot_isolation', 'innodb_lock_wait_timeout', 'max_connections', 'sql_mode'";
+    'log_bin', 'innodb_snapshot_isolation', 'innodb_lock_wait_timeout', 'max_connections', 'sql_mode', \
+    'wsrep_on', 'wsrep_sync_wait', 'group_replication_single_primary_mode'";
 
 pub(super) async fn info(url: &DatabaseUrl, session: &mut dyn Session) -> Result<DatabaseInfo> {
     let version =
@@ -107,7 +127,11 @@ pub(super) async fn info(url: &DatabaseUrl, session: &mut dyn Session) -> Result
     let connected = connected.and_then(|row| row[1].as_int()).unwrap_or(0);
     let max: i64 = settings.get("max_connections").and_then(|max| max.parse().ok()).unwrap_or(0);
     let is = |name: &str, value: &str| settings.get(name).is_some_and(|set| set == value);
+    let tls = first_row(session, "SHOW SESSION STATUS LIKE 'Ssl_version'").await?;
+    let tls = tls.and_then(|row| row.get(1).map(Value::to_text)).filter(|version| !version.is_empty());
     Ok(DatabaseInfo {
+        relative: super::relative(&version),
+        tls,
         kind,
         version,
         isolation: isolation.to_lowercase(),

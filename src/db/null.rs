@@ -39,6 +39,8 @@ impl Session for NullSession {
 
 pub(super) fn info(url: &DatabaseUrl) -> DatabaseInfo {
     DatabaseInfo {
+        relative: None,
+        tls: None,
         kind: Dialect::Null,
         version: String::from("(no database)"),
         isolation: String::from("none"),

@@ -75,7 +75,15 @@ pub(super) async fn info(url: &DatabaseUrl, session: &mut dyn Session) -> Result
     let settings: std::collections::BTreeMap<String, String> =
         SETTINGS.iter().map(|name| (*name).to_owned()).zip(texts[3..].iter().cloned()).collect();
     let on = |name: &str| settings.get(name).is_some_and(|value| value != "off");
+    let version = first_row(session, "SELECT version()").await?;
+    let version = version.map(|row| row[0].to_text()).unwrap_or_default();
+    // Relatives have no such view.
+    let tls =
+        first_row(session, "SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl").await;
+    let tls = tls.ok().flatten().map(|row| row[0].to_text());
     Ok(DatabaseInfo {
+        relative: super::relative(&version),
+        tls,
         kind: Dialect::Postgres,
         version: texts[0].clone(),
         isolation: texts[1].replace(' ', "-"),

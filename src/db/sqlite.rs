@@ -56,6 +56,8 @@ pub(super) async fn info(url: &DatabaseUrl, session: &mut dyn Session) -> Result
     let synchronous = read("PRAGMA synchronous").await?;
     let busy_timeout = read("PRAGMA busy_timeout").await?;
     Ok(DatabaseInfo {
+        relative: None,
+        tls: None,
         kind: Dialect::Sqlite,
         version,
         isolation: "serializable".to_owned(),

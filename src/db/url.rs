@@ -20,6 +20,8 @@ pub struct DatabaseUrl {
     shown: String,
     /// The database's name: the last part of the path, or SQLite's file.
     pub database: String,
+    /// The other nodes of its cluster.
+    others: Vec<Self>,
 }
 
 /// The driver that a URL's scheme asks for.
@@ -48,12 +50,29 @@ const SCHEMES: [(&str, Family); 6] = [
 pub const EMBEDDED_DEFAULT: &str = "sqlite:stockbench.db";
 
 impl DatabaseUrl {
-    /// Parses a URL.
+    /// Parses a URL, or several with commas between them: the nodes of one cluster.
     ///
     /// # Errors
-    /// An unknown scheme (the nearest is named), a URL that does not parse, or
-    /// an SQLite database in memory, which clients cannot share.
+    /// An unknown scheme (the nearest is named), a URL that does not parse, an SQLite
+    /// database in memory, which clients cannot share; nodes that are no servers, or
+    /// not of one kind and with one database.
     pub fn parse(text: &str) -> Result<Self> {
+        let mut nodes = Vec::new();
+        for text in split_nodes(text) {
+            nodes.push(Self::parse_one(text)?);
+        }
+        let mut home = nodes.remove(0);
+        for node in &nodes {
+            ensure!(
+                node.family == home.family && node.database == home.database && home.address().is_some(),
+                "{home} and {node} are no nodes of one cluster: several URLs name servers of one kind with one database"
+            );
+        }
+        home.others = nodes;
+        Ok(home)
+    }
+
+    fn parse_one(text: &str) -> Result<Self> {
         let text = text.trim();
         let Some((scheme, rest)) = text.split_once(':') else {
             bail!("database URL has no scheme: expected postgres://, mysql://, mariadb:// or sqlite:");
@@ -75,7 +94,13 @@ impl DatabaseUrl {
     fn null(rest: &str) -> Result<Self> {
         ensure!(rest.is_empty(), "null: is no database and takes nothing behind it");
         let nothing = "null:".to_owned();
-        Ok(Self { family: Family::Null, secret: nothing.clone(), shown: nothing, database: String::new() })
+        Ok(Self {
+            family: Family::Null,
+            secret: nothing.clone(),
+            shown: nothing,
+            database: String::new(),
+            others: Vec::new(),
+        })
     }
 
     fn sqlite(text: &str, rest: &str) -> Result<Self> {
@@ -90,6 +115,7 @@ impl DatabaseUrl {
             secret: text.to_owned(),
             shown: format!("sqlite:{path}"),
             database: path.to_owned(),
+            others: Vec::new(),
         })
     }
 
@@ -120,12 +146,23 @@ impl DatabaseUrl {
         if !shown_query.is_empty() {
             shown.query_pairs_mut().clear().extend_pairs(shown_query);
         }
-        Ok(Self { family, secret: text.to_owned(), shown: shown.to_string(), database })
+        Ok(Self { family, secret: text.to_owned(), shown: shown.to_string(), database, others: Vec::new() })
     }
 
     /// The URL for the driver, password included.
     pub(super) fn secret(&self) -> &str {
         &self.secret
+    }
+
+    /// The nodes of its cluster, this one first; each by itself.
+    pub fn nodes(&self) -> Vec<Self> {
+        let alone = Self { others: Vec::new(), ..self.clone() };
+        std::iter::once(alone).chain(self.others.iter().cloned()).collect()
+    }
+
+    /// How many nodes its cluster has.
+    pub const fn node_count(&self) -> usize {
+        1 + self.others.len()
     }
 
     /// The same server with other tables in view: a schema of this database on
@@ -197,14 +234,35 @@ impl DatabaseUrl {
 
 impl fmt::Display for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.shown)
+        f.write_str(&self.shown)?;
+        self.others.iter().try_for_each(|node| write!(f, ", {}", node.shown))
     }
 }
 
 impl fmt::Debug for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.shown)
+        fmt::Display::fmt(self, f)
     }
+}
+
+/// At each comma behind which another URL begins: a password may hold commas.
+fn split_nodes(text: &str) -> Vec<&str> {
+    let begins = |rest: &str| {
+        let rest = rest.trim_start();
+        SCHEMES
+            .iter()
+            .any(|(scheme, _)| rest.strip_prefix(scheme).is_some_and(|rest| rest.starts_with("://")))
+    };
+    let mut nodes = Vec::new();
+    let mut from = 0;
+    for (at, _) in text.match_indices(',') {
+        if begins(&text[at + 1..]) {
+            nodes.push(&text[from..at]);
+            from = at + 1;
+        }
+    }
+    nodes.push(&text[from..]);
+    nodes
 }
 
 #[cfg(test)]
@@ -220,6 +278,23 @@ mod tests {
         }
         let error = DatabaseUrl::parse("postgres://me:s3cret@h:port/shop").unwrap_err().to_string();
         assert!(!error.contains("s3cret"), "{error}");
+    }
+
+    #[test]
+    fn several_urls_are_the_nodes_of_one_cluster() {
+        let three = "mysql://me:a,b@one/shop, mysql://me:s3cret@two:3307/shop,mariadb://three/shop";
+        let url = DatabaseUrl::parse(three).unwrap();
+        let nodes = url.nodes();
+        assert_eq!((url.node_count(), nodes.len(), nodes[0].node_count()), (3, 3, 1));
+        assert_eq!(nodes[1].address(), Some(("two".to_owned(), 3307)));
+        assert!(!format!("{url} {url:?}").contains("s3cret") && url.to_string().contains("three"), "{url}");
+        for bad in [
+            "mysql://one/shop,postgres://two/shop",
+            "mysql://one/shop,mysql://two/other",
+            "sqlite:a.db,sqlite://b.db",
+        ] {
+            assert!(DatabaseUrl::parse(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

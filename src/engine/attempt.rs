@@ -365,7 +365,7 @@ impl<'s> Run<'s> {
     fn failed(&mut self, error: &DbError, pool: Option<usize>) {
         self.recorder.failed(error);
         self.last_error = Some((error.code.clone(), error.class));
-        if error.class == ErrorClass::Lost
+        if matches!(error.class, ErrorClass::Lost | ErrorClass::NotReady)
             && let Some(lease) = pool.and_then(|pool| self.leases[pool].take())
         {
             lease.discard();

@@ -8,6 +8,7 @@ use anyhow::Result;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -30,6 +31,7 @@ pub struct SessionPool {
     lost: Mutex<Option<String>>,
     /// Every session that was ever opened, by the server's number for it.
     opened: Opened,
+    next_node: AtomicUsize,
 }
 
 /// The server's numbers for the sessions that a pool has opened so far.
@@ -55,7 +57,9 @@ impl SessionPool {
         patience: Duration,
     ) -> Result<Self> {
         let opened = Arc::new(Mutex::new(Vec::with_capacity(connections)));
-        let opening = (0..connections).map(|_| open_prepared(&database, &settings, &statements, &opened));
+        let next = AtomicUsize::new(0);
+        let opening =
+            (0..connections).map(|_| open_prepared(&database, &settings, &statements, &opened, &next));
         let idle = stream::iter(opening).buffer_unordered(OPENING_AT_ONCE).try_collect().await?;
         Ok(Self {
             database,
@@ -66,6 +70,7 @@ impl SessionPool {
             idle: Mutex::new(idle),
             lost: Mutex::new(None),
             opened,
+            next_node: next,
         })
     }
 
@@ -86,7 +91,14 @@ impl SessionPool {
         let deadline = Instant::now() + self.patience;
         let mut delay = REOPEN_DELAY.0;
         while Instant::now() < deadline {
-            match open_prepared(&self.database, &self.settings, &self.statements, &self.opened).await {
+            let opened = open_prepared(
+                &self.database,
+                &self.settings,
+                &self.statements,
+                &self.opened,
+                &self.next_node,
+            );
+            match opened.await {
                 Ok(session) => return Some(session),
                 Err(error) => *self.lost.lock() = Some(error.to_string()),
             }
@@ -125,8 +137,11 @@ async fn open_prepared(
     settings: &SessionSettings,
     statements: &[Statement],
     opened: &Mutex<Vec<i64>>,
+    next_node: &AtomicUsize,
 ) -> Result<Box<dyn Session>> {
-    let (session, id) = database.open_prepared(settings, statements).await?;
+    // The nodes of a cluster in turn.
+    let node = next_node.fetch_add(1, Ordering::Relaxed);
+    let (session, id) = database.open_prepared(node, settings, statements).await?;
     opened.lock().extend(id);
     Ok(session)
 }

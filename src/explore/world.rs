@@ -110,7 +110,7 @@ impl<'p> World<'p> {
     async fn seat(&self, number: usize) -> Result<Seat> {
         let steps = self.problem.program_of(number).transactions.iter().flat_map(|tx| &tx.steps);
         let statements = steps.map(|step| &step.statement);
-        let (mut session, id) = self.database.open_prepared(&self.settings, statements).await?;
+        let (mut session, id) = self.database.open_prepared(0, &self.settings, statements).await?;
         relax(session.as_mut(), self.database.dialect()).await;
         Ok(Seat { session, id })
     }

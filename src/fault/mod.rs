@@ -67,17 +67,20 @@ pub enum Blow {
     TakeConnections,
     /// Somebody locks every row of the stock, for a while.
     LockRows,
+    /// Its disk is full for a while.
+    FillDisk,
     /// Redis is killed.
     KillRedis,
 }
 
 impl Blow {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::KillServer,
         Self::PauseServer,
         Self::EndSession,
         Self::TakeConnections,
         Self::LockRows,
+        Self::FillDisk,
         Self::KillRedis,
     ];
 
@@ -89,18 +92,19 @@ impl Blow {
             Self::EndSession => "end-session",
             Self::TakeConnections => "take-connections",
             Self::LockRows => "lock-rows",
+            Self::FillDisk => "fill-disk",
             Self::KillRedis => "kill-redis",
         }
     }
 
     /// Whether it goes on for a while.
     const fn lasts(self) -> bool {
-        matches!(self, Self::PauseServer | Self::TakeConnections | Self::LockRows)
+        matches!(self, Self::PauseServer | Self::TakeConnections | Self::LockRows | Self::FillDisk)
     }
 
     /// Whether only a lab server that this run has started takes it.
     pub const fn needs_lab(self) -> bool {
-        matches!(self, Self::KillServer | Self::PauseServer)
+        matches!(self, Self::KillServer | Self::PauseServer | Self::FillDisk)
     }
 }
 
@@ -188,14 +192,8 @@ impl FaultSpec {
 
     /// Whether it leaves no server there for a while.
     pub const fn takes_server_away(&self) -> bool {
-        let away = matches!(
-            self,
-            Self::Timed(TimedFault {
-                blow: Blow::KillServer | Blow::PauseServer | Blow::TakeConnections,
-                ..
-            })
-        );
-        away
+        let Self::Timed(timed) = self else { return false };
+        !matches!(timed.blow, Blow::EndSession | Blow::LockRows | Blow::KillRedis)
     }
 }
 
@@ -374,6 +372,7 @@ mod tests {
             "pause-server@1m/20s:3s",
             "end-session@0s/100ms",
             "lock-rows@5s:2s",
+            "fill-disk@5s:2s",
             "none",
         ] {
             assert_eq!(text.parse::<FaultSpec>().unwrap().to_string(), text);

@@ -3,15 +3,17 @@
 //!
 //! A server lives in a folder of its own, listens on loopback only, on a free
 //! port, behind a random password, and commits durably unless asked not to.
-//! [`programs`] finds the binaries, [`watchdog`] makes sure that server and folder
+//! Three of them make a cluster ([`cluster`]). [`programs`] finds the binaries, [`watchdog`] makes sure that server and folder
 //! go when we do, however we go, and starts a server again that was crashed on
 //! purpose.
 
+mod cluster;
 mod programs;
 mod watchdog;
 
 use crate::db::{Database, DatabaseUrl, SessionSettings};
 use anyhow::{Context, Result, bail};
+use cluster::Node;
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 use programs::Programs;
@@ -53,9 +55,29 @@ pub enum LabKind {
     MariaDb,
     /// Redis.
     Redis,
+    /// Three MariaDB nodes in a Galera cluster; all of them take writes.
+    Galera,
+    /// Three MySQL nodes in a replication group; all of them take writes.
+    GroupReplication,
+    /// Three MySQL nodes in a replication group; one of them takes writes.
+    GroupReplicationSingle,
 }
 
 impl LabKind {
+    /// Whether it is more than one server.
+    pub const fn is_cluster(self) -> bool {
+        matches!(self, Self::Galera | Self::GroupReplication | Self::GroupReplicationSingle)
+    }
+
+    /// What one server of it is.
+    const fn of_one(self) -> Self {
+        match self {
+            Self::Galera => Self::MariaDb,
+            Self::GroupReplication | Self::GroupReplicationSingle => Self::MySql,
+            one => one,
+        }
+    }
+
     /// The word on the command line.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -63,6 +85,9 @@ impl LabKind {
             Self::MySql => "mysql",
             Self::MariaDb => "mariadb",
             Self::Redis => "redis",
+            Self::Galera => "galera",
+            Self::GroupReplication => "group-replication",
+            Self::GroupReplicationSingle => "group-replication-single",
         }
     }
 }
@@ -72,11 +97,14 @@ impl LabKind {
 pub struct LabOptions {
     /// Whether a commit is answered only when it is on disk.
     pub durable: bool,
+    /// Whether the data is kept on a small disk of its own, in memory, which can be
+    /// filled ([`LabServer::fill_disk`]). That takes root, on Linux.
+    pub small_disk: bool,
 }
 
 impl Default for LabOptions {
     fn default() -> Self {
-        Self { durable: true }
+        Self { durable: true, small_disk: false }
     }
 }
 
@@ -89,7 +117,11 @@ pub struct LabServer {
     pub url: String,
     /// Its folder.
     pub folder: PathBuf,
+    options: LabOptions,
     watchdog: Watchdog,
+    /// Its place in a cluster, and the other nodes where it is the first.
+    node: Option<Node>,
+    others: Vec<Self>,
 }
 
 /// What a server is started with.
@@ -101,6 +133,7 @@ struct Setup {
     port: u16,
     password: String,
     options: LabOptions,
+    node: Option<Node>,
 }
 
 impl LabServer {
@@ -118,20 +151,32 @@ impl LabServer {
     /// The binaries are not on this machine, or the server does not start:
     /// then its own last log lines are shown.
     pub async fn start_with(kind: LabKind, options: LabOptions) -> Result<Self> {
-        let setup = Setup::new(kind, options)?;
-        let started = setup.start().await;
-        if started.is_err() {
-            // The watchdog removes the folder of a server that ran; one that
-            // was never started has none.
-            drop(fs::remove_dir_all(&setup.folder));
+        if kind.is_cluster() {
+            return Box::pin(cluster::start(kind, options)).await;
         }
-        started
+        Setup::new(kind, options)?.start_or_clear().await
     }
 }
 
 impl Setup {
+    /// One node of a cluster; all of them have one password.
+    fn of_node(kind: LabKind, options: LabOptions, node: Node, password: &str) -> Result<Self> {
+        let setup = Self::new(kind, options)?;
+        Ok(Self { node: Some(node), password: password.to_owned(), ..setup })
+    }
+
+    async fn start_or_clear(&self) -> Result<LabServer> {
+        let started = self.start().await;
+        if started.is_err() {
+            // The watchdog removes the folder of a server that ran; one that
+            // was never started has none.
+            drop(fs::remove_dir_all(&self.folder));
+        }
+        started
+    }
+
     fn new(kind: LabKind, options: LabOptions) -> Result<Self> {
-        let programs = Programs::find(kind)?;
+        let programs = Programs::find(kind.of_one())?;
         let folder = tempfile::Builder::new()
             .prefix("stockbench-lab-")
             .tempdir()
@@ -139,21 +184,54 @@ impl Setup {
         let folder = folder.keep();
         programs.owner.take(&folder)?;
         let password = rand::rng().sample_iter(Alphanumeric).take(24).map(char::from).collect();
-        Ok(Self { kind, programs, data: folder.join("data"), folder, port: free_port()?, password, options })
+        Ok(Self {
+            kind,
+            programs,
+            data: folder.join("data"),
+            folder,
+            port: free_port()?,
+            password,
+            options,
+            node: None,
+        })
     }
 
     async fn start(&self) -> Result<LabServer> {
-        let (initialise, server) = match self.kind {
+        let (mut initialise, mut server) = match self.kind.of_one() {
             LabKind::Postgres => self.postgres()?,
             LabKind::MySql => self.mysql()?,
             LabKind::MariaDb => self.mariadb()?,
-            LabKind::Redis => (Vec::new(), self.redis()?),
+            _ => (Vec::new(), self.redis()?),
         };
+        let (mut once, mut again) = (None, None);
+        if let Some(node) = &self.node {
+            server.extend(node.options(self.kind, self.port)?);
+            (once, again) = node.once_and_again(self.kind);
+            if !node.makes_its_data(self.kind) {
+                initialise = vec!["mkdir".to_owned(), text(&self.data)];
+                server.retain(|option| !option.starts_with("--init-file"));
+            }
+        }
         let signal = if self.kind == LabKind::Postgres { "QUIT" } else { "KILL" };
-        let script = self.write("start.sh", &start_script(&self.folder, &initialise, &server))?;
-        let watchdog = Watchdog::spawn(&self.programs.owner, &self.folder, signal, &script)?;
+        let script =
+            self.write("start.sh", &start_script(&self.folder, &initialise, &server, [once, again]))?;
+        let disk = self.options.small_disk.then_some(self.data.as_path());
+        let watchdog = Watchdog::spawn(&self.programs.owner, &self.folder, signal, &script, disk)?;
         let url = self.await_ready(&watchdog).await?;
-        Ok(LabServer { kind: self.kind, url, folder: self.folder.clone(), watchdog })
+        if self.node.is_some() {
+            // It has been read; a node that comes back is not asked to write.
+            fs::write(self.folder.join("init.sql"), "").context("cannot write the lab server's init.sql")?;
+        }
+        let folder = self.folder.clone();
+        Ok(LabServer {
+            kind: self.kind,
+            url,
+            folder,
+            options: self.options,
+            watchdog,
+            node: self.node.clone(),
+            others: Vec::new(),
+        })
     }
 
     fn postgres(&self) -> Result<(Vec<String>, Vec<String>)> {
@@ -218,10 +296,13 @@ impl Setup {
     /// file that only the server's owner can read.
     fn mysql_server(&self) -> Result<Vec<String>> {
         let password = &self.password;
+        // What each node of a group does by itself is none of the group's.
+        let is_grouped = self.node.is_some() && self.kind != LabKind::Galera;
+        let unlogged = if is_grouped { "SET SQL_LOG_BIN = 0;\n" } else { "" };
         let init = self.write(
             "init.sql",
             &format!(
-                "ALTER USER root@localhost IDENTIFIED BY '{password}';\n\
+                "{unlogged}ALTER USER root@localhost IDENTIFIED BY '{password}';\n\
                  CREATE DATABASE IF NOT EXISTS {NAME};\n\
                  CREATE USER IF NOT EXISTS {NAME}@'127.0.0.1' IDENTIFIED BY '{password}';\n\
                  GRANT ALL ON *.* TO {NAME}@'127.0.0.1' WITH GRANT OPTION;\n"
@@ -294,17 +375,13 @@ impl Setup {
     async fn ask(&self) -> Result<String> {
         let Self { port, password, .. } = self;
         let settings = SessionSettings::default();
-        match self.kind {
-            LabKind::Redis => {
-                let mut stream = TcpStream::connect(("127.0.0.1", *port))?;
-                stream.set_read_timeout(Some(Duration::from_secs(1)))?;
-                write!(stream, "AUTH {password}\r\n")?;
-                let mut answer = [0; 3];
-                stream.read_exact(&mut answer)?;
-                if &answer != b"+OK" {
-                    bail!("redis refused its own password");
-                }
-                Ok(format!("redis://:{password}@127.0.0.1:{port}/"))
+        match self.kind.of_one() {
+            LabKind::MySql | LabKind::MariaDb => {
+                // TLS on loopback would only measure the cipher.
+                let scheme = self.kind.of_one().as_str();
+                let url = format!("{scheme}://{NAME}:{password}@127.0.0.1:{port}/{NAME}?ssl-mode=disabled");
+                Database::connect(&DatabaseUrl::parse(&url)?, &settings, Duration::ZERO).await?;
+                Ok(url)
             }
             LabKind::Postgres => {
                 let server = format!("postgres://{NAME}:{password}@127.0.0.1:{port}/");
@@ -315,12 +392,16 @@ impl Setup {
                 session.close().await;
                 Ok(format!("{server}{NAME}"))
             }
-            LabKind::MySql | LabKind::MariaDb => {
-                // TLS on loopback would only measure the cipher.
-                let scheme = self.kind.as_str();
-                let url = format!("{scheme}://{NAME}:{password}@127.0.0.1:{port}/{NAME}?ssl-mode=disabled");
-                Database::connect(&DatabaseUrl::parse(&url)?, &settings, Duration::ZERO).await?;
-                Ok(url)
+            _ => {
+                let mut stream = TcpStream::connect(("127.0.0.1", *port))?;
+                stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+                write!(stream, "AUTH {password}\r\n")?;
+                let mut answer = [0; 3];
+                stream.read_exact(&mut answer)?;
+                if &answer != b"+OK" {
+                    bail!("redis refused its own password");
+                }
+                Ok(format!("redis://:{password}@127.0.0.1:{port}/"))
             }
         }
     }
@@ -337,11 +418,15 @@ impl LabServer {
     }
 
     /// Kills the server and all its processes, as a crash would, and has it started
-    /// again on the same data and port.
+    /// again on the same data and port; of a cluster the second node.
     ///
     /// # Errors
     /// There is no such server any more.
     pub fn crash(&self) -> Result<()> {
+        if let Some(other) = self.others.first() {
+            // The run's own session is on the first node.
+            return other.crash();
+        }
         self.watchdog.comes_back().context("cannot have the lab server started again")?;
         self.signal(Signal::SIGKILL)
     }
@@ -362,11 +447,52 @@ impl LabServer {
         self.signal(Signal::SIGCONT)
     }
 
+    /// Fills the server's small disk to the last byte. A server that cannot go on then
+    /// is started again until it can.
+    ///
+    /// # Errors
+    /// The server has no small disk.
+    pub fn fill_disk(&self) -> Result<()> {
+        self.watchdog.comes_back().context("cannot have the lab server started again")?;
+        let path = self.filler()?;
+        let mut file = fs::File::create(&path).context("cannot fill the lab server's disk")?;
+        let chunk = vec![0; 64 * 1024];
+        // Until there is no room for a chunk, and then for a byte.
+        while file.write_all(&chunk).is_ok() {}
+        while file.write_all(&chunk[..1]).is_ok() {}
+        Ok(())
+    }
+
+    /// Makes room on the disk again.
+    ///
+    /// # Errors
+    /// The server has no small disk.
+    pub fn empty_disk(&self) -> Result<()> {
+        fs::remove_file(self.filler()?).context("cannot make room on the lab server's disk")
+    }
+
+    /// The disk is mounted for the server alone: it is reached by way of one of its
+    /// processes.
+    fn filler(&self) -> Result<PathBuf> {
+        let shell = self.watchdog.shell_pid();
+        let disk = PathBuf::from(format!("/proc/{shell}/root{}", self.folder.join("data").display()));
+        if !self.options.small_disk || !disk.is_dir() {
+            bail!("the lab server has no disk that can be filled");
+        }
+        Ok(disk.join("filler"))
+    }
+
     /// Waits until the server answers after a crash.
     ///
     /// # Errors
     /// It does not come back: its own last log lines are shown.
     pub async fn is_back(&self) -> Result<()> {
+        if let Some(other) = self.others.first() {
+            if self.kind != LabKind::Galera {
+                cluster::join_again(self, other).await?;
+            }
+            return cluster::in_step(self.kind, other).await;
+        }
         let url = DatabaseUrl::parse(&self.url)?;
         let deadline = Instant::now() + READY_WITHIN;
         while Database::connect(&url, &SessionSettings::default(), Duration::ZERO).await.is_err() {
@@ -399,7 +525,13 @@ impl LabServer {
 }
 
 /// What the watchdog runs: the data folder is made under its eyes too.
-fn start_script(folder: &Path, initialise: &[String], server: &[String]) -> String {
+/// `once` is for the first start, `again` for the others.
+fn start_script(
+    folder: &Path,
+    initialise: &[String],
+    server: &[String],
+    [once, again]: [Option<String>; 2],
+) -> String {
     let quoted = |command: &[String]| {
         command.iter().map(|word| format!("'{}'", word.replace('\'', r"'\''"))).collect::<Vec<_>>().join(" ")
     };
@@ -410,7 +542,10 @@ fn start_script(folder: &Path, initialise: &[String], server: &[String]) -> Stri
     };
     let folder = quoted(&[text(folder)]);
     format!(
-        "cd {folder} || exit 1\n{initialise}[ ! -e ending ] || exit 1\n: >serving\nexec {}\n",
+        "cd {folder} || exit 1\n{initialise}[ ! -e ending ] || exit 1\n\
+         more={}\n[ ! -e serving ] || more={}\n: >serving\nexec {} $more\n",
+        once.unwrap_or_default(),
+        again.unwrap_or_default(),
         quoted(server)
     )
 }

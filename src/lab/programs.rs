@@ -51,7 +51,7 @@ fn search(kind: LabKind) -> Search {
             users: &["postgres", "nobody"],
             package: "apt-get install postgresql",
         },
-        LabKind::MySql => Search {
+        LabKind::MySql | LabKind::GroupReplication | LabKind::GroupReplicationSingle => Search {
             variable: "STOCKBENCH_MYSQLD",
             server: "mysqld",
             initialise: None,
@@ -59,7 +59,7 @@ fn search(kind: LabKind) -> Search {
             users: &["mysql", "nobody"],
             package: "MySQL's own packages, or `make deps` in stockbench's sources",
         },
-        LabKind::MariaDb => Search {
+        LabKind::MariaDb | LabKind::Galera => Search {
             variable: "STOCKBENCH_MARIADBD",
             server: "mariadbd",
             initialise: Some("mariadb-install-db"),
@@ -186,6 +186,14 @@ impl Owner {
             Self::Caller { root: true } => Some("root"),
             Self::Caller { root: false } => None,
             Self::Other { name, .. } => Some(name),
+        }
+    }
+
+    /// The numbers of user and group.
+    pub(super) fn numbers(&self) -> [u32; 2] {
+        match self {
+            Self::Caller { .. } => [Uid::effective().as_raw(), Gid::effective().as_raw()],
+            Self::Other { uid, gid, .. } => [*uid, *gid],
         }
     }
 

@@ -7,7 +7,8 @@
 //! their own, so that a Ctrl-C on the terminal reaches only stockbench.
 
 use super::programs::Owner;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use nix::unistd::Uid;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -56,6 +57,18 @@ wait $keeper
 rm -rf "$folder" || { sleep 1; rm -rf "$folder"; }
 "#;
 
+/// Mounts a disk in memory and hands over to the server's user. MySQL alone wants
+/// 200 MB before anything is in it.
+///
+/// `$1` where, `$2` and `$3` the user's and the group's numbers, then the command.
+const MOUNT: &str = r#"
+disk=$1 user=$2 group=$3
+shift 3
+mkdir -p "$disk"
+mount -t tmpfs -o "size=640m,mode=0700,uid=$user,gid=$group" stockbench-lab "$disk" || exit 1
+exec setpriv --reuid "$user" --regid "$group" --clear-groups "$@"
+"#;
+
 /// The shell that stands between us and a server.
 #[derive(Debug)]
 pub(super) struct Watchdog {
@@ -65,9 +78,21 @@ pub(super) struct Watchdog {
 }
 
 impl Watchdog {
-    /// Starts the shell, which starts the server.
-    pub(super) fn spawn(owner: &Owner, folder: &Path, signal: &str, script: &Path) -> Result<Self> {
-        let mut command = Command::new("/bin/sh");
+    /// Starts the shell, which starts the server; with a small disk at a place that
+    /// only they see.
+    pub(super) fn spawn(
+        owner: &Owner,
+        folder: &Path,
+        signal: &str,
+        script: &Path,
+        disk: Option<&Path>,
+    ) -> Result<Self> {
+        let mut command = Command::new(if disk.is_some() { "unshare" } else { "/bin/sh" });
+        if let Some(disk) = disk {
+            ensure!(Uid::effective().is_root(), "a disk that can be filled takes root (fill-disk)");
+            command.args(["--mount", "--propagation", "private", "/bin/sh", "-c", MOUNT, "stockbench-lab"]);
+            command.arg(disk).args(owner.numbers().map(|number| number.to_string())).arg("/bin/sh");
+        }
         command.args(["-c", SCRIPT, "stockbench-lab", signal]).arg(folder).arg(script);
         command
             .current_dir("/")
@@ -75,10 +100,17 @@ impl Watchdog {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .process_group(0);
-        owner.run_as(&mut command);
-        let mut shell = command.spawn().context("cannot start /bin/sh for the lab server")?;
+        if disk.is_none() {
+            owner.run_as(&mut command);
+        }
+        let mut shell = command.spawn().context("cannot start a shell for the lab server")?;
         let pipe = shell.stdin.take();
         Ok(Self { shell, pipe, folder: folder.to_owned() })
+    }
+
+    /// The shell's process id.
+    pub(super) fn shell_pid(&self) -> u32 {
+        self.shell.id()
     }
 
     /// Where the server's own words go.

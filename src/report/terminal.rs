@@ -21,10 +21,16 @@ const BAR: u64 = 40;
 /// Which database this is: the first line of every command's output.
 pub fn database_line(info: &DatabaseInfo) -> String {
     let durable = if info.durable { "durable commits" } else { "commits NOT durable" };
+    let tls = info.tls.as_ref().map_or_else(String::new, |tls| format!(", {tls}"));
+    let relative = info.relative.map_or_else(String::new, |relative| {
+        format!(
+            " ({relative}: nothing here was tested on it, its errors are classified from its documentation)"
+        )
+    });
     let default =
         if info.embedded_default { " (the embedded default: no database URL was given)" } else { "" };
     format!(
-        "{} {} at {}, isolation {}, {durable}{default}",
+        "{} {}{relative} at {}, isolation {}, {durable}{tls}{default}",
         info.kind.title(),
         info.version,
         info.url_redacted,
@@ -341,6 +347,9 @@ pub fn audit(out: &mut dyn Write, audit: &AuditReport) -> io::Result<()> {
                  then `audit --history FILE`)"
             )?;
         }
+    }
+    for node in &audit.nodes_away {
+        writeln!(out, "  node {node} does not answer: it was not compared")?;
     }
     if audit.unknown_recovered + audit.unknown_not_applied > 0 {
         writeln!(

@@ -7,7 +7,7 @@
 use crate::db::schema::{Seed, SkuIds};
 use crate::db::{Dialect, Isolation};
 use crate::exit::usage;
-use crate::fault::FaultSpec;
+use crate::fault::{Blow, FaultSpec};
 use crate::finding::ExpectedFinding;
 use crate::load::{Delay, LoadArgs, check_rate};
 use crate::outcome::OnUnknown;
@@ -338,6 +338,13 @@ impl Plan {
             random_seed: load.random_seed.unwrap_or_else(|| rand::rng().random_range(1..DRAWN_SEED_MAX)),
             replay,
         })
+    }
+
+    /// Whether a fault fills the server's disk.
+    pub fn fills_disk(&self) -> bool {
+        self.faults
+            .iter()
+            .any(|fault| matches!(fault, FaultSpec::Timed(timed) if timed.blow == Blow::FillDisk))
     }
 
     /// The source of the run's orders.

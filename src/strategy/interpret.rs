@@ -572,7 +572,7 @@ impl<'p> Machine<'p> {
         self.forget_refused();
         let then = match error.class {
             ErrorClass::Retry | ErrorClass::Locked => self.refused(),
-            ErrorClass::Lost => self.connection_lost(),
+            ErrorClass::Lost | ErrorClass::NotReady => self.connection_lost(),
             _ => Then::Done(Outcome::Error),
         };
         self.end_with(then, error);
@@ -585,7 +585,7 @@ impl<'p> Machine<'p> {
             self.forget_refused();
             return self.answer_lost();
         }
-        if error.class == ErrorClass::Lost {
+        if matches!(error.class, ErrorClass::Lost | ErrorClass::NotReady) {
             self.forget_refused();
             let then = self.connection_lost();
             return self.end_with(then, error);
@@ -615,8 +615,8 @@ impl<'p> Machine<'p> {
         self.roll_back(then);
     }
 
-    /// A transaction whose connection is gone was rolled back: it can be tried again
-    /// on another one.
+    /// A transaction whose connection is gone, or whose node takes no statements, was
+    /// rolled back: it can be tried again on another one.
     fn connection_lost(&mut self) -> Then {
         self.lost = true;
         self.refused()

@@ -216,3 +216,35 @@ fn faults_that_cannot_be_are_refused_in_one_line() {
         assert!(said.code == 2 && said.stderr.contains(fragment), "{said:?}");
     }
 }
+
+/// What a server cannot write it answers with an error, or dies of; what it had
+/// acknowledged is there all the same.
+#[test]
+fn a_disk_that_is_full_loses_nothing_that_was_acknowledged() {
+    if !nix::unistd::Uid::effective().is_root() {
+        assert!(!crate::support::servers_are_required(), "a disk that can be filled takes root");
+        eprintln!("*** SKIPPED: a full disk takes root");
+        return;
+    }
+    for (kind, code) in [(LabKind::Postgres, "53100"), (LabKind::MariaDb, "1021")] {
+        let folder = tempfile::tempdir().unwrap();
+        let scenario = folder.path().join("full.toml");
+        std::fs::write(
+            &scenario,
+            format!("summary = \"a full disk\"\n[expect]\naudit = \"nothing\"\nerrors = [\"{code}\"]\n"),
+        )
+        .unwrap();
+        let scenario = scenario.display().to_string();
+        let load =
+            ["-s", "atomic", "-c", "20", "-d", "8s", "--fault", "fill-disk@2s:3s", "--scenario", &scenario];
+        let Some((_, report)) = run_in_lab(kind, &[&load[..], &PLENTY].concat()) else { continue };
+        let full = marks(&report, "fill-disk");
+        assert!(full.len() == 1 && full[0]["recovered_s"].as_f64().is_some(), "{kind:?}: {report:#}");
+        assert_eq!(
+            (&report["audit"]["passed"], kinds(&report).len()),
+            (&true.into(), 0),
+            "{kind:?}: {report:#}"
+        );
+        assert_every_unknown_is_resolved(&report);
+    }
+}

@@ -5,6 +5,7 @@ mod audits;
 mod backends;
 mod catalogue;
 mod cli;
+mod clusters;
 mod explorations;
 mod faults;
 mod figures;

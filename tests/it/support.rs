@@ -53,7 +53,7 @@ pub struct Said {
 /// The shared server of a kind, or nothing where its binaries are missing:
 /// said loudly, and a failure where servers are required.
 pub fn server(kind: LabKind) -> Option<&'static LabServer> {
-    static SERVERS: [OnceLock<Option<LabServer>>; 4] = [const { OnceLock::new() }; 4];
+    static SERVERS: [OnceLock<Option<LabServer>>; 7] = [const { OnceLock::new() }; 7];
     let server = SERVERS[kind as usize].get_or_init(|| match start(kind) {
         Ok(server) => Some(server),
         Err(error) if servers_are_required() => panic!("servers are required here: {error:#}"),

@@ -4,12 +4,13 @@ mod sabotage;
 mod stage;
 mod watch;
 
-use super::open::{Opened, Purpose, open};
+use super::open::{Opened, Purpose, open_with};
 use super::{folder_of, stop_on_signal, to_stdout, write_whole};
-use crate::audit::{self, ClientWitness};
+use crate::audit::{self, AuditReport, ClientWitness, Finding};
 use crate::cli::{Output, RunArgs};
 use crate::db::schema::{self, RunRow};
 use crate::db::{Database, DatabaseUrl, Dialect, Session, SessionSettings};
+use crate::engine::answers::ToldOrder;
 use crate::engine::history::HistoryWriter;
 use crate::engine::recovery::Recovery;
 use crate::engine::retry::RetryPolicy;
@@ -72,7 +73,8 @@ pub(super) async fn run(args: RunArgs) -> Result<Exit> {
         std::fs::remove_file(stale).with_context(|| format!("cannot write {}", stale.display()))?;
     }
     let settings = SessionSettings { isolation: plan.isolation, ..SessionSettings::default() };
-    let Opened { mut database, lab } = open(&args.database, &settings, Purpose::Load).await?;
+    let Opened { mut database, lab } =
+        open_with(&args.database, &settings, Purpose::Load, plan.fills_disk()).await?;
     let begun = Instant::now();
     let stage = stage::prepare(&args, &plan, &mut database).await?;
     announce(&database, stage.redis.as_ref().map(RedisStage::info).as_ref(), args.output)?;
@@ -109,8 +111,10 @@ fn expected_dialect(args: &RunArgs) -> Option<Dialect> {
     use crate::lab::LabKind;
     match args.database.lab {
         Some(LabKind::Postgres) => Some(Dialect::Postgres),
-        Some(LabKind::MySql) => Some(Dialect::MySql),
-        Some(LabKind::MariaDb) => Some(Dialect::MariaDb),
+        Some(LabKind::MySql | LabKind::GroupReplication | LabKind::GroupReplicationSingle) => {
+            Some(Dialect::MySql)
+        }
+        Some(LabKind::MariaDb | LabKind::Galera) => Some(Dialect::MariaDb),
         Some(LabKind::Redis) => None,
         None => match &args.database.database_url {
             None => Some(Dialect::Sqlite),
@@ -198,6 +202,8 @@ async fn run_locked(
     let load = load(args, plan, database)?;
     let faults = stage::check_faults(plan, &stage.programs)?;
     let source = stage.source(&run);
+    // What was made on one node must be there on the others.
+    in_step(database, &source).await?;
     let redis = stage.redis.as_ref().map(RedisStage::info);
     let services = stage.services.iter();
     let services = services.map(|service| (service.name.clone(), service.database.info.clone())).collect();
@@ -249,13 +255,7 @@ async fn run_locked(
     let checking = Progress::preparing("auditing");
     let phases = Phases::of(setup, &finished);
     let Finished { figures, answers, stream, elapsed, lost_server, history, sessions, .. } = finished;
-    let judging = async {
-        ensure!(database.dialect() != Dialect::Null, "null: keeps no stock: there is nothing to audit");
-        sessions_gone(database, &source, &sessions).await?;
-        let told = answers.told(&stream);
-        audit::audit(database, &source, ClientWitness::Complete, told, None, args.full).await
-    };
-    let mut verdict = judging.await;
+    let mut verdict = judge(database, &source, &sessions, answers.told(&stream), args.full).await;
     checking.finish();
     signals.abort();
     if let Ok(audit) = &mut verdict {
@@ -343,6 +343,34 @@ fn watch_of(args: &RunArgs, plan: &Plan, database: &Database) -> Result<Watch> {
         series: Vec::new(),
         breach: None,
     })
+}
+
+/// Holds what the clients were told against what every node of the database holds,
+/// once nobody of the run is there any more.
+async fn judge(
+    database: &Database,
+    source: &audit::Source,
+    sessions: &[(Option<String>, Vec<i64>)],
+    told: impl Iterator<Item = ToldOrder> + Send,
+    full: bool,
+) -> Result<AuditReport> {
+    ensure!(database.dialect() != Dialect::Null, "null: keeps no stock: there is nothing to audit");
+    sessions_gone(database, source, sessions).await?;
+    let nodes = in_step(database, source).await?;
+    let mut verdict = audit::audit(database, source, ClientWitness::Complete, told, None, full).await?;
+    verdict.add_nodes(nodes);
+    Ok(verdict)
+}
+
+/// What the nodes of a cluster do not agree on; of one server nothing.
+pub(super) async fn in_step(
+    database: &Database,
+    source: &audit::Source,
+) -> Result<(Vec<Finding>, Vec<String>)> {
+    if database.url().node_count() == 1 {
+        return Ok(Default::default());
+    }
+    audit::nodes::in_step(database, source, audit::nodes::PATIENCE).await
 }
 
 /// Waits until no session of the run is left on any of its servers.

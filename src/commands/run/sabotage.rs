@@ -140,6 +140,14 @@ impl Work {
                 session.control("ROLLBACK").await?;
                 session.close().await;
             }
+            Blow::FillDisk => {
+                let lab = self.lab()?;
+                lab.fill_disk()?;
+                at.iter().for_each(Mark::struck);
+                tokio::time::sleep(fault.lasts).await;
+                lab.empty_disk()?;
+                lab.is_back().await?;
+            }
             Blow::KillRedis => {
                 let kill = self.targets.redis_killer.as_ref().context("there is no Redis of this run")?;
                 kill();

@@ -83,6 +83,17 @@ pub(super) fn check_early(args: &RunArgs, plan: &Plan, expected: Option<Dialect>
     Ok(())
 }
 
+/// What a cluster cannot do is said before it answers with a riddle.
+fn check_cluster(database: &Database, isolation: Option<Isolation>) -> Result<()> {
+    let set = |name: &str, value: &str| database.info.settings.get(name).is_some_and(|set| set == value);
+    let is_multi_primary = set("group_replication_single_primary_mode", "OFF");
+    ensure_usage(!is_multi_primary || isolation != Some(Isolation::Serializable), || {
+        "Group Replication refuses SERIALIZABLE where every member takes writes: use a group with one primary, \
+         or a strategy that does not need it"
+            .to_owned()
+    })
+}
+
 /// What befalls servers befalls only those that may be hurt.
 fn check_blows(args: &RunArgs, plan: &Plan) -> Result<()> {
     for spec in &plan.faults {
@@ -121,6 +132,7 @@ pub(super) async fn prepare(args: &RunArgs, plan: &Plan, database: &mut Database
         statement_timeout: plan.statement_timeout,
         read_only: false,
         wire: wire(plan, database)?,
+        writes_on_node: database.url().node_count() > 1,
     };
     if plan.statement_timeout.is_some() && database.dialect() == Dialect::Sqlite {
         return Err(usage(
@@ -150,6 +162,7 @@ pub(super) async fn prepare(args: &RunArgs, plan: &Plan, database: &mut Database
     }
     let mut audit = common_audit(&programs)?;
     audit.services = services.iter().map(|service| service.name.clone()).collect();
+    check_cluster(database, settings.isolation)?;
     guard_writes(&programs, database, &services, &args.allow_writes)?;
     check_faults(plan, &programs)?;
     let redis = redis(args, plan, &programs).await?;
