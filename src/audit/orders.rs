@@ -33,6 +33,8 @@ pub struct OrderAudit {
     /// Orders that took units by the ledger though their clients were not told
     /// that they had bought them.
     pub applied: HashSet<i64>,
+    /// Orders with a lost answer that the ledger shows as sold.
+    recovered: HashSet<i64>,
     /// The SKUs that these refusals are about.
     pub refused_skus: HashSet<i64>,
 }
@@ -51,6 +53,7 @@ impl OrderAudit {
             decided: 0,
             refused: Vec::new(),
             applied: HashSet::new(),
+            recovered: HashSet::new(),
             refused_skus: HashSet::new(),
         }
     }
@@ -119,12 +122,15 @@ impl OrderAudit {
             }
         }
         // Its id is above that of the order that it repeats, which was judged before.
-        if told.retry_of.is_some_and(|first| self.applied.contains(&first)) && sold_lines > 0 {
+        if told.retry_of.is_some_and(|first| self.recovered.contains(&first)) && sold_lines > 0 {
             findings.order(FindingKind::SoldAgain, order.lines[0].sku_id, order.id, order.units());
         }
         self.decided += u64::from(has_decision(answers) && entries.is_empty());
         if !answers.has(Outcome::Deducted) && entries.iter().any(|entry| entry.delta < 0) {
             self.applied.insert(order.id);
+        }
+        if answers.has(Outcome::Unknown) && sold_lines > 0 {
+            self.recovered.insert(order.id);
         }
         if answers.contradict() {
             let line = order.lines[0];
@@ -137,6 +143,11 @@ impl OrderAudit {
                     *self.told_not_in_ledger.entry(line.sku_id).or_default() += line.quantity;
                     findings.order(FindingKind::LostSale, line.sku_id, order.id, line.quantity);
                 }
+            }
+        } else if answers.has(Outcome::Unknown) && answers.has(Outcome::SoldOut) && sold_lines > 0 {
+            // Asked again, it was refused what it had been sold.
+            for line in order.lines.iter().filter(|line| sold(line) > 0) {
+                findings.order(FindingKind::RefusedButSold, line.sku_id, order.id, sold(line));
             }
         } else if answers.has(Outcome::Unknown) {
             let applied = sold_lines > 0;
@@ -324,6 +335,32 @@ mod tests {
         assert_eq!(kinds, []);
         assert_eq!((audit.orders, audit.units_told), (5, 3));
         assert_eq!((audit.unknown_recovered, audit.unknown_not_applied), (1, 1));
+    }
+
+    #[test]
+    fn an_intent_that_was_sold_under_two_ids_is_found_and_only_that() {
+        let again = |first, id| ToldOrder { retry_of: Some(first), ..told(id, &[(1, 2)], Outcome::Deducted) };
+        let lost = |id| told(id, &[(1, 2)], Outcome::Unknown);
+        let both = vec![entry(1, 1, -2), entry(11, 1, -2)];
+        assert_eq!(judge(vec![lost(1), again(1, 11)], both.clone()).0, [(FindingKind::SoldAgain, 2)]);
+        assert_eq!(judge(vec![lost(1), again(1, 11)], vec![entry(11, 1, -2)]).0, []);
+        // Told so by another delivery, it was sold all the same.
+        let mut told_later = lost(1);
+        told_later.answers.add(Outcome::Deducted, None);
+        assert_eq!(judge(vec![told_later, again(1, 11)], both).0, [(FindingKind::SoldAgain, 2)]);
+        // What was given back was not sold.
+        let of = |kind: &str, delta| Entry { kind: kind.to_owned(), ..entry(1, 1, delta) };
+        let released = vec![of("reserve", -2), of("release", 2), entry(11, 1, -2)];
+        assert_eq!(judge(vec![lost(1), again(1, 11)], released).0, []);
+    }
+
+    #[test]
+    fn a_refusal_after_a_lost_answer_is_held_against_the_ledger() {
+        let mut asked_again = told(1, &[(1, 2)], Outcome::Unknown);
+        asked_again.answers.add(Outcome::SoldOut, None);
+        let (kinds, _) = judge(vec![asked_again.clone()], vec![entry(1, 1, -2)]);
+        assert_eq!(kinds, [(FindingKind::RefusedButSold, 2)]);
+        assert_eq!(judge(vec![asked_again], vec![]).0, []);
     }
 
     #[test]

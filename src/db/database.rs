@@ -74,6 +74,21 @@ impl Database {
         open(&self.url, settings).await
     }
 
+    /// Opens one more session on this node of the cluster and no other.
+    ///
+    /// # Errors
+    /// The node does not answer, or there is none of this number.
+    pub async fn open_on(
+        &self,
+        node: usize,
+        settings: &SessionSettings,
+    ) -> Result<Box<dyn Session>, DbError> {
+        match self.url.nodes().get(node) {
+            Some(url) => open_one(url, settings).await,
+            None => Err(no_node()),
+        }
+    }
+
     /// Opens one more session; in a cluster on this node, or the next one that is
     /// there.
     async fn open_at(
@@ -272,8 +287,11 @@ fn no_node() -> DbError {
     }
 }
 
-/// The first node of a cluster that is there.
+/// The first node of a cluster that is there, and takes writes where it is to be
+/// written to.
 async fn open(url: &DatabaseUrl, settings: &SessionSettings) -> Result<Box<dyn Session>, DbError> {
+    let settings =
+        &SessionSettings { writes_on_node: url.node_count() > 1 && !settings.read_only, ..*settings };
     let mut failure = None;
     for node in url.nodes() {
         match open_one(&node, settings).await {

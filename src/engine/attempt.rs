@@ -363,6 +363,12 @@ impl<'s> Run<'s> {
     /// Counts an error and tells the machine; a lost connection is not used
     /// again.
     fn failed(&mut self, error: &DbError, pool: Option<usize>) {
+        let is_cluster = || self.pools.iter().any(SessionPool::is_cluster);
+        if error.class == ErrorClass::NotReady && !is_cluster() {
+            // There is no other node: it will not take the next attempt either.
+            let error = DbError { class: ErrorClass::Fatal, ..error.clone() };
+            return self.failed(&error, pool);
+        }
         self.recorder.failed(error);
         self.last_error = Some((error.code.clone(), error.class));
         if matches!(error.class, ErrorClass::Lost | ErrorClass::NotReady)

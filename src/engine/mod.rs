@@ -30,6 +30,7 @@ pub mod retry;
 pub mod stop;
 mod worker;
 
+use crate::db::database::SessionId;
 use crate::db::redis::Redis;
 use crate::db::{Database, SessionSettings};
 use crate::fault::Faults;
@@ -327,9 +328,11 @@ impl Window {
         self.phase.is_over().await;
     }
 
-    /// Every session that was opened so far is gone, because its server is.
-    pub fn forget_sessions(&self) {
-        self.sessions.iter().for_each(|opened| opened.lock().clear());
+    /// Every session that was opened so far on this node is gone, because its server
+    /// is.
+    pub fn forget_sessions(&self, node: usize) {
+        let stays = |number: &i64| SessionId::from_number(*number).node != node;
+        self.sessions.iter().for_each(|opened| opened.lock().retain(stays));
     }
 
     /// The run's sessions on the stock's database that were opened so far, by the

@@ -90,7 +90,7 @@ impl SessionPool {
     async fn reopen(&self) -> Option<Box<dyn Session>> {
         let deadline = Instant::now() + self.patience;
         let mut delay = REOPEN_DELAY.0;
-        while Instant::now() < deadline {
+        loop {
             let opened = open_prepared(
                 &self.database,
                 &self.settings,
@@ -105,6 +105,9 @@ impl SessionPool {
             if self.permits.is_closed() {
                 return None;
             }
+            if Instant::now() >= deadline {
+                break;
+            }
             // Drawn, so that those who were cut off together do not come back together.
             let wait = delay.mul_f64(rand::random_range(0.5..1.0));
             tokio::time::sleep(wait.min(deadline.saturating_duration_since(Instant::now()))).await;
@@ -112,6 +115,11 @@ impl SessionPool {
         }
         self.permits.close();
         None
+    }
+
+    /// Whether there is another node to go to.
+    pub fn is_cluster(&self) -> bool {
+        self.database.url().node_count() > 1
     }
 
     /// Why the server counts as lost, if it does.

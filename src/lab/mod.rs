@@ -431,6 +431,20 @@ impl LabServer {
         self.signal(Signal::SIGKILL)
     }
 
+    /// The node of the cluster that a crash takes; 0 where it is one server.
+    pub fn crashes_node(&self) -> usize {
+        usize::from(!self.others.is_empty())
+    }
+
+    /// Waits until the server answers again after a pause; in a cluster, until it is
+    /// in step.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn goes_on(&self) -> Result<()> {
+        if self.others.is_empty() { self.is_back().await } else { cluster::in_step(self.kind, self).await }
+    }
+
     /// Stops the server where it is, with all its processes.
     ///
     /// # Errors

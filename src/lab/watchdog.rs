@@ -66,7 +66,9 @@ disk=$1 user=$2 group=$3
 shift 3
 mkdir -p "$disk"
 mount -t tmpfs -o "size=640m,mode=0700,uid=$user,gid=$group" stockbench-lab "$disk" || exit 1
-exec setpriv --reuid "$user" --regid "$group" --clear-groups "$@"
+setpriv --reuid "$user" --regid "$group" --clear-groups "$@"
+umount -l "$disk"
+rm -rf "${disk%/*}"
 "#;
 
 /// The shell that stands between us and a server.

@@ -663,7 +663,7 @@ impl<'p> Machine<'p> {
     /// Ends the transaction after an error: there is nothing to roll back on
     /// a lost connection.
     fn end_with(&mut self, then: Then, error: &DbError) {
-        if self.open && error.class != ErrorClass::Lost {
+        if self.open && !matches!(error.class, ErrorClass::Lost | ErrorClass::NotReady) {
             self.state = State::Rollback(then);
         } else {
             self.open = false;

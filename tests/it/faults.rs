@@ -186,6 +186,37 @@ fn a_server_without_connections_to_give_is_waited_for() {
     }
 }
 
+/// Faults that meet: each is in the way of the other, and neither is an error.
+#[test]
+fn faults_go_together() {
+    let load = ["-s", "pessimistic", "-c", "20", "-d", "6s", "--fault", "kill-server@1s/2s"];
+    let faults = [
+        ["--fault", "end-session@0s/20ms"],
+        ["--fault", "lock-rows@500ms/1s:700ms"],
+        ["--fault", "take-connections@800ms/2s:300ms"],
+        ["--fault", "pause-server@1500ms/2s:200ms"],
+    ]
+    .concat();
+    let arguments = [&load[..], &faults, &PLENTY].concat();
+    let Some((code, report)) = run_in_lab(LabKind::Postgres, &arguments) else { return };
+    assert_eq!(code, 0, "{report:#}");
+    assert_eq!(report["fault_error"], Value::Null);
+    for fault in ["kill-server", "end-session", "lock-rows"] {
+        assert!(!marks(&report, fault).is_empty(), "{fault}: {report:#}");
+    }
+    assert_every_unknown_is_resolved(&report);
+}
+
+/// Nobody is to believe that a crash was survived which never came.
+#[test]
+fn a_fault_that_never_came_is_said() {
+    let Some(place) = place(Backend::Postgres) else { return };
+    let (code, report) = place.run(&["-s", "atomic", "-n", "50", "--fault", "lock-rows@1h"]);
+    assert_eq!(code, 1, "{report:#}");
+    let said = report["fault_error"].as_str().unwrap();
+    assert!(said.contains("lock-rows@1h") && said.contains("over before it could strike"), "{said}");
+}
+
 #[test]
 fn a_longer_way_to_the_server_costs_every_order_its_round_trips() {
     let Some(place) = place(Backend::Postgres) else { return };
@@ -203,6 +234,10 @@ fn faults_that_cannot_be_are_refused_in_one_line() {
     let run = |arguments: &[&str]| stockbench(folder.path(), &[&["run"], arguments].concat());
     assert_one_line(&run(&["--fault", "kill-server@1s"]), 2, &["use --lab"]);
     assert_one_line(&run(&["--fault", "end-session@1s"]), 2, &["SQLite has no server"]);
+    let file = ["--fault", "end-session@1s", "--database-url", "sqlite:x.db"];
+    assert_one_line(&run(&file), 2, &["SQLite has no server"]);
+    let cluster = ["--fault", "fill-disk@1s", "--lab", "galera"];
+    assert_one_line(&run(&cluster), 2, &["not for a cluster"]);
     assert_one_line(&run(&["--fault", "cut-after@*"]), 2, &["over no network"]);
     assert_one_line(&run(&["--rtt", "1ms"]), 2, &["over no network"]);
     for (fault, fragment) in [
@@ -226,6 +261,12 @@ fn a_disk_that_is_full_loses_nothing_that_was_acknowledged() {
         eprintln!("*** SKIPPED: a full disk takes root");
         return;
     }
+    let labs = || {
+        let entries = std::fs::read_dir("/proc/self/root/tmp").unwrap().filter_map(Result::ok);
+        let with_disk = entries.map(|entry| entry.path()).filter(|path| path.join("data").is_dir());
+        with_disk.filter(|path| !path.join("start.sh").exists()).count()
+    };
+    let left_before = labs();
     for (kind, code) in [(LabKind::Postgres, "53100"), (LabKind::MariaDb, "1021")] {
         let folder = tempfile::tempdir().unwrap();
         let scenario = folder.path().join("full.toml");
@@ -247,4 +288,5 @@ fn a_disk_that_is_full_loses_nothing_that_was_acknowledged() {
         );
         assert_every_unknown_is_resolved(&report);
     }
+    assert_eq!(labs(), left_before, "a folder with a disk was left behind");
 }

@@ -244,6 +244,7 @@ async fn run_locked(
         lab: lab.cloned(),
         redis_killer,
         window: warm.window(),
+        stop: stop.clone(),
         recovery,
     };
     let (finished, marks, carried_out) = fire(plan, warm, &mut watch, timed, targets).await;

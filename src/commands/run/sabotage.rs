@@ -4,14 +4,16 @@
 //! What was begun is ended before the run goes on to its audit: a server that was
 //! paused goes on, one that was killed is back.
 
-use crate::db::{Database, Dialect, ErrorClass, Session, SessionSettings, Value};
+use crate::db::database::SessionId;
+use crate::db::{Database, DbError, Dialect, ErrorClass, Session, SessionSettings, Value};
 use crate::engine::recovery::Recovery;
+use crate::engine::stop::Stop;
 use crate::engine::{RedisKiller, Window};
 use crate::fault::{Blow, TimedFault};
 use crate::lab::LabServer;
 use crate::report::measured::rounded;
 use crate::report::series::FaultMark;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use parking_lot::Mutex;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -30,6 +32,7 @@ pub(super) struct Targets {
     pub(super) lab: Option<Arc<LabServer>>,
     pub(super) redis_killer: Option<RedisKiller>,
     pub(super) window: Window,
+    pub(super) stop: Stop,
     pub(super) recovery: Arc<Recovery>,
 }
 
@@ -44,12 +47,19 @@ struct Work {
     seed: u64,
     marks: Mutex<Vec<(usize, FaultMark)>>,
     next: AtomicUsize,
+    turn: tokio::sync::Mutex<()>,
 }
 
 impl Sabotage {
     /// Has every fault happen in its time.
     pub(super) fn start(faults: impl Iterator<Item = TimedFault>, targets: Targets, seed: u64) -> Self {
-        let work = Arc::new(Work { targets, seed, marks: Mutex::new(Vec::new()), next: AtomicUsize::new(0) });
+        let work = Arc::new(Work {
+            targets,
+            seed,
+            marks: Mutex::default(),
+            next: AtomicUsize::new(0),
+            turn: tokio::sync::Mutex::default(),
+        });
         let mut tasks = JoinSet::new();
         for (number, fault) in faults.enumerate() {
             let work = Arc::clone(&work);
@@ -88,71 +98,44 @@ impl Work {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed ^ number.rotate_left(48));
         let begun = self.targets.window.begun().await;
         let mut due = begun + fault.at;
+        let mut has_struck = false;
         loop {
             tokio::select! {
                 () = tokio::time::sleep_until(due.into()) => {}
-                () = self.targets.window.over() => return Ok(()),
+                () = self.targets.window.over() => {
+                    // A run that was stopped early says so by itself.
+                    ensure!(
+                        has_struck || self.targets.stop.is_asked(),
+                        "the run was over before it could strike: make it longer (--duration)"
+                    );
+                    return Ok(());
+                }
             }
-            self.strike(&fault, begun, &mut rng).await?;
-            let Some(every) = fault.every else { return Ok(()) };
+            has_struck |= self.strike(&fault, begun, &mut rng).await?;
+            let Some(every) = fault.every else {
+                ensure!(has_struck, "there was nothing to strike");
+                return Ok(());
+            };
             due = (due + every).max(Instant::now());
         }
     }
 
-    async fn strike(&self, fault: &TimedFault, begun: Instant, rng: &mut ChaCha8Rng) -> Result<()> {
-        let struck = Instant::now();
+    /// Whether it struck.
+    async fn strike(&self, fault: &TimedFault, begun: Instant, rng: &mut ChaCha8Rng) -> Result<bool> {
         // One session of many is not missed: somebody always succeeds.
         let number = (fault.blow != Blow::EndSession).then(|| self.next.fetch_add(1, Ordering::Relaxed));
-        let at = number.map(|number| Mark { work: self, number });
-        match fault.blow {
-            Blow::KillServer => {
-                let lab = self.lab()?;
-                lab.crash()?;
-                // The server will give their numbers to others.
-                self.targets.window.forget_sessions();
-                at.iter().for_each(Mark::struck);
-                lab.is_back().await?;
-            }
-            Blow::PauseServer => {
-                let lab = self.lab()?;
-                lab.pause()?;
-                at.iter().for_each(Mark::struck);
-                tokio::time::sleep(fault.lasts).await;
-                lab.resume()?;
-            }
-            Blow::EndSession => {
-                if !self.end_session(rng).await? {
-                    return Ok(());
-                }
-            }
-            Blow::TakeConnections => {
-                let taken = self.take_connections().await?;
-                at.iter().for_each(Mark::struck);
-                tokio::time::sleep(fault.lasts).await;
-                for session in taken {
-                    session.close().await;
-                }
-            }
-            Blow::LockRows => {
-                let mut session = self.lock_rows().await?;
-                at.iter().for_each(Mark::struck);
-                tokio::time::sleep(fault.lasts).await;
-                session.control("ROLLBACK").await?;
-                session.close().await;
-            }
-            Blow::FillDisk => {
-                let lab = self.lab()?;
-                lab.fill_disk()?;
-                at.iter().for_each(Mark::struck);
-                tokio::time::sleep(fault.lasts).await;
-                lab.empty_disk()?;
-                lab.is_back().await?;
-            }
-            Blow::KillRedis => {
-                let kill = self.targets.redis_killer.as_ref().context("there is no Redis of this run")?;
-                kill();
-            }
+        // What happens to the server itself happens one after the other.
+        let turn = if fault.blow.needs_lab() { Some(self.turn.lock().await) } else { None };
+        let struck = Instant::now();
+        let note = || number.iter().for_each(|number| self.targets.recovery.struck(*number));
+        match self.deal(fault, &note, rng).await {
+            Ok(true) => {}
+            Ok(false) => return Ok(false),
+            // Another fault was in the way: a server that is away has nothing to be taken.
+            Err(error) if is_passing(&error) => return Ok(false),
+            Err(error) => return Err(error),
         }
+        drop(turn);
         let mark = FaultMark {
             at_s: rounded(struck.saturating_duration_since(begun).as_secs_f64(), 1e3),
             fault: fault.blow.as_str().to_owned(),
@@ -160,25 +143,96 @@ impl Work {
             recovered_s: None,
         };
         self.marks.lock().push((number.unwrap_or(usize::MAX), mark));
-        Ok(())
+        Ok(true)
+    }
+
+    /// Lets a fault last, unless the run is being stopped.
+    async fn last(&self, fault: &TimedFault) {
+        tokio::select! {
+            () = tokio::time::sleep(fault.lasts) => {}
+            () = self.targets.stop.asked() => {}
+        }
+    }
+
+    /// Lets a fault happen and sees it to its end; says so when it has struck. False
+    /// when there was nothing to strike.
+    async fn deal(
+        &self,
+        fault: &TimedFault,
+        struck: &(dyn Fn() + Sync),
+        rng: &mut ChaCha8Rng,
+    ) -> Result<bool> {
+        match fault.blow {
+            Blow::KillServer => {
+                let lab = self.lab()?;
+                lab.crash()?;
+                // The server will give their numbers to others.
+                self.targets.window.forget_sessions(lab.crashes_node());
+                struck();
+                lab.is_back().await?;
+            }
+            Blow::PauseServer => {
+                let lab = self.lab()?;
+                lab.pause()?;
+                struck();
+                self.last(fault).await;
+                lab.resume()?;
+                lab.goes_on().await?;
+            }
+            Blow::EndSession => return self.end_session(rng).await,
+            Blow::TakeConnections => {
+                let taken = self.take_connections().await?;
+                struck();
+                self.last(fault).await;
+                for session in taken {
+                    session.close().await;
+                }
+            }
+            Blow::LockRows => {
+                let mut session = self.lock_rows().await?;
+                struck();
+                self.last(fault).await;
+                // Gone with its server, it holds nothing.
+                drop(session.control("ROLLBACK").await);
+                session.close().await;
+            }
+            Blow::FillDisk => {
+                let lab = self.lab()?;
+                lab.fill_disk()?;
+                struck();
+                self.last(fault).await;
+                lab.empty_disk()?;
+                lab.is_back().await?;
+            }
+            Blow::KillRedis => {
+                let kill = self.targets.redis_killer.as_ref().context("there is no Redis of this run")?;
+                struck();
+                kill();
+            }
+        }
+        Ok(true)
     }
 
     fn lab(&self) -> Result<&LabServer> {
         self.targets.lab.as_deref().context("only a lab server can be killed or paused: use --lab")
     }
 
-    /// The server ends one of the clients' sessions; false when it has none.
+    /// The server ends one of the run's sessions; false when it has none.
     async fn end_session(&self, rng: &mut ChaCha8Rng) -> Result<bool> {
-        let ids = self.targets.window.sessions();
-        let mut session = match self.open().await {
-            Ok(session) => session,
-            // A server that is away has no sessions.
-            Err(error) if is_away(&error) => return Ok(false),
-            Err(error) => return Err(error),
-        };
-        let list = ids.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
-        let alive = match self.targets.database.dialect() {
-            Dialect::Postgres => format!("SELECT pid::bigint FROM pg_stat_activity WHERE pid IN ({list})"),
+        let known = self.targets.window.sessions();
+        if known.is_empty() {
+            return Ok(false);
+        }
+        let database = &self.targets.database;
+        let SessionId { node, .. } = SessionId::from_number(known[rng.random_range(0..known.len())]);
+        let of_node = known.into_iter().map(SessionId::from_number).filter(|session| session.node == node);
+        let list = of_node.map(|session| session.id.to_string()).collect::<Vec<_>>().join(", ");
+        let mut session = database.open_on(node, &SessionSettings::default()).await?;
+        let alive = match database.dialect() {
+            Dialect::Postgres => format!(
+                "SELECT pid::bigint FROM pg_stat_activity WHERE pid IN ({list}) AND pid <> pg_backend_pid() \
+                 AND application_name = current_setting('application_name')"
+            ),
             _ => {
                 format!("SELECT CAST(id AS SIGNED) FROM information_schema.processlist WHERE id IN ({list})")
             }
@@ -189,22 +243,21 @@ impl Work {
             Ok(())
         };
         session.for_each_row(&alive, &mut keep).await?;
-        if there.is_empty() {
-            return Ok(false);
-        }
-        there.sort_unstable();
-        let chosen = there[rng.random_range(0..there.len())];
-        let sql = match self.targets.database.dialect() {
-            Dialect::Postgres => format!("SELECT pg_terminate_backend({chosen}::int)"),
-            _ => format!("KILL CONNECTION {chosen}"),
-        };
-        match session.control(&sql).await {
-            // It may have ended by itself meanwhile.
-            Err(error) if error.code != "1094" => return Err(error.into()),
-            _ => {}
+        if !there.is_empty() {
+            there.sort_unstable();
+            let chosen = there[rng.random_range(0..there.len())];
+            let sql = match database.dialect() {
+                Dialect::Postgres => format!("SELECT pg_terminate_backend({chosen}::int)"),
+                _ => format!("KILL CONNECTION {chosen}"),
+            };
+            match session.control(&sql).await {
+                // It may have ended by itself meanwhile.
+                Err(error) if error.code != "1094" => return Err(error.into()),
+                _ => {}
+            }
         }
         session.close().await;
-        Ok(true)
+        Ok(!there.is_empty())
     }
 
     async fn take_connections(&self) -> Result<Vec<Box<dyn Session>>> {
@@ -223,10 +276,13 @@ impl Work {
         let mut session = self.open().await?;
         let sql = match self.targets.database.dialect() {
             Dialect::Sqlite => &["BEGIN IMMEDIATE"][..],
-            _ => &["BEGIN", "SELECT id FROM stockbench_sku FOR UPDATE"],
+            _ => &["BEGIN", "SELECT id FROM stockbench_sku ORDER BY id FOR UPDATE"],
         };
-        for sql in sql {
-            session.control(sql).await?;
+        let (begin, lock) = sql.split_first().context("something to send")?;
+        session.control(begin).await?;
+        for sql in lock {
+            // To the last row: some drivers stop reading at the first.
+            session.for_each_row(sql, &mut |_| Ok(())).await?;
         }
         Ok(session)
     }
@@ -238,19 +294,17 @@ impl Work {
     }
 }
 
-/// A fault that is about to strike.
-struct Mark<'w> {
-    work: &'w Work,
-    number: usize,
-}
-
-impl Mark<'_> {
-    fn struck(&self) {
-        self.work.targets.recovery.struck(self.number);
-    }
-}
-
-fn is_away(error: &anyhow::Error) -> bool {
-    let error = error.downcast_ref::<crate::db::DbError>();
-    error.is_some_and(|error| matches!(error.class, ErrorClass::Lost | ErrorClass::NeverStarted))
+/// Whether it is for another fault, or for the load, that this one could not happen.
+fn is_passing(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<DbError>();
+    error.is_some_and(|error| {
+        matches!(
+            error.class,
+            ErrorClass::Lost
+                | ErrorClass::NeverStarted
+                | ErrorClass::NotReady
+                | ErrorClass::Retry
+                | ErrorClass::Locked
+        )
+    })
 }

@@ -101,7 +101,13 @@ fn check_blows(args: &RunArgs, plan: &Plan) -> Result<()> {
         ensure_usage(!blow.needs_lab() || args.database.lab.is_some(), || {
             format!("--fault {spec} is for a server that the run has started itself: use --lab")
         })?;
-        let has_server = args.database.lab.is_some() || args.database.database_url.is_some();
+        let is_server = |url: &String| DatabaseUrl::parse(url).is_ok_and(|url| url.address().is_some());
+        let has_server =
+            args.database.lab.is_some() || args.database.database_url.as_ref().is_some_and(is_server);
+        let is_cluster = args.database.lab.is_some_and(LabKind::is_cluster);
+        ensure_usage(!is_cluster || *blow != Blow::FillDisk, || {
+            format!("--fault {spec} is for one server, not for a cluster")
+        })?;
         let needs_server = matches!(blow, Blow::EndSession | Blow::TakeConnections);
         ensure_usage(!needs_server || has_server, || format!("--fault {spec}: SQLite has no server"))?;
     }
