@@ -126,8 +126,9 @@ fn a_history_gives_the_later_audit_the_same_verdict(place: &Place) {
 fn refusals_that_came_too_early_are_found_by_their_times(place: &Place) {
     let history = place.path("answers.csv").display().to_string();
     let run = |strategy: &str, orders: &str| {
-        let load =
-            ["--concurrency", "8", "--skus", "1", "--stock", "20", "--think", "1ms", "--orders", orders];
+        // At a rate: on a busy machine thousands are refused while one is being sold.
+        let load = ["--rate", "800", "--concurrency", "8", "--skus", "1", "--stock", "20", "--think", "1ms"];
+        let load = [&load[..], &["--orders", orders]].concat();
         let (_, report) = place.run(&[&["-s", strategy, "--history", &history], &load[..]].concat());
         (outcome(&report, "deducted"), kinds(&report).join(" "), audit(place, &["--history", &history]))
     };

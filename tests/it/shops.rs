@@ -311,7 +311,12 @@ fn a_batch_answers_every_order_once(place: &Place) {
     let faults = ["--fault", "lose@batch:10%", "--fault", "lose@alone:5%", "--fault", "crash@batch:2%"];
     let (_, report) = place.run(&[&["-s", "group-commit"], &mixed[..], &more, &faults].concat());
     assert_eq!(kinds(&report), Vec::<&str>::new(), "{report:#}");
-    assert!(outcome(&report, "deducted") > 0 && outcome(&report, "unknown") > 0, "{:#}", report["outcomes"]);
+    assert!(
+        outcome(&report, "deducted") > 0 && outcome(&report, "duplicate") > 0,
+        "{:#}",
+        report["outcomes"]
+    );
+    assert!(report["errors"]["fault-lose"].as_u64().unwrap() > 0, "{:#}", report["errors"]);
 }
 
 fn a_lock_in_redis_holds_as_long_as_it_lasts(place: &Place) {
