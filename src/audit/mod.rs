@@ -119,7 +119,7 @@ pub struct AuditReport {
 
 impl AuditReport {
     /// Adds what the comparison of a cluster's nodes has shown.
-    pub fn add_nodes(&mut self, (differing, away): (Vec<Finding>, Vec<String>)) {
+    fn add_nodes(&mut self, (differing, away): (Vec<Finding>, Vec<String>)) {
         self.nodes_away = away;
         if differing.is_empty() {
             return;

@@ -3,6 +3,7 @@
 
 use super::findings::Collector;
 use super::history::{self, Start};
+use super::nodes;
 use super::orders::{BESIDE_SALES, OrderAudit, SideBySide};
 use super::skus::{SkuAudit, SkuTotals};
 use super::{AuditReport, ClientWitness, Entry, Units};
@@ -172,7 +173,8 @@ fn filled_in<'v>(says: &str, values: impl Iterator<Item = (&'v str, String)>) ->
     values.fold(says.to_owned(), fill)
 }
 
-/// Audits a database against what the clients were told.
+/// Audits a database against what the clients were told; of a cluster every node,
+/// once they are in step.
 ///
 /// # Errors
 /// The tables are not there, or the database refuses to read them.
@@ -184,9 +186,11 @@ pub async fn audit(
     times: Option<&History>,
     full: bool,
 ) -> Result<AuditReport> {
+    let nodes = nodes::in_step(database, source).await?;
     let mut session = snapshot_of(database).await?;
-    let report = audit_on(session.as_mut(), source, witness, told, times, full).await?;
+    let mut report = audit_on(session.as_mut(), source, witness, told, times, full).await?;
     end_snapshot(session).await?;
+    report.add_nodes(nodes);
     Ok(report)
 }
 

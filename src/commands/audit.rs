@@ -4,7 +4,7 @@
 use super::audit_tables;
 use super::explore;
 use super::open::{Purpose, open};
-use super::run::{in_step, named_services};
+use super::run::named_services;
 use super::to_stdout;
 use crate::audit::{self, AuditReport, ClientWitness, Source};
 use crate::cli::{AuditArgs, AuditOutput};
@@ -81,13 +81,7 @@ pub(super) async fn audit(args: AuditArgs) -> Result<Exit> {
         database.sessions_gone(&history.sessions, audit::SESSIONS_PATIENCE).await?;
     }
     let told = history.iter().flat_map(|history| history.told.iter().cloned());
-    let verdict = async {
-        let nodes = in_step(database, &source).await?;
-        let mut verdict = audit::audit(database, &source, witness, told, history.as_ref(), args.full).await?;
-        verdict.add_nodes(nodes);
-        anyhow::Ok(verdict)
-    };
-    let verdict = verdict.await;
+    let verdict = audit::audit(database, &source, witness, told, history.as_ref(), args.full).await;
     checking.finish();
     let verdict = verdict?;
 

@@ -21,25 +21,22 @@ super::session::implement_session!(MySqlSession, decode, bind_types);
 
 impl MySqlSession {
     async fn is_read_only(&mut self) -> Result<bool, DbError> {
-        let asked = Statement {
-            sql: "SELECT CAST(@@GLOBAL.read_only AS SIGNED) AS is_read_only".into(),
-            columns: vec!["is_read_only".to_owned()],
-            returns_rows: Some(true),
-            ..Statement::default()
-        };
-        let reply = self.execute(&asked, &[]).await?;
-        Ok(reply.values.first().and_then(Value::as_int) == Some(1))
+        Ok(self.value("CAST(@@GLOBAL.read_only AS SIGNED)").await?.as_int() == Some(1))
     }
 
     async fn version(&mut self) -> Result<String, DbError> {
-        let version = Statement {
-            sql: "SELECT VERSION() AS version".into(),
-            columns: vec!["version".to_owned()],
+        Ok(self.value("VERSION()").await?.to_text())
+    }
+
+    /// What an expression comes to.
+    async fn value(&mut self, expression: &str) -> Result<Value, DbError> {
+        let query = Statement {
+            sql: format!("SELECT {expression} AS value_of").into(),
+            columns: vec!["value_of".to_owned()],
             returns_rows: Some(true),
             ..Statement::default()
         };
-        let reply = self.execute(&version, &[]).await?;
-        Ok(reply.values.first().map(Value::to_text).unwrap_or_default())
+        Ok(self.execute(&query, &[]).await?.values.into_iter().next().unwrap_or(Value::Null))
     }
 }
 

@@ -6,7 +6,7 @@ mod watch;
 
 use super::open::{Opened, Purpose, open_with};
 use super::{folder_of, stop_on_signal, to_stdout, write_whole};
-use crate::audit::{self, AuditReport, ClientWitness, Finding};
+use crate::audit::{self, AuditReport, ClientWitness};
 use crate::cli::{Output, RunArgs};
 use crate::db::schema::{self, RunRow};
 use crate::db::{Database, DatabaseUrl, Dialect, Session, SessionSettings};
@@ -203,7 +203,7 @@ async fn run_locked(
     let faults = stage::check_faults(plan, &stage.programs)?;
     let source = stage.source(&run);
     // What was made on one node must be there on the others.
-    in_step(database, &source).await?;
+    audit::nodes::in_step(database, &source).await?;
     let redis = stage.redis.as_ref().map(RedisStage::info);
     let services = stage.services.iter();
     let services = services.map(|service| (service.name.clone(), service.database.info.clone())).collect();
@@ -357,21 +357,7 @@ async fn judge(
 ) -> Result<AuditReport> {
     ensure!(database.dialect() != Dialect::Null, "null: keeps no stock: there is nothing to audit");
     sessions_gone(database, source, sessions).await?;
-    let nodes = in_step(database, source).await?;
-    let mut verdict = audit::audit(database, source, ClientWitness::Complete, told, None, full).await?;
-    verdict.add_nodes(nodes);
-    Ok(verdict)
-}
-
-/// What the nodes of a cluster do not agree on; of one server nothing.
-pub(super) async fn in_step(
-    database: &Database,
-    source: &audit::Source,
-) -> Result<(Vec<Finding>, Vec<String>)> {
-    if database.url().node_count() == 1 {
-        return Ok(Default::default());
-    }
-    audit::nodes::in_step(database, source, audit::nodes::PATIENCE).await
+    audit::audit(database, source, ClientWitness::Complete, told, None, full).await
 }
 
 /// Waits until no session of the run is left on any of its servers.

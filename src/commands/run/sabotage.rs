@@ -274,15 +274,13 @@ impl Work {
 
     async fn lock_rows(&self) -> Result<Box<dyn Session>> {
         let mut session = self.open().await?;
-        let sql = match self.targets.database.dialect() {
-            Dialect::Sqlite => &["BEGIN IMMEDIATE"][..],
-            _ => &["BEGIN", "SELECT id FROM stockbench_sku ORDER BY id FOR UPDATE"],
-        };
-        let (begin, lock) = sql.split_first().context("something to send")?;
-        session.control(begin).await?;
-        for sql in lock {
+        if self.targets.database.dialect() == Dialect::Sqlite {
+            session.control("BEGIN IMMEDIATE").await?;
+        } else {
+            session.control("BEGIN").await?;
+            let lock = "SELECT id FROM stockbench_sku ORDER BY id FOR UPDATE";
             // To the last row: some drivers stop reading at the first.
-            session.for_each_row(sql, &mut |_| Ok(())).await?;
+            session.for_each_row(lock, &mut |_| Ok(())).await?;
         }
         Ok(session)
     }
