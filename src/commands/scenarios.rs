@@ -18,6 +18,6 @@ pub(super) fn scenarios() -> Result<Exit> {
     };
     let rows: Result<Vec<[String; 3]>> = SHIPPED.iter().map(row).collect();
     let rows = rows?;
-    to_stdout(|out| terminal::catalogue(out, &rows))?;
+    to_stdout(|out| terminal::catalogue(out, ["SCENARIO", "STRATEGY", "SUMMARY"], &rows))?;
     Ok(Exit::Held)
 }

@@ -10,9 +10,9 @@ use anyhow::Result;
 pub(super) fn strategies(args: StrategiesArgs) -> Result<Exit> {
     match args.command.unwrap_or(StrategiesCommand::List) {
         StrategiesCommand::List => {
-            let rows: Result<Vec<[String; 3]>> = catalogue::names().map(row).collect();
+            let rows: Result<Vec<[String; 4]>> = catalogue::names().map(row).collect();
             let rows = rows?;
-            to_stdout(|out| terminal::catalogue(out, &rows))?;
+            to_stdout(|out| terminal::catalogue(out, ["STRATEGY", "SAFETY", "NODES", "SUMMARY"], &rows))?;
         }
         StrategiesCommand::Show { name, dialect } => {
             let strategy = Strategy::load(&name).map_err(|error| usage(format!("{error:#}")))?;
@@ -26,13 +26,11 @@ pub(super) fn strategies(args: StrategiesArgs) -> Result<Exit> {
     Ok(Exit::Held)
 }
 
-fn row(name: &str) -> Result<[String; 3]> {
+/// Name, safety, safety with clients on several nodes, summary.
+fn row(name: &str) -> Result<[String; 4]> {
     let file = Strategy::load(name)?.file;
-    let safety = match file.safety {
-        Some(Safety::Safe) => "safe",
-        Some(Safety::Unsafe) => "unsafe",
-        None => "",
-    };
+    let in_words = |safety: Option<Safety>| safety.map_or_else(String::new, |safety| safety.to_string());
     let note = file.safety_note.map_or_else(String::new, |note| format!(" [unsafe: {note}]"));
-    Ok([name.to_owned(), safety.to_owned(), format!("{}{note}", file.summary)])
+    let on_nodes = in_words(file.several_nodes.or(file.safety));
+    Ok([name.to_owned(), in_words(file.safety), on_nodes, format!("{}{note}", file.summary)])
 }

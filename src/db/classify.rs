@@ -69,7 +69,9 @@ pub fn postgres(sqlstate: &str) -> ErrorClass {
         "23514" | "22003" => ErrorClass::Check,
         "23505" => ErrorClass::Duplicate,
         "25P02" | "26000" | "42P05" => ErrorClass::Bug,
-        "25006" | "53100" | "53200" => ErrorClass::Fatal,
+        // A standby.
+        "25006" => ErrorClass::NotReady,
+        "53100" | "53200" => ErrorClass::Fatal,
         _ => ErrorClass::Statement,
     }
 }
@@ -85,7 +87,8 @@ pub fn mysql(number: u16) -> ErrorClass {
         1047 | 1290 | 1836 => ErrorClass::NotReady,
         1205 | 3572 => ErrorClass::Locked,
         1317 | 3024 | 1969 => ErrorClass::Cancelled,
-        1053 | 1927 | 2006 | 2013 => ErrorClass::Lost,
+        // 3100: Group Replication failed at COMMIT, before or after it told the others.
+        1053 | 1927 | 2006 | 2013 | 3100 => ErrorClass::Lost,
         1040 | 1203 | 1226 | 1461 => ErrorClass::NeverStarted,
         3819 | 4025 | 1690 | 1264 => ErrorClass::Check,
         1062 => ErrorClass::Duplicate,
@@ -140,7 +143,10 @@ fn from_database(error: &dyn DatabaseError) -> DbError {
     let message = text::one_line(error.message());
     if let Some(mysql_error) = error.try_downcast_ref::<MySqlDatabaseError>() {
         let number = mysql_error.number();
-        return DbError { class: mysql(number), code: number.to_string(), message };
+        // A COMMIT that failed: 149 is a deadlock, with anything else who knows.
+        let is_lost = number == 1180 && !message.contains("149");
+        let class = if is_lost { ErrorClass::Lost } else { mysql(number) };
+        return DbError { class, code: number.to_string(), message };
     }
     let code = error.code().map(std::borrow::Cow::into_owned).unwrap_or_default();
     let is_sqlite = error.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some();

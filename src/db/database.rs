@@ -108,6 +108,27 @@ impl Database {
         Err(failure.unwrap_or_else(no_node))
     }
 
+    /// The first node of the cluster that takes writes, for what has to be made there.
+    ///
+    /// # Errors
+    /// No node answers that takes writes.
+    pub(super) async fn writable_node(&self) -> Result<DatabaseUrl, DbError> {
+        let nodes = self.url.nodes();
+        if let [only] = &nodes[..] {
+            return Ok(only.clone());
+        }
+        let settings = SessionSettings { writes_on_node: true, ..SessionSettings::default() };
+        let (session, node) = self.open_at(0, &settings).await?;
+        session.close().await;
+        Ok(nodes[node].clone())
+    }
+
+    /// This database and another one, as nodes of one cluster.
+    #[must_use]
+    pub fn beside(&self, other: &Self) -> Self {
+        Self { url: self.url.beside(&other.url), info: self.info.clone() }
+    }
+
     /// Each node of the cluster by itself, as far as it answers, with its URL.
     pub async fn each_node(&self) -> Vec<(DatabaseUrl, Result<Self>)> {
         let mut nodes = Vec::new();

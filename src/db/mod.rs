@@ -279,6 +279,13 @@ pub struct DbError {
     pub message: String,
 }
 
+/// A node of a cluster that only follows the others, by the code that it would
+/// answer a write with.
+fn takes_no_writes(code: &str) -> DbError {
+    let message = "this node takes no writes".to_owned();
+    DbError { class: ErrorClass::NotReady, code: code.to_owned(), message }
+}
+
 /// What a database is, read back from the database itself.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct DatabaseInfo {

@@ -2,8 +2,7 @@
 
 use super::url::DatabaseUrl;
 use super::{
-    DatabaseInfo, DbError, Dialect, ErrorClass, Session, SessionSettings, Statement, Value,
-    classify::classify, first_row,
+    DatabaseInfo, DbError, Dialect, Session, SessionSettings, Statement, Value, classify::classify, first_row,
 };
 use anyhow::{Context, Result};
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlRow};
@@ -64,11 +63,7 @@ pub(super) async fn open(url: &DatabaseUrl, settings: &SessionSettings) -> Resul
     let connection = connect(url).await.map_err(|error| classify(&error))?;
     let mut session = MySqlSession { connection };
     if settings.writes_on_node && session.is_read_only().await? {
-        return Err(DbError {
-            class: ErrorClass::NotReady,
-            code: "1290".to_owned(),
-            message: "this node takes no writes".to_owned(),
-        });
+        return Err(super::takes_no_writes("1290"));
     }
     if let Some(level) = settings.isolation {
         session.control(&format!("SET SESSION TRANSACTION ISOLATION LEVEL {}", level.as_sql())).await?;

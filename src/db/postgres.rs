@@ -19,6 +19,17 @@ pub(super) struct PostgresSession {
 
 super::session::implement_session!(PostgresSession, decode, bind_types);
 
+impl PostgresSession {
+    async fn is_standby(&mut self) -> Result<bool, DbError> {
+        let query = Statement {
+            sql: "SELECT 1 WHERE pg_is_in_recovery()".into(),
+            returns_rows: Some(true),
+            ..Statement::default()
+        };
+        Ok(self.execute(&query, &[]).await?.matched > 0)
+    }
+}
+
 fn options(url: &DatabaseUrl) -> Result<PgConnectOptions, sqlx::Error> {
     let options = PgConnectOptions::from_str(url.secret())?;
     Ok(options.application_name(APPLICATION).disable_statement_logging())
@@ -27,6 +38,9 @@ fn options(url: &DatabaseUrl) -> Result<PgConnectOptions, sqlx::Error> {
 pub(super) async fn open(url: &DatabaseUrl, settings: &SessionSettings) -> Result<PostgresSession, DbError> {
     let connection = connect(url).await.map_err(|error| classify(&error))?;
     let mut session = PostgresSession { connection };
+    if settings.writes_on_node && session.is_standby().await? {
+        return Err(super::takes_no_writes("25006"));
+    }
     let mut set = Vec::new();
     if let Some(level) = settings.isolation {
         set.push(format!("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL {}", level.as_sql()));

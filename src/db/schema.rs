@@ -96,7 +96,7 @@ impl SkuIds {
 /// # Errors
 /// The user may not create tables, or a migration of a newer stockbench is there.
 pub async fn migrate(database: &Database) -> Result<()> {
-    let url = database.url();
+    let url = &database.writable_node().await?;
     match database.dialect() {
         Dialect::Null => Ok(()),
         Dialect::Postgres => {
@@ -167,7 +167,7 @@ const FORGET_RUNS: &str = "UPDATE stockbench_run SET since_seed = 0 WHERE since_
 
 async fn copy_rows(database: &Database, seed: &Seed) -> Result<()> {
     use sqlx::{Connection, Executor};
-    let mut connection = postgres::connect_raw(database.url()).await?;
+    let mut connection = postgres::connect_raw(&database.writable_node().await?).await?;
     let mut tx = connection.begin().await?;
     tx.execute("TRUNCATE stockbench_sku, stockbench_ledger RESTART IDENTITY").await?;
     let mut copy = tx.copy_in_raw("COPY stockbench_sku (id, stock) FROM STDIN").await?;

@@ -160,6 +160,11 @@ impl DatabaseUrl {
         std::iter::once(alone).chain(self.others.iter().cloned()).collect()
     }
 
+    /// The nodes of both.
+    pub(super) fn beside(&self, other: &Self) -> Self {
+        Self { others: [&self.nodes()[1..], &other.nodes()].concat(), ..self.clone() }
+    }
+
     /// How many nodes its cluster has.
     pub const fn node_count(&self) -> usize {
         1 + self.others.len()

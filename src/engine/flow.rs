@@ -5,7 +5,7 @@
 use super::Shared;
 use super::attempt::Run;
 use super::recorder::FlowFigures;
-use crate::db::Statement;
+use crate::db::{ErrorClass, Statement};
 use crate::outcome::Outcome;
 use crate::strategy::interpret::Task;
 use crate::strategy::program::Flow;
@@ -76,11 +76,19 @@ async fn once(shared: &Shared, member: usize, flow: &Flow) -> Option<Outcome> {
     Some(ended.outcome)
 }
 
+/// Whether there is work left to wait for; a server that cannot be asked may have
+/// some.
 async fn is_pending(shared: &Shared, flow: &Flow) -> bool {
     let Some(sql) = &flow.pending else { return false };
     let query = Statement { sql: sql.as_str().into(), returns_rows: Some(true), ..Statement::default() };
-    match shared.flow_pools[0].lease().await {
-        Some(mut lease) => lease.session().execute(&query, &[]).await.is_ok_and(|reply| reply.matched > 0),
-        None => false,
+    let Some(mut lease) = shared.flow_pools[0].lease().await else { return false };
+    match lease.session().execute(&query, &[]).await {
+        Ok(reply) => reply.matched > 0,
+        Err(error) => {
+            if error.class == ErrorClass::Lost {
+                lease.discard();
+            }
+            true
+        }
     }
 }

@@ -5,7 +5,7 @@
 //! Parameters"; MySQL Reference Manual, "Group Replication". Every node has ports
 //! of its own for the group and for the transfer of its state.
 
-use super::{LabKind, LabOptions, LabServer, Setup, free_port};
+use super::{LabKind, LabOptions, LabServer, Setup, free_ports};
 use crate::db::{Database, DatabaseUrl, Session, SessionSettings};
 use anyhow::{Context, Result, bail};
 use rand::RngExt;
@@ -29,6 +29,8 @@ pub(super) struct Node {
     pub(super) number: usize,
     /// The cluster's name.
     name: String,
+    /// The port that clients connect to.
+    pub(super) port: u16,
     /// The port that each node's part of the group listens on.
     group_ports: Vec<u16>,
     /// Two more of this node's own.
@@ -120,8 +122,8 @@ impl Node {
 /// The binaries are not on this machine, a node does not start, or the nodes do not
 /// find each other.
 pub(super) async fn start(kind: LabKind, options: LabOptions) -> Result<LabServer> {
-    let ports = |count: usize| (0..count).map(|_| free_port()).collect::<Result<Vec<u16>>>();
-    let group_ports = ports(NODES)?;
+    let ports = free_ports::<{ 4 * NODES }>()?;
+    let (group_ports, ports) = ports.split_at(NODES);
     let name = match kind {
         LabKind::Galera => "stockbench".to_owned(),
         // A group's name is a UUID.
@@ -131,13 +133,13 @@ pub(super) async fn start(kind: LabKind, options: LabOptions) -> Result<LabServe
     };
     let password: String = rand::rng().sample_iter(Alphanumeric).take(24).map(char::from).collect();
     let mut nodes: Vec<LabServer> = Vec::new();
-    for number in 0..NODES {
-        let own = ports(2)?;
+    for (number, own) in ports.chunks(NODES).enumerate() {
         let node = Node {
             number,
             name: name.clone(),
-            group_ports: group_ports.clone(),
-            own_ports: [own[0], own[1]],
+            port: own[0],
+            group_ports: group_ports.to_vec(),
+            own_ports: [own[1], own[2]],
             is_multi_primary: kind != LabKind::GroupReplicationSingle,
         };
         let setup = Setup::of_node(kind, options, node, &password)?;

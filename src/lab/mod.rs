@@ -154,14 +154,15 @@ impl LabServer {
         if kind.is_cluster() {
             return Box::pin(cluster::start(kind, options)).await;
         }
-        Setup::new(kind, options)?.start_or_clear().await
+        let [port] = free_ports()?;
+        Setup::new(kind, options, port)?.start_or_clear().await
     }
 }
 
 impl Setup {
     /// One node of a cluster; all of them have one password.
     fn of_node(kind: LabKind, options: LabOptions, node: Node, password: &str) -> Result<Self> {
-        let setup = Self::new(kind, options)?;
+        let setup = Self::new(kind, options, node.port)?;
         Ok(Self { node: Some(node), password: password.to_owned(), ..setup })
     }
 
@@ -175,7 +176,7 @@ impl Setup {
         started
     }
 
-    fn new(kind: LabKind, options: LabOptions) -> Result<Self> {
+    fn new(kind: LabKind, options: LabOptions, port: u16) -> Result<Self> {
         let programs = Programs::find(kind.of_one())?;
         let folder = tempfile::Builder::new()
             .prefix("stockbench-lab-")
@@ -184,16 +185,7 @@ impl Setup {
         let folder = folder.keep();
         programs.owner.take(&folder)?;
         let password = rand::rng().sample_iter(Alphanumeric).take(24).map(char::from).collect();
-        Ok(Self {
-            kind,
-            programs,
-            data: folder.join("data"),
-            folder,
-            port: free_port()?,
-            password,
-            options,
-            node: None,
-        })
+        Ok(Self { kind, programs, data: folder.join("data"), folder, port, password, options, node: None })
     }
 
     async fn start(&self) -> Result<LabServer> {
@@ -564,9 +556,16 @@ fn start_script(
     )
 }
 
-fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).context("no free port on 127.0.0.1")?;
-    Ok(listener.local_addr()?.port())
+/// Ports that nobody listens on, all of them different.
+fn free_ports<const COUNT: usize>() -> Result<[u16; COUNT]> {
+    let mut held = Vec::with_capacity(COUNT);
+    let mut ports = [0; COUNT];
+    for port in &mut ports {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).context("no free port on 127.0.0.1")?;
+        *port = listener.local_addr()?.port();
+        held.push(listener);
+    }
+    Ok(ports)
 }
 
 fn text(path: &Path) -> String {

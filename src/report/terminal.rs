@@ -463,15 +463,24 @@ fn verdict(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     }
 }
 
-/// The catalogue of strategies: name, safety and one line each.
+/// What comes with the binary, a line each; the last column is as wide as it is.
 ///
 /// # Errors
 /// The writer fails.
-pub fn catalogue(out: &mut dyn Write, rows: &[[String; 3]]) -> io::Result<()> {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let (first, second) = (width(0), width(1));
-    for [name, safety, summary] in rows {
-        writeln!(out, "{name:first$}  {safety:second$}  {summary}")?;
+pub fn catalogue<const COLUMNS: usize>(
+    out: &mut dyn Write,
+    head: [&str; COLUMNS],
+    rows: &[[String; COLUMNS]],
+) -> io::Result<()> {
+    let head = head.map(str::to_owned);
+    let lines = || std::iter::once(&head).chain(rows);
+    for line in lines() {
+        let padded = |(column, cell): (usize, &String)| {
+            let width = lines().map(|line| line[column].chars().count()).max().unwrap_or(0);
+            format!("{cell:width$}")
+        };
+        let cells: Vec<String> = line.iter().enumerate().map(padded).collect();
+        writeln!(out, "{}", cells.join("  ").trim_end())?;
     }
     Ok(())
 }

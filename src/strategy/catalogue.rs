@@ -13,6 +13,7 @@ pub const BUILT_IN: &[(&str, &str)] = built_in![
     "unchecked",
     "unlogged",
     "unkeyed",
+    "read-replica",
     "pessimistic",
     "pessimistic-nowait",
     "pessimistic-skip-locked",

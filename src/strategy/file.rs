@@ -12,6 +12,7 @@ use anyhow::Result;
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 /// A whole strategy file.
@@ -27,6 +28,8 @@ pub struct StrategyFile {
     /// Whether it keeps the invariants under contention. Files of the user's
     /// own need not say.
     pub safety: Option<Safety>,
+    /// The same with clients on several nodes of a cluster, where it differs.
+    pub several_nodes: Option<Safety>,
     /// Where it is unsafe, or what makes it so, in a few words.
     pub safety_note: Option<String>,
     /// Why a dialect cannot express it, a sentence for each such dialect.
@@ -133,6 +136,15 @@ pub enum Safety {
     Safe,
     /// Ships in order to be caught.
     Unsafe,
+}
+
+impl fmt::Display for Safety {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Safe => "safe",
+            Self::Unsafe => "unsafe",
+        })
+    }
 }
 
 /// The retry rule of a strategy.

@@ -168,7 +168,9 @@ fn every_strategy_is_judged_as_its_file_says() {
         let file = Strategy::load(name).unwrap().file;
         let safety = if file.safety == Some(Safety::Safe) { "safe" } else { "unsafe" };
         let note = file.safety_note.map_or_else(String::new, |note| format!(": {note}"));
-        ((*name).to_owned(), format!("{safety}{note}"))
+        let on_nodes =
+            file.several_nodes.map_or_else(String::new, |safety| format!("; {safety} on several nodes"));
+        ((*name).to_owned(), format!("{safety}{note}{on_nodes}"))
     };
     let rows: Vec<(String, String)> = names.iter().map(row).collect();
     report("strategies", &names, &markdown("strategy", &rows, &columns), &columns);

@@ -1,8 +1,11 @@
 //! Real clusters: three nodes, clients spread over all of them, and nodes that must
 //! agree in the end.
 
-use crate::support::{Said, kinds, outcome, server, stockbench};
+use crate::support::{Backend, Said, block_on, execute, kinds, outcome, place, server, stockbench, until};
+use crate::tables::standby::standby_of;
 use serde_json::Value;
+use std::time::Duration;
+use stockbench::db::{Database, DatabaseUrl, SessionSettings};
 use stockbench::lab::{LabKind, LabServer};
 
 /// `stockbench run` on a cluster with 300 clients; its exit code and report.
@@ -52,10 +55,7 @@ fn galera_certifies_what_is_written_and_knows_no_named_locks() {
 
     // A node that was written to past the cluster is told from the others.
     let second = cluster.url.split(",mariadb://").nth(1).map(|rest| format!("mariadb://{rest}")).unwrap();
-    crate::support::execute(
-        &second,
-        "SET SESSION wsrep_on = OFF; UPDATE stockbench_sku SET stock = stock - 7 WHERE id = 1",
-    );
+    execute(&second, "SET SESSION wsrep_on = OFF; UPDATE stockbench_sku SET stock = stock - 7 WHERE id = 1");
     let said = stockbench(folder.path(), &["audit", "-o", "json", "--database-url", &cluster.url]);
     assert_eq!(said.code, 3, "{said:?}");
     let audit: Value = serde_json::from_str(&said.stdout).unwrap();
@@ -66,10 +66,7 @@ fn galera_certifies_what_is_written_and_knows_no_named_locks() {
         .find(|finding| finding["kind"] == "nodes_differ");
     let finding = finding.unwrap_or_else(|| panic!("{audit:#}"));
     assert_eq!((&finding["sku_id"], &finding["units"]), (&1.into(), &7.into()));
-    crate::support::execute(
-        &second,
-        "SET SESSION wsrep_on = OFF; UPDATE stockbench_sku SET stock = stock + 7 WHERE id = 1",
-    );
+    execute(&second, "SET SESSION wsrep_on = OFF; UPDATE stockbench_sku SET stock = stock + 7 WHERE id = 1");
 }
 
 #[test]
@@ -95,4 +92,50 @@ fn a_cluster_that_loses_a_node_goes_on_and_agrees_in_the_end() {
     assert!(report["faults"][0]["recovered_s"].as_f64().is_some(), "{report:#}");
     assert!(report["errors_by_class"]["lost"].as_u64().unwrap() > 0, "{report:#}");
     assert_eq!(report["audit"]["nodes_away"].as_array().unwrap().len(), 0, "{report:#}");
+}
+
+#[test]
+fn a_group_with_one_primary_goes_on_without_a_secondary() {
+    if server(LabKind::MySql).is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let run = ["run", "-o", "json", "--lab", "group-replication-single", "-s", "atomic", "-c", "30"];
+    let load = ["-d", "8s", "--skus", "20", "--stock", "100000", "--fault", "kill-server@2s"];
+    let said = stockbench(folder.path(), &[&run[..], &load].concat());
+    assert_eq!(said.code, 0, "{said:?}");
+    let report: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert!(report["faults"][0]["recovered_s"].as_f64().is_some(), "{report:#}");
+    assert_eq!(report["audit"]["nodes_away"].as_array().unwrap().len(), 0, "{report:#}");
+}
+
+#[test]
+fn a_standby_takes_no_orders_and_what_was_read_there_is_caught() {
+    let Some(place) = place(Backend::Postgres) else { return };
+    let database = DatabaseUrl::parse(&place.url).unwrap().database;
+    let standby = standby_of(&server(LabKind::Postgres).unwrap().url, &database);
+    let standby_url = DatabaseUrl::parse(&standby.url).unwrap();
+    until("the standby answers", || {
+        let settings = SessionSettings::default();
+        block_on(Database::connect(&standby_url, &settings, Duration::ZERO)).is_ok()
+    });
+    let run = ["run", "-o", "json", "--skus", "1", "--stock", "100000", "-n", "300", "--database-url"];
+    let both = format!("{},{}", standby.url, place.url);
+    let said = stockbench(place.folder.path(), &[&run[..], &[&both, "-s", "atomic"]].concat());
+    assert_eq!(said.code, 0, "{said:?}");
+    let report: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!((outcome(&report, "deducted"), &report["database"]["nodes"]), (300, &2.into()), "{report:#}");
+
+    // One client alone, in nobody's way, sells what the standby does not know to be sold.
+    execute(&standby.url, "ALTER SYSTEM SET recovery_min_apply_delay = '50ms'");
+    execute(&standby.url, "SELECT pg_reload_conf()");
+    let service = format!("replica={}", standby.url);
+    let alone = [&place.url, "-s", "read-replica", "-c", "1"];
+    let said = stockbench(place.folder.path(), &[&run[..], &alone].concat());
+    let report: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert!(kinds(&report).is_empty(), "{report:#}");
+    let said = stockbench(place.folder.path(), &[&run[..], &alone, &["--service", &service]].concat());
+    assert_eq!(said.code, 3, "{said:?}");
+    let report: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert!(kinds(&report).contains(&"lost_update"), "{report:#}");
 }

@@ -184,7 +184,7 @@ async fn make_tables_by(
             plan.seed.sku_ids = stocked;
         }
     }
-    stage.verify(control).await?;
+    stage.verify(control, database).await?;
     let audit = serde_json::to_string(&stage.audit)?;
     schema::register_run(control, database.dialect(), &mix_name(plan), audit).await
 }

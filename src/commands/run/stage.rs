@@ -3,10 +3,11 @@
 
 use super::super::check::Checker;
 use super::super::open::start_lab;
-use crate::audit::Source;
+use crate::audit::{self, Source};
 use crate::cli::RunArgs;
 use crate::db::redis::Redis;
 use crate::db::relay::Wire;
+use crate::db::replica;
 use crate::db::schema;
 use crate::db::{Database, DatabaseUrl, Dialect, Isolation, Session, SessionSettings, Statement, Value};
 use crate::engine::{RedisKiller, Service};
@@ -464,8 +465,29 @@ impl Stage {
         }
     }
 
+    /// A service that follows another server knows of the tables a while after that one.
+    async fn wait_for_replica(&self, service: &Service, database: &Database) -> Result<()> {
+        let replica = &service.database;
+        let mut session = replica.open(&SessionSettings::default()).await?;
+        let standing = replica::standing(session.as_mut(), replica.dialect()).await;
+        session.close().await;
+        if standing.is_replica != Some(true) {
+            return Ok(());
+        }
+        let source = Source { reads: self.audit.clone(), run_id: 0, services: BTreeMap::new() };
+        let (differing, away) = audit::nodes::in_step(&database.beside(replica), &source).await?;
+        ensure!(
+            differing.is_empty() && away.is_empty(),
+            "service {}: {} follows a server and does not hold what {} does: it is behind, or follows another one",
+            service.name,
+            replica.url(),
+            database.url()
+        );
+        Ok(())
+    }
+
     /// Lets the databases check every statement before any load is put on them.
-    pub(super) async fn verify(&mut self, control: &mut dyn Session) -> Result<()> {
+    pub(super) async fn verify(&mut self, control: &mut dyn Session, database: &Database) -> Result<()> {
         if let Some(stage) = &self.redis {
             for program in &self.programs {
                 for step in program.steps().filter(|step| step.statement.is_script) {
@@ -473,6 +495,9 @@ impl Stage {
                     checked.map_err(|error| usage(format!("{}: {}: {error}", program.name, step.place)))?;
                 }
             }
+        }
+        for service in &self.services {
+            self.wait_for_replica(service, database).await?;
         }
         let mut sessions = BTreeMap::new();
         for service in &self.services {

@@ -2,7 +2,7 @@
 //! sound shop raises no alarm; and the audit hurts nobody.
 
 mod shop;
-mod standby;
+pub(crate) mod standby;
 
 use crate::support::{Backend, Place, Said, assert_one_line, on_every_database, outcome, place, spawn, wait};
 use rand::SeedableRng;

@@ -10,9 +10,9 @@ use std::process::{Child, Command, Stdio};
 use stockbench::lab::LabKind;
 
 /// A standby that ends with the test.
-struct Standby {
+pub(crate) struct Standby {
     postgres: Child,
-    url: String,
+    pub(crate) url: String,
     _folder: tempfile::TempDir,
 }
 
@@ -42,7 +42,8 @@ fn as_postgres(program: &Path) -> Command {
     command
 }
 
-fn standby_of(primary: &str, database: &str) -> Standby {
+/// A standby of a private server; its URL names this database.
+pub(crate) fn standby_of(primary: &str, database: &str) -> Standby {
     let folder = tempfile::tempdir().unwrap();
     if nix::unistd::Uid::effective().is_root() {
         let user = nix::unistd::User::from_name("postgres").unwrap().unwrap();
