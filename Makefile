@@ -5,7 +5,7 @@ CARGO ?= cargo
 DEPS := $(CURDIR)/.deps
 export STOCKBENCH_MYSQLD ?= $(DEPS)/mysql/mysqld
 
-.PHONY: help build check test bench catalogue explore-matrix chaos ci deps schema
+.PHONY: help build check test bench catalogue explore-matrix chaos soak clusters ci deps schema
 
 help: ## List these targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 18
@@ -34,6 +34,14 @@ explore-matrix: deps ## Explore every strategy with two clients at every level, 
 chaos: deps ## Kill the servers again and again under load and account for every unit, as Markdown
 	@$(CARGO) build --release
 	@sh scripts/chaos.sh
+
+soak: deps ## Half an hour of mixed faults on three servers: what grows, what is left, as Markdown
+	@$(CARGO) build --release
+	@python3 scripts/soak.py
+
+clusters: deps ## Run every strategy on Galera and Group Replication with clients on all nodes, as Markdown
+	@$(CARGO) build --release
+	@sh scripts/clusters.sh
 
 ci: deps check test ## What CI runs: formatting, lints, every test
 

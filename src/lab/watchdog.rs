@@ -9,6 +9,8 @@
 use super::programs::Owner;
 use anyhow::{Context, Result, ensure};
 use nix::unistd::Uid;
+use parking_lot::Mutex;
+use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -74,7 +76,7 @@ rm -rf "${disk%/*}"
 /// The shell that stands between us and a server.
 #[derive(Debug)]
 pub(super) struct Watchdog {
-    shell: Child,
+    shell: Mutex<Child>,
     pipe: Option<ChildStdin>,
     folder: PathBuf,
 }
@@ -96,23 +98,24 @@ impl Watchdog {
             command.arg(disk).args(owner.numbers().map(|number| number.to_string())).arg("/bin/sh");
         }
         command.args(["-c", SCRIPT, "stockbench-lab", signal]).arg(folder).arg(script);
-        command
-            .current_dir("/")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0);
-        if disk.is_none() {
+        command.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0);
+        if disk.is_some() {
+            // Not every root may mount: what the system says of it belongs to the log.
+            let log = folder.join("server.log");
+            command.stderr(File::create(&log)?);
+            owner.take(&log)?;
+        } else {
+            command.stderr(Stdio::null());
             owner.run_as(&mut command);
         }
         let mut shell = command.spawn().context("cannot start a shell for the lab server")?;
         let pipe = shell.stdin.take();
-        Ok(Self { shell, pipe, folder: folder.to_owned() })
+        Ok(Self { shell: Mutex::new(shell), pipe, folder: folder.to_owned() })
     }
 
     /// The shell's process id.
     pub(super) fn shell_pid(&self) -> u32 {
-        self.shell.id()
+        self.shell.lock().id()
     }
 
     /// Where the server's own words go.
@@ -120,9 +123,10 @@ impl Watchdog {
         self.folder.join("server.log")
     }
 
-    /// Whether the server has ended by itself.
+    /// Whether the server has ended by itself, or was never started.
     pub(super) fn server_has_ended(&self) -> bool {
-        self.folder.join("server.ended").exists()
+        let shell_has_ended = || matches!(self.shell.lock().try_wait(), Ok(Some(_)));
+        self.folder.join("server.ended").exists() || shell_has_ended()
     }
 
     /// The server's process id.
@@ -145,6 +149,6 @@ impl Drop for Watchdog {
     fn drop(&mut self) {
         drop(self.pipe.take());
         // Waits for server and folder to be gone; the shell cannot fail to end.
-        drop(self.shell.wait());
+        drop(self.shell.get_mut().wait());
     }
 }
