@@ -8,6 +8,7 @@ use crate::lab::LabKind;
 use crate::load::{LoadArgs, positive};
 use crate::report::Threshold;
 use crate::text::duration;
+use crate::workload::skew::Distribution;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -56,6 +57,13 @@ pub enum Command {
         stockbench explore -s ./mine.toml --crashes 1 --database-url postgres://me@localhost/shop"
     )]
     Explore(Box<ExploreArgs>),
+    /// Run several strategies under the same loads, round after round, and say which one to ship
+    #[command(
+        after_help = "Example: which strategy on a hot row and on many, near and at a distance, on two databases:\n\n  \
+        stockbench compare -s optimistic,pessimistic,atomic,group-commit --contention 1,10,1000 --rtt 0,1ms \\\n    \
+        --lab postgres,mysql --journal compare.jsonl"
+    )]
+    Compare(Box<CompareArgs>),
     /// List the strategies, or show one as a file or as SQL
     #[command(
         after_help = "Example: the SQL that `cas` sends to MySQL, and a file to start your own from:\n\n  \
@@ -164,6 +172,90 @@ pub struct RunArgs {
     /// List every order of every finding
     #[arg(long, help_heading = "Output")]
     pub full: bool,
+}
+
+/// What `compare` takes.
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// Strategies, with commas between them: names from `stockbench strategies`, or paths
+    #[arg(short, long, value_name = "NAME|FILE,…", value_delimiter = ',', required = true)]
+    pub strategy: Vec<String>,
+
+    /// postgres://, mysql://, mariadb:// or sqlite:; without one, SQLite in ./stockbench.db
+    #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true, help_heading = "Database")]
+    pub database_url: Option<String>,
+    /// Use throwaway servers of these kinds, all at once, started from binaries on this machine
+    #[arg(long, value_name = "KIND,…", value_delimiter = ',', help_heading = "Database")]
+    pub lab: Vec<LabKind>,
+    /// Wait this long for the database to come up
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0s", help_heading = "Database")]
+    pub wait_for_db: Duration,
+    /// Redis, for the strategies that need one [default: a private one, started for each run]
+    #[arg(long, value_name = "URL", env = "REDIS_URL", hide_env_values = true, help_heading = "Database")]
+    pub redis_url: Option<String>,
+
+    /// SKUs that the clients share, one number for each load: the fewer, the hotter
+    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = positive, default_value = "1,100",
+        help_heading = "Loads")]
+    pub contention: Vec<u64>,
+    /// Concurrent clients, one number for each load
+    #[arg(short, long, value_name = "N,…", value_delimiter = ',', value_parser = positive, default_value = "50",
+        help_heading = "Loads")]
+    pub concurrency: Vec<u64>,
+    /// Make every round trip to the database so much longer, one time for each load
+    #[arg(long, value_name = "DURATION,…", value_delimiter = ',', value_parser = duration, default_value = "0s",
+        help_heading = "Loads")]
+    pub rtt: Vec<Duration>,
+    /// How often every strategy is measured under every load, in an order drawn anew each time
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=50),
+        help_heading = "Loads")]
+    pub rounds: u32,
+    /// Send orders for this long
+    #[arg(short, long, value_name = "DURATION", value_parser = duration, default_value = "5s", help_heading = "Loads")]
+    pub duration: Duration,
+    /// Put the load on for this long beforehand, without measuring it
+    #[arg(short, long, value_name = "DURATION", value_parser = duration, default_value = "1s", help_heading = "Loads")]
+    pub warmup: Duration,
+    /// Units of each SKU [default: 2,000,000 in all, so that the stock does not run out]
+    #[arg(long, value_name = "N", help_heading = "Loads")]
+    pub stock: Option<u32>,
+    /// Demand: uniform, zipfian[:S] or hotspot:DATA,OPS
+    #[arg(long, value_name = "DIST", default_value = "uniform", help_heading = "Loads")]
+    pub dist: Distribution,
+    /// A pause between a program's read and its write
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0s", help_heading = "Loads")]
+    pub think: Duration,
+    /// Connections that the clients share [default: what the database can use]
+    #[arg(long, value_name = "N", value_parser = positive, help_heading = "Loads")]
+    pub connections: Option<u64>,
+    /// Isolation level [default: the server's own]
+    #[arg(long, value_name = "LEVEL", help_heading = "Loads")]
+    pub isolation: Option<Isolation>,
+    /// Seed of the order and of every run's own seed; printed [default: drawn]
+    #[arg(long, value_name = "N", help_heading = "Loads")]
+    pub random_seed: Option<u64>,
+
+    /// What to print on stdout
+    #[arg(short, long, value_name = "FORMAT", default_value = "table", help_heading = "Output")]
+    pub output: CompareOutput,
+    /// Write the comparison as JSON, too
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub json: Option<PathBuf>,
+    /// Keep every run here as it ends; with a file that is there already, go on where it stopped
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub journal: Option<PathBuf>,
+}
+
+/// What a comparison prints on stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum CompareOutput {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs.
+    Json,
+    /// For a page or a pull request.
+    Markdown,
 }
 
 /// What `seed` takes.

@@ -15,6 +15,7 @@
 pub mod audit;
 pub mod cli;
 pub mod commands;
+pub mod compare;
 pub mod db;
 pub mod engine;
 pub mod exit;

@@ -4,6 +4,7 @@ mod audit;
 mod audit_tables;
 mod check;
 mod clean;
+mod compare;
 mod explore;
 mod lab;
 mod open;
@@ -32,6 +33,7 @@ pub async fn dispatch(cli: Cli) -> Result<Exit> {
         Command::Seed(args) => seed::seed(args).await,
         Command::Audit(args) => audit::audit(*args).await,
         Command::Explore(args) => explore::explore(*args).await,
+        Command::Compare(args) => Box::pin(compare::compare(*args)).await,
         Command::Strategies(args) => strategies::strategies(args),
         Command::Scenarios => scenarios::scenarios(),
         Command::Lab(args) => lab::lab(args).await,

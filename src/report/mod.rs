@@ -10,6 +10,7 @@
 
 pub mod advice;
 pub mod client;
+pub mod compared;
 pub mod config;
 pub mod explored;
 pub mod hdr;

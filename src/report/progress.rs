@@ -3,14 +3,18 @@
 
 use crate::engine::recorder::Live;
 use crate::text;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::sync::Arc;
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
 /// How often the line is drawn anew.
 const TICK: Duration = Duration::from_millis(200);
+
+/// One line may be about a part of what another one is about: they share the screen.
+static SCREEN: LazyLock<MultiProgress> =
+    LazyLock::new(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
 
 /// The line below the cursor; gone when finished.
 #[derive(Debug)]
@@ -22,7 +26,7 @@ pub struct Progress {
 impl Progress {
     /// A line that says what is being prepared.
     pub fn preparing(what: &str) -> Self {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        let bar = SCREEN.add(ProgressBar::no_length());
         bar.set_style(ProgressStyle::with_template("{spinner} {msg}").expect("the template is a constant"));
         bar.set_message(what.to_owned());
         bar.enable_steady_tick(TICK);
@@ -44,7 +48,7 @@ impl Progress {
     /// A line that follows a run's counters until `orders` are answered or
     /// `duration` has passed.
     pub fn running(live: Arc<Live>, orders: Option<u64>, duration: Option<Duration>) -> Self {
-        let bar = ProgressBar::with_draw_target(orders, ProgressDrawTarget::stderr());
+        let bar = SCREEN.add(orders.map_or_else(ProgressBar::no_length, ProgressBar::new));
         let template = match orders {
             Some(_) => "{bar:24} {percent:>3}%  {msg}  left {eta}",
             None => "{spinner} {msg}",

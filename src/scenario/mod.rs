@@ -263,7 +263,7 @@ impl Plan {
             scenario.params.iter().chain(asked.params).map(|(key, value)| (key.clone(), *value)).collect();
         check_params(&params, mix.iter().map(|(strategy, _)| strategy))?;
         let load = asked.load.over(&scenario.load);
-        let load = with_wishes(load, &mix);
+        let load = if asked.as_it_is { load } else { with_wishes(load, &mix) };
         let replay = match load.replay {
             Some(ref path) => Some((path.clone(), Replay::read(path)?)),
             None => None,
@@ -478,6 +478,9 @@ pub struct Asked<'a> {
     pub params: &'a BTreeMap<String, i64>,
     /// Thresholds.
     pub thresholds: &'a [Threshold],
+    /// Whether the load is this one and nothing else, whatever the strategies wish for
+    /// themselves: so that several of them are asked the same.
+    pub as_it_is: bool,
 }
 
 /// Reads `NAME`, or a mix such as `NAME@4,NAME@1`.
@@ -560,7 +563,7 @@ mod tests {
 
     fn resolved(strategy: Option<&str>, load: &LoadArgs, scenario: Option<&Scenario>) -> Result<Plan> {
         let (params, thresholds) = (&BTreeMap::new(), &[][..]);
-        Plan::resolve(&Asked { strategy, load, params, thresholds }, "test", scenario)
+        Plan::resolve(&Asked { strategy, load, params, thresholds, as_it_is: false }, "test", scenario)
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub struct StrategyFile {
     pub safety: Option<Safety>,
     /// The same with clients on several nodes of a cluster, where it differs.
     pub several_nodes: Option<Safety>,
+    /// Which of the two classic ways it goes, where it goes one of them.
+    pub control: Option<Control>,
     /// Where it is unsafe, or what makes it so, in a few words.
     pub safety_note: Option<String>,
     /// Why a dialect cannot express it, a sentence for each such dialect.
@@ -136,6 +138,16 @@ pub enum Safety {
     Safe,
     /// Ships in order to be caught.
     Unsafe,
+}
+
+/// The two classic ways to meet others over a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Control {
+    /// Locks what it reads, and writes afterwards.
+    Pessimistic,
+    /// Writes if nobody was faster since it read, and tries again if somebody was.
+    Optimistic,
 }
 
 impl fmt::Display for Safety {

@@ -19,7 +19,7 @@ pub mod program;
 pub mod show;
 mod sql;
 
-pub use file::{Safety, StrategyFile};
+pub use file::{Control, Safety, StrategyFile};
 pub use interpret::{Action, Machine};
 pub use program::{Program, Setting};
 

@@ -6,6 +6,7 @@ mod backends;
 mod catalogue;
 mod cli;
 mod clusters;
+mod comparisons;
 mod explorations;
 mod faults;
 mod figures;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use stockbench::report::Report;
+use stockbench::report::compared::CompareReport;
 use stockbench::report::explored::ExploreReport;
 use stockbench::report::tables::TablesReport;
 use stockbench::strategy::catalogue;
@@ -29,7 +30,9 @@ fn sources() -> Vec<(String, String)> {
     let src = root().join("src");
     let read = |path: PathBuf| {
         let text = fs::read_to_string(&path).unwrap();
-        let text = text.split("#[cfg(test)]\nmod tests").next().unwrap().to_owned();
+        let tests = ["#[cfg(test)]\nmod tests", "#[cfg(test)]\npub(crate) mod tests"];
+        let end = tests.iter().filter_map(|tests| text.find(tests)).min().unwrap_or(text.len());
+        let text = text[..end].to_owned();
         (path.strip_prefix(&src).unwrap().display().to_string(), text)
     };
     rust_files(&src).into_iter().map(read).collect()
@@ -65,6 +68,10 @@ fn the_pure_parts_do_no_input_or_output() {
         "audit/history.rs",
         "audit/tables/trace.rs",
         "audit/tables/repair.rs",
+        "compare/advice.rs",
+        "compare/judge.rs",
+        "compare/matrix.rs",
+        "compare/stats.rs",
         "explore/effect.rs",
         "explore/schedule.rs",
         "explore/problem.rs",
@@ -117,6 +124,7 @@ fn the_schema_in_the_repository_is_the_one_of_the_code() {
     for (name, current) in [
         ("schema/report.schema.json", Report::json_schema().unwrap()),
         ("schema/audit.schema.json", TablesReport::json_schema().unwrap()),
+        ("schema/compare.schema.json", CompareReport::json_schema().unwrap()),
         ("schema/explore.schema.json", ExploreReport::json_schema().unwrap()),
     ] {
         let path = root().join(name);

@@ -44,6 +44,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant, SystemTime};
+use tokio::task::JoinHandle;
 use watch::Watch;
 
 /// Connections by default: more than this rarely helps one hot row, and most
@@ -57,6 +58,7 @@ pub(super) async fn run(args: RunArgs) -> Result<Exit> {
         load: &args.load,
         params: &params,
         thresholds: &args.threshold,
+        as_it_is: false,
     };
     let mut plan = scenario::resolve(&asked, args.scenario.as_deref())?;
     for file in [&args.json, &args.history, &args.junit, &args.hdr].into_iter().flatten() {
@@ -73,17 +75,8 @@ pub(super) async fn run(args: RunArgs) -> Result<Exit> {
         std::fs::remove_file(stale).with_context(|| format!("cannot write {}", stale.display()))?;
     }
     let settings = SessionSettings { isolation: plan.isolation, ..SessionSettings::default() };
-    let Opened { mut database, lab } =
-        open_with(&args.database, &settings, Purpose::Load, plan.fills_disk()).await?;
-    let begun = Instant::now();
-    let stage = stage::prepare(&args, &plan, &mut database).await?;
-    announce(&database, stage.redis.as_ref().map(RedisStage::info).as_ref(), args.output)?;
-
-    let lock = database.lock().await?;
-    let ran = run_locked(&args, &mut plan, stage, (&database, lab.as_ref()), begun).await;
-    lock.release().await;
-    let report = ran?;
-
+    let mut opened = open_with(&args.database, &settings, Purpose::Load, plan.fills_disk()).await?;
+    let report = measure(&args, &mut plan, &mut opened, None).await?;
     let rendered = report.to_json()?;
     let json = args.json.as_deref().map_or(Ok(()), |path| write_whole(path, rendered.as_bytes()));
     let junit = match &args.junit {
@@ -104,6 +97,25 @@ pub(super) async fn run(args: RunArgs) -> Result<Exit> {
         exit = exit.worst(Exit::CouldNot);
     }
     Ok(exit)
+}
+
+/// One run on a database that is open. One of many that are stopped together says
+/// nothing of its own and listens to no signals.
+pub(super) async fn measure(
+    args: &RunArgs,
+    plan: &mut Plan,
+    Opened { database, lab }: &mut Opened,
+    of_many: Option<&Stop>,
+) -> Result<Report> {
+    let begun = Instant::now();
+    let stage = stage::prepare(args, plan, database).await?;
+    if of_many.is_none() {
+        announce(database, stage.redis.as_ref().map(RedisStage::info).as_ref(), args.output)?;
+    }
+    let lock = database.lock().await?;
+    let ran = run_locked(args, plan, stage, (database, lab.as_ref()), begun, of_many).await;
+    lock.release().await;
+    ran
 }
 
 /// The dialect that a lab kind or a URL promises, before anything answers.
@@ -195,6 +207,7 @@ async fn run_locked(
     mut stage: Stage,
     (database, lab): (&Database, Option<&Arc<LabServer>>),
     begun: Instant,
+    of_many: Option<&Stop>,
 ) -> Result<Report> {
     // What cannot be served or written is said before anything is changed.
     let mut watch = watch_of(args, plan, database)?;
@@ -227,8 +240,9 @@ async fn run_locked(
         history,
     };
 
-    let stop = Stop::default();
-    let signals = tokio::spawn(stop_on_signal(stop.clone(), "finishing the orders that have begun"));
+    let stop = of_many.cloned().unwrap_or_default();
+    let listen = || tokio::spawn(stop_on_signal(stop.clone(), "finishing the orders that have begun"));
+    let signals = of_many.is_none().then(listen);
     let preparing = Progress::preparing("opening connections");
     let engine = Engine::prepare(database.clone(), stage.settings, parts, stop.clone()).await;
     preparing.finish();
@@ -258,7 +272,7 @@ async fn run_locked(
     let Finished { figures, answers, stream, elapsed, lost_server, history, sessions, .. } = finished;
     let mut verdict = judge(database, &source, &sessions, answers.told(&stream), args.full).await;
     checking.finish();
-    signals.abort();
+    signals.iter().for_each(JoinHandle::abort);
     if let Ok(audit) = &mut verdict {
         audit.add_futile_retries(&figures);
     }

@@ -1,0 +1,253 @@
+//! `stockbench compare`: several strategies under the same loads, round after round.
+
+use super::open::{Opened, Purpose, open};
+use super::run::measure;
+use super::{folder_of, stop_on_signal, to_stdout, write_whole};
+use crate::cli::{CompareArgs, CompareOutput, DatabaseArgs, RunArgs};
+use crate::compare::journal::{self, Journal};
+use crate::compare::judge::{CameTo, Figures, Sample};
+use crate::compare::matrix::{Cell, Matrix};
+use crate::db::url::EMBEDDED_DEFAULT;
+use crate::db::{DatabaseUrl, SessionSettings};
+use crate::engine::stop::Stop;
+use crate::exit::{Exit, UsageError, usage};
+use crate::lab::LabKind;
+use crate::load::LoadArgs;
+use crate::outcome::Outcome;
+use crate::report::Report;
+use crate::report::compared::{self, CompareReport};
+use crate::report::progress::Progress;
+use crate::scenario::{self, Asked, Plan};
+use crate::strategy::{Safety, Strategy, catalogue};
+use crate::text;
+use anyhow::Result;
+use rand::RngExt;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Units of stock in all, where nobody says how many: more than a cell can sell.
+const UNITS_IN_ALL: u64 = 2_000_000;
+
+/// One database of the matrix, open for as long as the comparison goes on.
+struct Place {
+    label: String,
+    opened: Opened,
+}
+
+pub(super) async fn compare(args: CompareArgs) -> Result<Exit> {
+    for file in args.json.iter().chain(&args.journal) {
+        if !folder_of(file).is_dir() || file.is_dir() {
+            return Err(usage(format!(
+                "cannot write {}: no such folder, or a folder itself",
+                file.display()
+            )));
+        }
+    }
+    let strategies = strategies(&args.strategy)?;
+    let matrix = matrix(&args, &strategies)?;
+    for cell in matrix.cells().iter().filter(|cell| cell.round == 1) {
+        plan(&args, cell)?;
+    }
+    let (mut journal, mut samples) = match &args.journal {
+        Some(path) => {
+            let opened = Journal::open(path, &matrix).map_err(|error| usage(format!("{error:#}")))?;
+            (Some(opened.0), opened.1)
+        }
+        None => (None, Vec::new()),
+    };
+
+    let places = places(&args).await?;
+    let stop = Stop::default();
+    let signals = tokio::spawn(stop_on_signal(stop.clone(), "ending the run that has begun"));
+    let cells = matrix.cells();
+    let left: Vec<&Cell> =
+        cells.iter().filter(|cell| samples.iter().all(|sample| sample.cell != **cell)).collect();
+    let progress = Progress::preparing("comparing");
+    for (number, cell) in left.iter().enumerate() {
+        progress.show(&in_words(cell), number as u64, left.len() as u64);
+        let came_to = Box::pin(came_to(&args, cell, &places, &stop)).await;
+        // What was interrupted was not measured.
+        if stop.is_asked() {
+            break;
+        }
+        let sample = Sample { cell: (*cell).clone(), came_to };
+        if let Some(journal) = &mut journal {
+            journal.keep(&sample)?;
+        }
+        samples.push(sample);
+    }
+    progress.finish();
+    signals.abort();
+
+    let databases =
+        places.iter().map(|place| (place.label.clone(), place.opened.database.info.clone())).collect();
+    let called_unsafe = strategies.iter().filter(|strategy| strategy.file.safety == Some(Safety::Unsafe));
+    let called_unsafe = called_unsafe.map(|strategy| strategy.name.clone()).collect();
+    let controls =
+        strategies.iter().filter_map(|strategy| Some((strategy.name.clone(), strategy.file.control?)));
+    let report = CompareReport::new(matrix, samples, &called_unsafe, &controls.collect(), databases);
+    let rendered = report.to_json()?;
+    let json = args.json.as_deref().map_or(Ok(()), |path| write_whole(path, rendered.as_bytes()));
+    to_stdout(|out| match args.output {
+        CompareOutput::Json => out.write_all(rendered.as_bytes()),
+        CompareOutput::Table => compared::terminal(out, &report),
+        CompareOutput::Markdown => compared::markdown(out, &report),
+    })?;
+    json?;
+    Ok(report.exit())
+}
+
+fn strategies(names: &[String]) -> Result<Vec<Strategy>> {
+    let mut strategies: Vec<Strategy> = Vec::new();
+    for name in names {
+        let strategy = Strategy::load(name).map_err(|error| usage(format!("{error:#}")))?;
+        if strategies.iter().any(|known| known.name == strategy.name) {
+            return Err(usage(format!("--strategy names {name} twice")));
+        }
+        strategies.push(strategy);
+    }
+    Ok(strategies)
+}
+
+fn matrix(args: &CompareArgs, strategies: &[Strategy]) -> Result<Matrix> {
+    let journaled = args.journal.as_deref().map(journal::seed_of).transpose();
+    let journaled = journaled.map_err(|error| usage(format!("{error:#}")))?.flatten();
+    let databases = match (&args.lab[..], &args.database_url) {
+        ([], None) => vec![EMBEDDED_DEFAULT.to_owned()],
+        ([], Some(url)) => vec![DatabaseUrl::parse(url).map_err(usage)?.to_string()],
+        (kinds, _) => kinds.iter().map(|kind| kind.as_str().to_owned()).collect(),
+    };
+    let own_file = |strategy: &&Strategy| !catalogue::names().any(|name| name == strategy.name);
+    let files = strategies.iter().filter(own_file);
+    let micros = |rtt: &Duration| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX);
+    let in_words = |duration: Duration| humantime::format_duration(duration).to_string();
+    let mut load = BTreeMap::from([
+        ("duration", in_words(args.duration)),
+        ("warmup", in_words(args.warmup)),
+        ("think", in_words(args.think)),
+        ("dist", args.dist.to_string()),
+    ]);
+    load.extend(args.stock.map(|stock| ("stock", stock.to_string())));
+    load.extend(args.connections.map(|connections| ("connections", connections.to_string())));
+    load.extend(args.isolation.map(|isolation| ("isolation", isolation.as_str().to_owned())));
+    Ok(Matrix {
+        strategies: strategies.iter().map(|strategy| strategy.name.clone()).collect(),
+        databases,
+        skus: args.contention.clone(),
+        rtt_us: args.rtt.iter().map(micros).collect(),
+        concurrency: args.concurrency.clone(),
+        rounds: args.rounds,
+        load: load.into_iter().map(|(flag, value)| (flag.to_owned(), value)).collect(),
+        files: files.map(|strategy| (strategy.name.clone(), strategy.text.clone())).collect(),
+        random_seed: args
+            .random_seed
+            .or(journaled)
+            .unwrap_or_else(|| rand::rng().random_range(1..1_000_000_000)),
+    })
+}
+
+/// Opens every database of the matrix, one after the other.
+async fn places(args: &CompareArgs) -> Result<Vec<Place>> {
+    let kinds: Vec<Option<LabKind>> =
+        if args.lab.is_empty() { vec![None] } else { args.lab.iter().copied().map(Some).collect() };
+    let mut places = Vec::new();
+    for lab in kinds {
+        let database_url = if lab.is_none() { args.database_url.clone() } else { None };
+        let database =
+            DatabaseArgs { database_url, lab, lab_async_commit: false, wait_for_db: args.wait_for_db };
+        let opened = open(&database, &SessionSettings::default(), Purpose::Load).await?;
+        let label = lab.map_or_else(|| opened.database.url().to_string(), |kind| kind.as_str().to_owned());
+        places.push(Place { label, opened });
+    }
+    Ok(places)
+}
+
+/// What a cell is run with: exactly what the matrix says, whatever the strategy's file
+/// wishes for itself.
+fn plan(args: &CompareArgs, cell: &Cell) -> Result<Plan> {
+    let in_all = UNITS_IN_ALL.div_ceil(cell.setting.skus);
+    let load = LoadArgs {
+        concurrency: Some(cell.setting.concurrency),
+        duration: Some(args.duration),
+        warmup: Some(args.warmup).filter(|warmup| !warmup.is_zero()),
+        connections: args.connections,
+        rtt: Some(Duration::from_micros(cell.setting.rtt_us)),
+        think: Some(args.think),
+        isolation: args.isolation,
+        skus: Some(cell.setting.skus),
+        stock: args.stock.or_else(|| u32::try_from(in_all).ok()),
+        dist: Some(args.dist),
+        random_seed: Some(cell.random_seed),
+        ..LoadArgs::default()
+    };
+    let (params, thresholds) = (BTreeMap::new(), Vec::new());
+    let strategy = Some(cell.strategy.as_str());
+    scenario::resolve(
+        &Asked { strategy, load: &load, params: &params, thresholds: &thresholds, as_it_is: true },
+        None,
+    )
+}
+
+/// Runs one cell.
+async fn came_to(args: &CompareArgs, cell: &Cell, places: &[Place], stop: &Stop) -> CameTo {
+    let undecided = |error: anyhow::Error| match error.downcast_ref::<UsageError>() {
+        Some(refused) => CameTo::Refused(text::one_line(&refused.to_string())),
+        None => CameTo::Undecided(text::one_line(&format!("{error:#}"))),
+    };
+    let Some(place) = places.iter().find(|place| place.label == cell.setting.database) else {
+        return CameTo::Undecided(format!("there is no database {}", cell.setting.database));
+    };
+    let run = RunArgs { redis_url: args.redis_url.clone(), ..RunArgs::default() };
+    let mut plan = match plan(args, cell) {
+        Ok(plan) => plan,
+        Err(error) => return undecided(error),
+    };
+    let mut opened = Opened { database: place.opened.database.clone(), lab: place.opened.lab.clone() };
+    match measure(&run, &mut plan, &mut opened, Some(stop)).await {
+        Ok(report) => figures(&report),
+        Err(error) => undecided(error),
+    }
+}
+
+fn figures(report: &Report) -> CameTo {
+    let measured = &report.measured;
+    let Some(audit) = &report.audit else {
+        return CameTo::Undecided(report.audit_error.clone().unwrap_or_default());
+    };
+    if report.exit() == Exit::CouldNot {
+        return CameTo::Undecided(why(report));
+    }
+    let sold = measured.latency_us.order.get(&Outcome::Deducted).cloned().unwrap_or_default();
+    CameTo::Measured(Figures {
+        goodput_per_s: measured.goodput.orders_per_s,
+        p50_us: sold.p50,
+        p99_us: sold.p99,
+        conflict_rate: measured.conflict_rate,
+        retries_per_order: measured.retries_per_order.mean,
+        wrong_units: audit.oversold_units.max(audit.lost_update_units + audit.missing_entry_units),
+        findings: audit.findings_by_kind.clone(),
+    })
+}
+
+/// Why a run could not be judged.
+fn why(report: &Report) -> String {
+    let met = report.measured.error_notes.iter().next();
+    let met = met.map_or_else(String::new, |(code, note)| format!(" ({code}: {note})"));
+    report.lost_server.clone().or_else(|| report.fault_error.clone()).unwrap_or_else(|| {
+        let errors = report.expectation.unexpected_errors;
+        format!("{} ended in an error{met}", text::count(errors, "order"))
+    })
+}
+
+/// What is being run, for the progress line.
+fn in_words(cell: &Cell) -> String {
+    let setting = &cell.setting;
+    format!(
+        "round {}: {} on {}, {}, {}",
+        cell.round,
+        cell.strategy,
+        setting.database,
+        text::count(setting.skus, "SKU"),
+        text::count(setting.concurrency, "client")
+    )
+}

@@ -1,0 +1,349 @@
+//! What follows from a comparison, in sentences: who is fastest of those that kept the
+//! stock, where two cross over as contention changes, what a network's round trip does
+//! to the order, and whether a rule of thumb holds here.
+//!
+//! Each sentence rests on figures that it names. Where the rounds do not tell two
+//! strategies apart, it says so.
+
+use super::judge::{Judged, Row};
+use super::matrix::Setting;
+use super::stats::{self, Change};
+use crate::strategy::Control;
+use crate::text;
+use std::collections::BTreeMap;
+
+/// From this share of conflicts on, locking first is said to win over trying first.
+const RULE_OF_THUMB: f64 = 0.30;
+
+/// As many rounds as can be asked for.
+const ROUNDS_MAX: usize = 50;
+
+/// The strategies that stand for a side of the rule, by their own files.
+pub type Controls = BTreeMap<String, Control>;
+
+/// What can be said of these settings.
+pub fn of(judged: &[Judged], controls: &Controls) -> Vec<String> {
+    let mut said = Vec::from_iter(too_few_rounds(judged));
+    for group in groups(judged, |setting| (setting.database.clone(), setting.rtt_us, setting.concurrency)) {
+        said.extend(fastest(&group));
+        said.extend(crossovers(&group));
+    }
+    for group in groups(judged, |setting| (setting.database.clone(), setting.concurrency, setting.skus)) {
+        said.extend(round_trips(&group));
+    }
+    for group in groups(judged, |setting| setting.database.clone()) {
+        let of =
+            |control: Control| controls.iter().filter(move |(_, of)| **of == control).map(|(name, _)| name);
+        for tries in of(Control::Optimistic) {
+            said.extend(of(Control::Pessimistic).filter_map(|locks| rule_of_thumb(&group, locks, tries)));
+        }
+    }
+    said
+}
+
+/// Of few rounds not even figures that lie wholly apart are proof enough.
+fn too_few_rounds(judged: &[Judged]) -> Option<String> {
+    let ranked = judged.iter().map(|judged| judged.ranking().count()).max()?;
+    let comparisons = ranked.checked_sub(1).filter(|comparisons| *comparisons > 0)?;
+    let runs = judged.iter().flat_map(Judged::ranking).map(|row| row.runs).min()?;
+    let needed = (1..=ROUNDS_MAX).find(|rounds| stats::least_p(*rounds, comparisons) < stats::SIGNIFICANT)?;
+    (runs < needed).then(|| {
+        format!(
+            "{} cannot tell {ranked} strategies apart, however far apart they are: take at least {needed}",
+            text::count(runs as u64, "round")
+        )
+    })
+}
+
+fn groups<K: Ord>(judged: &[Judged], key: impl Fn(&Setting) -> K) -> Vec<Vec<&Judged>> {
+    let mut groups: BTreeMap<K, Vec<&Judged>> = BTreeMap::new();
+    for one in judged {
+        groups.entry(key(&one.setting)).or_default().push(one);
+    }
+    groups.into_values().collect()
+}
+
+/// The database and what the settings of a group have in common.
+fn place(group: &[&Judged]) -> String {
+    let setting = &group[0].setting;
+    let rtt = if setting.rtt_us == 0 {
+        String::new()
+    } else {
+        format!(", {} more a round trip", text::micros(setting.rtt_us))
+    };
+    format!("{}, {}{rtt}", setting.database, text::count(setting.concurrency, "client"))
+}
+
+fn skus(judged: &Judged) -> String {
+    text::count(judged.setting.skus, "SKU")
+}
+
+fn times(change: &Change) -> String {
+    format!("{:.2} times, p = {:.3}", change.ratio, change.p)
+}
+
+fn fastest(group: &[&Judged]) -> Option<String> {
+    let parts: Vec<String> = group
+        .iter()
+        .filter_map(|judged| {
+            let best = judged.best();
+            let (first, beside) = best.split_first()?;
+            let next = judged.ranking().nth(best.len());
+            let lead = match (beside, next) {
+                ([], Some(next)) => {
+                    // Corrected: this pair was picked from all of them.
+                    let behind = next.against_best?;
+                    format!(
+                        " ({:.2} times {}, p = {:.3})",
+                        first.goodput_per_s.median / next.goodput_per_s.median.max(f64::MIN_POSITIVE),
+                        next.strategy,
+                        behind.p
+                    )
+                }
+                ([], None) => " (the only one that held)".to_owned(),
+                (beside, _) => {
+                    let names: Vec<&str> = beside.iter().map(|row| row.strategy.as_str()).collect();
+                    format!(" (not told apart from {})", names.join(", "))
+                }
+            };
+            Some(format!("{} with {}{lead}", first.strategy, skus(judged)))
+        })
+        .collect();
+    (!parts.is_empty())
+        .then(|| format!("{}: fastest of those that kept the stock: {}", place(group), parts.join("; ")))
+}
+
+/// Pairs of which one is faster at one contention and the other at another. Each end
+/// must be significant by itself, which for both at once is a strict test.
+fn crossovers(group: &[&Judged]) -> Vec<String> {
+    let mut names: Vec<&str> =
+        group.iter().flat_map(|one| one.ranking()).map(|row| row.strategy.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let mut by_skus = group.to_vec();
+    by_skus.sort_by_key(|judged| judged.setting.skus);
+    let mut said = Vec::new();
+    for (at, one) in names.iter().enumerate() {
+        for other in &names[at + 1..] {
+            let mut last: Option<(&Judged, Change)> = None;
+            for judged in &by_skus {
+                let Some(change) = significant(judged, one, other) else { continue };
+                if let Some((before, was)) = last
+                    && (was.ratio > 1.0) != (change.ratio > 1.0)
+                {
+                    let (hot, cold) = if was.ratio > 1.0 { (one, other) } else { (other, one) };
+                    said.push(format!(
+                        "{}: {hot} and {cold} cross over between {} and {}: {hot} is faster with {} ({}), {cold} with {} ({})",
+                        place(group),
+                        text::thousands(before.setting.skus),
+                        skus(judged),
+                        skus(before),
+                        times(&upward(was)),
+                        skus(judged),
+                        times(&upward(change)),
+                    ));
+                }
+                last = Some((judged, change));
+            }
+        }
+    }
+    said
+}
+
+/// How a strategy stands to another one, if the rounds tell them apart.
+fn significant(judged: &Judged, one: &str, other: &str) -> Option<Change> {
+    Some(change(judged, one, other)?).filter(Change::is_significant)
+}
+
+fn change(judged: &Judged, one: &str, other: &str) -> Option<Change> {
+    let held = |strategy: &str| judged.row(strategy).filter(|row| row.held());
+    Some(stats::change(&held(one)?.goodputs, &held(other)?.goodputs))
+}
+
+/// The same, told from the side of the faster one.
+fn upward(change: Change) -> Change {
+    if change.ratio >= 1.0 {
+        return change;
+    }
+    Change { ratio: 1.0 / change.ratio, low: 1.0 / change.high, high: 1.0 / change.low, p: change.p }
+}
+
+/// What a longer round trip does to the order of those that held.
+fn round_trips(group: &[&Judged]) -> Vec<String> {
+    let Some((near, far)) = group.split_first() else { return Vec::new() };
+    let compare = |far: &&Judged| {
+        let name = |row: &Row| row.strategy.clone();
+        let overtaken: Vec<String> = near
+            .ranking()
+            .flat_map(|ahead| near.ranking().map(move |behind| (ahead, behind)))
+            .filter(|(ahead, behind)| {
+                let is_ahead = |judged: &Judged, one: &Row, other: &Row| {
+                    significant(judged, &one.strategy, &other.strategy)
+                        .is_some_and(|change| change.ratio > 1.0)
+                };
+                is_ahead(near, ahead, behind) && is_ahead(far, behind, ahead)
+            })
+            .map(|(ahead, behind)| format!("{} overtakes {}", name(behind), name(ahead)))
+            .collect();
+        let (best_near, best_far) = (near.ranking().next()?, far.ranking().next()?);
+        let left = far.row(&best_near.strategy)?.goodput_per_s.median
+            / best_near.goodput_per_s.median.max(f64::MIN_POSITIVE);
+        let what =
+            if overtaken.is_empty() { "nobody overtakes anybody".to_owned() } else { overtaken.join(", ") };
+        Some(format!(
+            "{}, {}, {}: with {} more a round trip {what}; {} is fastest, {} keeps {:.0} % of its goodput",
+            near.setting.database,
+            text::count(near.setting.concurrency, "client"),
+            skus(near),
+            text::micros(far.setting.rtt_us - near.setting.rtt_us),
+            name(best_far),
+            name(best_near),
+            left * 100.0,
+        ))
+    };
+    far.iter().filter_map(compare).collect()
+}
+
+/// Whether locking first wins where, and only where, trying first meets conflicts in
+/// about a third of its attempts.
+fn rule_of_thumb(group: &[&Judged], locks: &str, tries: &str) -> Option<String> {
+    let mut met: Vec<(f64, Change, &Setting)> = group
+        .iter()
+        .filter_map(|judged| {
+            let rate = judged.row(tries)?.conflict_rate.median;
+            Some((rate, change(judged, locks, tries)?, &judged.setting))
+        })
+        .collect();
+    if met.is_empty() {
+        return None;
+    }
+    met.sort_by(|one, other| one.0.total_cmp(&other.0));
+    let rule = format!(
+        "{}: the rule of thumb that {locks} beats {tries} from about {:.0} % conflicts on is",
+        group[0].setting.database,
+        RULE_OF_THUMB * 100.0
+    );
+    let told: Vec<_> = met.iter().filter(|(_, change, _)| change.is_significant()).collect();
+    let against = told.iter().find(|(rate, change, _)| (*rate >= RULE_OF_THUMB) != (change.ratio > 1.0));
+    if let Some((rate, change, setting)) = against {
+        let faster = if change.ratio > 1.0 { locks } else { tries };
+        return Some(format!(
+            "{rule} refuted: at {:.0} % conflicts of {tries} ({}, {}) {faster} was faster ({})",
+            rate * 100.0,
+            text::count(setting.skus, "SKU"),
+            text::count(setting.concurrency, "client"),
+            times(&upward(*change)),
+        ));
+    }
+    let below = told.iter().rev().find(|(rate, ..)| *rate < RULE_OF_THUMB);
+    let above = told.iter().find(|(rate, ..)| *rate >= RULE_OF_THUMB);
+    let in_words = |(rate, change, _): &(f64, Change, &Setting), faster: &str| {
+        format!("{faster} was faster at {:.0} % ({})", rate * 100.0, times(&upward(*change)))
+    };
+    Some(match (below, above) {
+        (Some(below), Some(above)) => {
+            format!("{rule} confirmed: {}, {}", in_words(below, tries), in_words(above, locks))
+        }
+        (Some(one), None) => {
+            format!("{rule} not contradicted, and not tested above: {}", in_words(one, tries))
+        }
+        (None, Some(one)) => {
+            format!("{rule} not contradicted, and not tested below: {}", in_words(one, locks))
+        }
+        (None, None) => format!(
+            "{rule} not tested: at {:.0} to {:.0} % conflicts the rounds do not tell them apart",
+            met[0].0 * 100.0,
+            met[met.len() - 1].0 * 100.0
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::judge::tests::samples;
+    use super::super::judge::{CameTo, Sample, judge};
+    use super::super::matrix::tests::matrix;
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn with_conflicts(samples: impl Iterator<Item = Sample>, rate: f64) -> Vec<Sample> {
+        let mut samples: Vec<Sample> = samples.collect();
+        for sample in &mut samples {
+            if let CameTo::Measured(figures) = &mut sample.came_to {
+                figures.conflict_rate = rate;
+            }
+        }
+        samples
+    }
+
+    fn said(all: &[Sample], names: &[&str], skus: &[u64]) -> String {
+        let controls = Controls::from([
+            (names[0].to_owned(), Control::Optimistic),
+            (names[1].to_owned(), Control::Pessimistic),
+        ]);
+        of(&judge(&matrix(names, skus), all, &BTreeSet::new()), &controls).join("\n")
+    }
+
+    #[test]
+    fn a_crossover_is_told_with_its_ends_and_the_rule_of_thumb_is_tested() {
+        let names = ["optimistic", "pessimistic"];
+        let mut all = with_conflicts(samples("optimistic", 1, 100.0), 0.8);
+        all.extend(samples("pessimistic", 1, 200.0));
+        all.extend(with_conflicts(samples("optimistic", 100, 300.0), 0.05));
+        all.extend(samples("pessimistic", 100, 200.0));
+        let text = said(&all, &names, &[1, 100]);
+        assert!(text.contains("pessimistic and optimistic cross over between 1 and 100 SKUs"), "{text}");
+        assert!(text.contains("confirmed: optimistic was faster at 5 %"), "{text}");
+        assert!(text.contains("pessimistic with 1 SKU (2.00 times optimistic"), "{text}");
+
+        // The same figures with few conflicts everywhere.
+        let all: Vec<Sample> = all
+            .into_iter()
+            .map(|mut sample| {
+                if let CameTo::Measured(figures) = &mut sample.came_to {
+                    figures.conflict_rate = 0.05;
+                }
+                sample
+            })
+            .collect();
+        let text = said(&all, &names, &[1, 100]);
+        assert!(text.contains("refuted: at 5 % conflicts of optimistic (1 SKU, 50 clients)"), "{text}");
+    }
+
+    #[test]
+    fn rounds_that_cannot_tell_anything_are_said_to_be_too_few() {
+        let names = ["cas", "atomic"];
+        let all: Vec<Sample> =
+            samples("cas", 1, 100.0).take(3).chain(samples("atomic", 1, 900.0).take(3)).collect();
+        let text = said(&all, &names, &[1]);
+        assert!(text.contains("3 rounds cannot tell 2 strategies apart"), "{text}");
+        assert!(text.contains("take at least 4"), "{text}");
+    }
+
+    #[test]
+    fn what_is_not_told_apart_is_not_ranked() {
+        let mut all = with_conflicts(samples("optimistic", 1, 100.0), 0.5);
+        all.extend(samples("pessimistic", 1, 100.4));
+        let text = said(&all, &["optimistic", "pessimistic"], &[1]);
+        assert!(text.contains("not told apart from"), "{text}");
+        assert!(text.contains("not tested: at 50 to 50 % conflicts"), "{text}");
+        assert!(!text.contains("cross over"), "{text}");
+    }
+
+    #[test]
+    fn a_round_trip_that_changes_the_order_says_who_overtakes_whom() {
+        let mut all: Vec<Sample> = samples("cas", 1, 300.0).collect();
+        all.extend(samples("atomic", 1, 200.0));
+        let mut far: Vec<Sample> = samples("cas", 1, 30.0).collect();
+        far.extend(samples("atomic", 1, 60.0));
+        for sample in &mut far {
+            sample.cell.setting.rtt_us = 5_000;
+        }
+        all.extend(far);
+        let mut matrix = matrix(&["cas", "atomic"], &[1]);
+        matrix.rtt_us = vec![0, 5_000];
+        let text = of(&judge(&matrix, &all, &BTreeSet::new()), &Controls::new()).join("\n");
+        assert!(text.contains("with 5.00 ms more a round trip atomic overtakes cas"), "{text}");
+        assert!(text.contains("cas keeps 10 % of its goodput"), "{text}");
+    }
+}

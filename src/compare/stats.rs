@@ -1,0 +1,194 @@
+//! Medians with intervals, and whether two sets of figures differ.
+//!
+//! Rounds are few and their figures skewed: medians, the bootstrap's percentile
+//! interval (Efron 1979) and the exact rank-sum test of Mann and Whitney (1947), which assume
+//! no distribution; with several comparisons Holm's correction (1979).
+
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Draws of the bootstrap.
+const RESAMPLES: usize = 4_000;
+
+/// A difference is called one below this.
+pub const SIGNIFICANT: f64 = 0.05;
+
+/// A figure over all rounds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Estimate {
+    /// The median of the rounds.
+    pub median: f64,
+    /// The lower end of its 95 % interval.
+    pub low: f64,
+    /// The upper end.
+    pub high: f64,
+}
+
+/// How one set of figures stands to another.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Change {
+    /// Its median, as a multiple of the other's.
+    pub ratio: f64,
+    /// The lower end of the ratio's 95 % interval.
+    pub low: f64,
+    /// The upper end.
+    pub high: f64,
+    /// How likely figures at least so far apart are, were there no difference; two-sided.
+    pub p: f64,
+}
+
+impl Change {
+    /// Whether the difference is called one.
+    pub fn is_significant(&self) -> bool {
+        self.p < SIGNIFICANT
+    }
+}
+
+/// The median; 0 of nothing.
+pub fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    match sorted.len() {
+        0 => 0.0,
+        length if length % 2 == 1 => sorted[middle],
+        _ => f64::midpoint(sorted[middle - 1], sorted[middle]),
+    }
+}
+
+/// The median with its interval. The same values give the same interval.
+pub fn estimate(values: &[f64]) -> Estimate {
+    let mut rng = ChaCha8Rng::seed_from_u64(values.len() as u64);
+    let (low, high) = interval(|| median(&resampled(values, &mut rng)));
+    Estimate { median: median(values), low, high }
+}
+
+/// How these figures stand to others.
+pub fn change(of: &[f64], against: &[f64]) -> Change {
+    let ratio = |of: &[f64], against: &[f64]| median(of) / median(against).max(f64::MIN_POSITIVE);
+    let mut rng = ChaCha8Rng::seed_from_u64(of.len() as u64);
+    let (low, high) = interval(|| {
+        let of = resampled(of, &mut rng);
+        ratio(&of, &resampled(against, &mut rng))
+    });
+    Change { ratio: ratio(of, against), low, high, p: mann_whitney(of, against) }
+}
+
+/// The exact two-sided p of the rank-sum test: of all ways to deal the ranks out to two
+/// sets of these sizes, the share whose rank sum is at least as far from the middle.
+/// Equal figures share the middle of their ranks.
+fn mann_whitney(of: &[f64], against: &[f64]) -> f64 {
+    // Twice the rank, from 1, so that a half is whole.
+    let rank = |value: &f64| -> usize {
+        let all = || of.iter().chain(against);
+        let below = all().filter(|other| *other < value).count();
+        let equal = all().filter(|other| other.total_cmp(value).is_eq()).count();
+        2 * below + equal + 1
+    };
+    let ranks: Vec<usize> = of.iter().chain(against).map(rank).collect();
+    let of_one: usize = ranks[..of.len()].iter().sum();
+    let of_all: usize = ranks.iter().sum();
+    // ways[n][s]: so many sets of n of the ranks seen so far add up to s.
+    let mut ways = vec![vec![0.0_f64; of_all + 1]; of.len() + 1];
+    ways[0][0] = 1.0;
+    for rank in &ranks {
+        for size in (1..=of.len()).rev() {
+            for sum in (*rank..=of_all).rev() {
+                ways[size][sum] += ways[size - 1][sum - rank];
+            }
+        }
+    }
+    let middle = of.len() * (ranks.len() + 1);
+    let sums = ways[of.len()].iter().enumerate();
+    let as_far = sums.filter(|(sum, _)| sum.abs_diff(middle) >= of_one.abs_diff(middle));
+    as_far.map(|(_, ways)| ways).sum::<f64>() / ways[of.len()].iter().sum::<f64>()
+}
+
+/// The smallest p that so many rounds can come to, with so many comparisons: that of
+/// figures which lie wholly apart.
+pub fn least_p(rounds: usize, comparisons: usize) -> f64 {
+    let rising: Vec<f64> = (0..2 * u32::try_from(rounds).unwrap_or(u32::MAX)).map(f64::from).collect();
+    let (low, high) = rising.split_at(rounds);
+    #[expect(clippy::cast_precision_loss, reason = "as many as there are strategies")]
+    let comparisons = comparisons as f64;
+    mann_whitney(low, high) * comparisons
+}
+
+/// Several tests at once: each p as large as it must be for all of them to be wrong
+/// together no more often than one alone.
+pub fn holm(changes: &mut [&mut Change]) {
+    changes.sort_by(|one, other| one.p.total_cmp(&other.p));
+    let mut left = changes.len();
+    let mut least = 0.0_f64;
+    for change in changes {
+        #[expect(clippy::cast_precision_loss, reason = "as many as there are strategies")]
+        let corrected = (change.p * left as f64).min(1.0);
+        least = least.max(corrected);
+        change.p = least;
+        left -= 1;
+    }
+}
+
+fn resampled(values: &[f64], rng: &mut impl Rng) -> Vec<f64> {
+    values.iter().map(|_| *values.choose(rng).expect("there is at least this one")).collect()
+}
+
+/// The middle 95 % of what is drawn.
+fn interval(draw: impl FnMut() -> f64) -> (f64, f64) {
+    let mut drawn: Vec<f64> = std::iter::repeat_with(draw).take(RESAMPLES).collect();
+    drawn.sort_by(f64::total_cmp);
+    (drawn[RESAMPLES / 40], drawn[RESAMPLES - 1 - RESAMPLES / 40])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::RngExt;
+
+    #[test]
+    fn figures_that_lie_apart_differ_and_figures_that_do_not_do_not() {
+        let slow = [100.0, 103.0, 99.0, 101.0, 98.0];
+        let fast = [150.0, 149.0, 155.0, 151.0, 148.0];
+        let apart = change(&fast, &slow);
+        assert!((apart.ratio - 1.5).abs() < 0.01 && apart.low > 1.4 && apart.high < 1.6, "{apart:?}");
+        // All of one above all of the other: 2 of the 252 ways to deal out ten ranks.
+        assert!((apart.p - 2.0 / 252.0).abs() < 1e-9, "{apart:?}");
+        // Two ways to a rank sum so low, and two to one so high; with equal figures eight.
+        let (four, five) = ([1.1, 1.2, 1.3, 1.7], [1.4, 1.8, 1.9, 2.0, 2.1]);
+        assert!((change(&four, &five).p - 4.0 / 126.0).abs() < 1e-9);
+        assert!((change(&[1.0, 2.0, 2.0, 3.0], &[2.0, 4.0, 5.0, 5.0]).p - 8.0 / 70.0).abs() < 1e-9);
+        let mixed = change(&[100.0, 104.0, 97.0, 102.5, 99.5], &slow);
+        assert!(!mixed.is_significant() && mixed.low < 1.0 && mixed.high > 1.0, "{mixed:?}");
+        assert!(!change(&[1.0], &[2.0]).is_significant());
+        assert!(!change(&[], &[]).is_significant());
+    }
+
+    #[test]
+    fn without_a_difference_one_is_seen_in_no_more_than_a_twentieth() {
+        let mut rng = ChaCha8Rng::seed_from_u64(7);
+        let mut figures = || -> Vec<f64> { (0..6).map(|_| rng.random_range(90.0..110.0)).collect() };
+        let seen = (0..400).filter(|_| mann_whitney(&figures(), &figures()) < SIGNIFICANT).count();
+        assert!(seen <= 25, "{seen} of 400");
+    }
+
+    #[test]
+    fn several_comparisons_ask_more_of_each() {
+        let of = |p| Change { ratio: 1.0, low: 1.0, high: 1.0, p };
+        let (mut first, mut second, mut third) = (of(0.02), of(0.01), of(0.9));
+        holm(&mut [&mut first, &mut second, &mut third]);
+        assert!((second.p - 0.03).abs() < 1e-12 && (first.p - 0.04).abs() < 1e-12, "{first:?} {second:?}");
+        assert!((third.p - 0.9).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_median_lies_in_its_interval() {
+        let values = [5.0, 1.0, 9.0, 3.0];
+        let estimate = estimate(&values);
+        assert!((estimate.median - 4.0).abs() < 1e-12);
+        assert!(estimate.low <= estimate.median && estimate.median <= estimate.high);
+        assert!(median(&[]).abs() < 1e-12);
+    }
+}

@@ -1,0 +1,312 @@
+//! A comparison: as data, and for people, on a terminal or as Markdown.
+
+use super::model::SCHEMA_VERSION;
+use crate::compare::advice;
+use crate::compare::judge::{CameTo, Judged, Row, Sample, Verdict, judge};
+use crate::compare::matrix::{Matrix, Setting};
+use crate::compare::stats::{Change, Estimate};
+use crate::db::DatabaseInfo;
+use crate::exit::Exit;
+use crate::text;
+use anyhow::Result;
+use comfy_table::presets::{ASCII_MARKDOWN, UTF8_BORDERS_ONLY};
+use comfy_table::{CellAlignment, ContentArrangement, Table, TableStyle};
+use schemars::JsonSchema;
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write};
+
+/// What `compare -o json` prints.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(title = "stockbench comparison")]
+pub struct CompareReport {
+    /// The version of this shape.
+    pub schema_version: u32,
+    /// The version of stockbench that wrote it.
+    pub stockbench_version: &'static str,
+    /// What was asked.
+    pub matrix: Matrix,
+    /// The databases, as they described themselves, by their names in the matrix.
+    pub databases: BTreeMap<String, DatabaseInfo>,
+    /// Every load on every database, with the strategies in the order of their goodput.
+    pub settings: Vec<Judged>,
+    /// What follows, in sentences.
+    pub advice: Vec<String>,
+    /// Every run.
+    pub samples: Vec<Sample>,
+    /// Whether it ended before every run was made.
+    pub interrupted: bool,
+    /// The exit code.
+    pub exit_code: u8,
+}
+
+impl CompareReport {
+    /// Judges what was measured.
+    pub fn new(
+        matrix: Matrix,
+        samples: Vec<Sample>,
+        called_unsafe: &BTreeSet<String>,
+        controls: &advice::Controls,
+        databases: BTreeMap<String, DatabaseInfo>,
+    ) -> Self {
+        let settings = judge(&matrix, &samples, called_unsafe);
+        let mut report = Self {
+            schema_version: SCHEMA_VERSION,
+            stockbench_version: env!("CARGO_PKG_VERSION"),
+            advice: advice::of(&settings, controls),
+            interrupted: samples.len() < matrix.cells().len(),
+            matrix,
+            databases,
+            settings,
+            samples,
+            exit_code: 0,
+        };
+        report.exit_code = report.exit() as u8;
+        report
+    }
+
+    /// How the command ends: 0 where every run was judged, whatever was found.
+    pub fn exit(&self) -> Exit {
+        let undecided = |sample: &Sample| matches!(sample.came_to, CameTo::Undecided(_));
+        if self.interrupted {
+            Exit::Interrupted
+        } else if self.samples.iter().any(undecided) {
+            Exit::CouldNot
+        } else {
+            Exit::Held
+        }
+    }
+
+    /// The comparison as JSON.
+    ///
+    /// # Errors
+    /// Serialisation fails, which would be a bug.
+    pub fn to_json(&self) -> Result<String> {
+        Ok(serde_json::to_string_pretty(self)? + "\n")
+    }
+
+    /// The JSON Schema of a comparison, as kept in the repository.
+    ///
+    /// # Errors
+    /// Serialisation fails, which would be a bug.
+    pub fn json_schema() -> Result<String> {
+        Ok(serde_json::to_string_pretty(&schemars::schema_for!(Self))? + "\n")
+    }
+}
+
+/// Writes a comparison for a terminal.
+///
+/// # Errors
+/// The writer fails.
+pub fn terminal(out: &mut dyn Write, report: &CompareReport) -> io::Result<()> {
+    write(out, report, Style { heading: "", item: "- ", code: "", preset: UTF8_BORDERS_ONLY })
+}
+
+/// Writes a comparison as Markdown.
+///
+/// # Errors
+/// The writer fails.
+pub fn markdown(out: &mut dyn Write, report: &CompareReport) -> io::Result<()> {
+    write(out, report, Style { heading: "### ", item: "- ", code: "`", preset: ASCII_MARKDOWN })
+}
+
+/// How things are set off from each other.
+#[derive(Debug, Clone, Copy)]
+struct Style {
+    heading: &'static str,
+    item: &'static str,
+    code: &'static str,
+    preset: TableStyle,
+}
+
+impl Style {
+    fn table(self, head: &[String], numbers: std::ops::Range<usize>) -> Table {
+        let mut table = Table::new();
+        table.load_style(self.preset).set_content_arrangement(ContentArrangement::Disabled).set_header(head);
+        for column in table.column_iter_mut().skip(numbers.start).take(numbers.len()) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        table
+    }
+
+    fn name(self, strategy: &str) -> String {
+        format!("{}{strategy}{}", self.code, self.code)
+    }
+}
+
+fn write(out: &mut dyn Write, report: &CompareReport, style: Style) -> io::Result<()> {
+    for (name, info) in &report.databases {
+        let durable = if info.durable { "durable commits" } else { "commits NOT durable" };
+        writeln!(out, "{}{name}: {} {}, {durable}", style.item, info.kind.title(), info.version)?;
+    }
+    let load: Vec<String> =
+        report.matrix.load.iter().map(|(flag, value)| format!("--{flag} {value}")).collect();
+    writeln!(
+        out,
+        "{}{} in an order drawn anew for each ({}; --random-seed {})",
+        style.item,
+        text::count(report.matrix.rounds.into(), "round"),
+        load.join(" "),
+        report.matrix.random_seed
+    )?;
+    for judged in &report.settings {
+        setting(out, judged, style)?;
+    }
+    heat_maps(out, report, style)?;
+    if !report.advice.is_empty() {
+        writeln!(out, "\n{}What follows\n", style.heading)?;
+        report.advice.iter().try_for_each(|sentence| writeln!(out, "{}{sentence}", style.item))?;
+    }
+    closing(out, report)
+}
+
+fn setting(out: &mut dyn Write, judged: &Judged, style: Style) -> io::Result<()> {
+    writeln!(out, "\n{}{}\n", style.heading, title(&judged.setting))?;
+    let head = [
+        "strategy",
+        "sold/s (95 %)",
+        "to the best",
+        "p50",
+        "p99",
+        "conflicts",
+        "retries/order",
+        "units wrong",
+        "verdict",
+    ];
+    let mut table = style.table(&head.map(str::to_owned), 1..8);
+    for row in &judged.rows {
+        table.add_row(cells(row, style));
+    }
+    writeln!(out, "{table}")
+}
+
+fn title(setting: &Setting) -> String {
+    let rtt = match setting.rtt_us {
+        0 => String::new(),
+        rtt => format!(", {} more a round trip", text::micros(rtt)),
+    };
+    format!(
+        "{}: {}, {}{rtt}",
+        setting.database,
+        text::count(setting.skus, "SKU"),
+        text::count(setting.concurrency, "client")
+    )
+}
+
+fn cells(row: &Row, style: Style) -> Vec<String> {
+    let name = style.name(&row.strategy);
+    if row.runs == 0 {
+        let mut cells = vec![name];
+        cells.extend(std::iter::repeat_n(String::new(), 7));
+        cells.push(in_words(&row.verdict));
+        return cells;
+    }
+    let wrong = if row.wrong_units == 0 { String::new() } else { text::thousands(row.wrong_units) };
+    let against = match (&row.against_best, row.held()) {
+        (Some(change), _) => percent(change),
+        (None, true) => "the best".to_owned(),
+        (None, false) => "not ranked".to_owned(),
+    };
+    vec![
+        name,
+        rate(&row.goodput_per_s),
+        against,
+        text::micros_of(row.p50_us.median),
+        text::micros_of(row.p99_us.median),
+        format!("{:.1} %", row.conflict_rate.median * 100.0),
+        format!("{:.2}", row.retries_per_order.median),
+        wrong,
+        in_words(&row.verdict),
+    ]
+}
+
+fn rate(estimate: &Estimate) -> String {
+    format!("{} ({}–{})", per_second(estimate.median), per_second(estimate.low), per_second(estimate.high))
+}
+
+fn per_second(rate: f64) -> String {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "rounded, and never negative"
+    )]
+    let whole = rate.round().max(0.0) as u64;
+    text::thousands(whole)
+}
+
+/// A change in percent with its interval, and as many stars as it has earned.
+fn percent(change: &Change) -> String {
+    let stars = match change.p {
+        p if p < 0.001 => " ***",
+        p if p < 0.01 => " **",
+        p if p < 0.05 => " *",
+        _ => "",
+    };
+    let of = |ratio: f64| format!("{:+.0}", (ratio - 1.0) * 100.0);
+    format!("{} % ({} … {}){stars}", of(change.ratio), of(change.low), of(change.high))
+}
+
+fn in_words(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Held => "held".to_owned(),
+        Verdict::NotCaughtHere => "unsafe, not caught here".to_owned(),
+        Verdict::Violated { findings } => {
+            // The kinds are in the order of their weight.
+            let first = findings.keys().next().map_or("", |kind| kind.as_str());
+            let more = findings.len().saturating_sub(1);
+            if more == 0 { format!("FAILED: {first}") } else { format!("FAILED: {first} (+{more})") }
+        }
+        Verdict::Refused { why } => format!("refused: {why}"),
+        Verdict::Undecided { why } => format!("not judged: {why}"),
+        Verdict::Missing => "not run yet".to_owned(),
+    }
+}
+
+/// Contention by clients: who is fastest there of those that held, and how fast.
+fn heat_maps(out: &mut dyn Write, report: &CompareReport, style: Style) -> io::Result<()> {
+    let Matrix { skus, concurrency, .. } = &report.matrix;
+    if skus.len() < 2 || concurrency.len() < 2 {
+        return Ok(());
+    }
+    for database in &report.matrix.databases {
+        for &rtt_us in &report.matrix.rtt_us {
+            let rtt = if rtt_us == 0 {
+                String::new()
+            } else {
+                format!(", {} more a round trip", text::micros(rtt_us))
+            };
+            writeln!(out, "\n{}Fastest of those that held, sold/s: {database}{rtt}\n", style.heading)?;
+            let head = std::iter::once("SKUs".to_owned())
+                .chain(concurrency.iter().map(|&clients| text::count(clients, "client")));
+            let mut table = style.table(&head.collect::<Vec<_>>(), 0..1);
+            for &skus in skus {
+                let cell = |&concurrency: &u64| {
+                    let setting = Setting { database: database.clone(), rtt_us, concurrency, skus };
+                    let judged = report.settings.iter().find(|judged| judged.setting == setting);
+                    let best = judged.map(Judged::best).unwrap_or_default();
+                    let names: Vec<String> = best.iter().map(|row| style.name(&row.strategy)).collect();
+                    best.first().map_or_else(String::new, |first| {
+                        format!("{} {}", names.join(" = "), per_second(first.goodput_per_s.median))
+                    })
+                };
+                let row = std::iter::once(text::thousands(skus)).chain(concurrency.iter().map(cell));
+                table.add_row(row);
+            }
+            writeln!(out, "{table}")?;
+        }
+    }
+    Ok(())
+}
+
+fn closing(out: &mut dyn Write, report: &CompareReport) -> io::Result<()> {
+    let total = report.matrix.cells().len();
+    writeln!(
+        out,
+        "\nmedians of the rounds with their 95 % intervals (bootstrap); * p < 0.05, ** p < 0.01, *** p < 0.001 \
+         (Mann-Whitney, corrected by Holm)"
+    )?;
+    if report.interrupted {
+        writeln!(out, "interrupted after {} of {total} runs", report.samples.len())?;
+    }
+    Ok(())
+}
