@@ -64,6 +64,12 @@ pub enum Command {
         --lab postgres,mysql --journal compare.jsonl"
     )]
     Compare(Box<CompareArgs>),
+    /// Show results that were kept as JSON, alone or side by side: as a page to share, or as Markdown
+    #[command(
+        after_help = "Example: two runs under the same load side by side, as one file that needs no network:\n\n  \
+        stockbench report before.json after.json --html change.html"
+    )]
+    Report(ReportArgs),
     /// List the strategies, or show one as a file or as SQL
     #[command(
         after_help = "Example: the SQL that `cas` sends to MySQL, and a file to start your own from:\n\n  \
@@ -81,6 +87,12 @@ pub enum Command {
     /// Drop stockbench's own tables and nothing else
     #[command(after_help = "Example:\n\n  stockbench clean --database-url mysql://me@localhost/shop")]
     Clean(CleanArgs),
+    /// Print a completion script for a shell
+    #[command(after_help = "Example:\n\n  stockbench completions bash > /etc/bash_completion.d/stockbench")]
+    Completions(CompletionsArgs),
+    /// Print the man page, or that of a command
+    #[command(after_help = "Example:\n\n  stockbench man run | man -l -")]
+    Man(ManArgs),
 }
 
 /// Which database.
@@ -157,6 +169,17 @@ pub struct RunArgs {
     /// Write the report as JSON, too
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub json: Option<PathBuf>,
+    /// Write a page to share, too: one file that loads nothing
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub html: Option<PathBuf>,
+    /// A report of an earlier run under the same load (`--json`); exit code 4 if a figure is worse by
+    /// more than noise
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub baseline: Option<PathBuf>,
+    /// A change from the baseline up to this share counts as noise, in percent [default: 10]
+    #[arg(long, value_name = "PCT", requires = "baseline", value_parser = clap::value_parser!(u8).range(0..=100),
+        help_heading = "Output")]
+    pub noise: Option<u8>,
     /// Write the verdict as JUnit XML: a case for each invariant and each threshold
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub junit: Option<PathBuf>,
@@ -241,6 +264,9 @@ pub struct CompareArgs {
     /// Write the comparison as JSON, too
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub json: Option<PathBuf>,
+    /// Write a page to share, too: one file that loads nothing
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub html: Option<PathBuf>,
     /// Keep every run here as it ends; with a file that is there already, go on where it stopped
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub journal: Option<PathBuf>,
@@ -256,6 +282,24 @@ pub enum CompareOutput {
     Json,
     /// For a page or a pull request.
     Markdown,
+}
+
+/// What `report` takes.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Results of `run --json`, the first being what the others are held against; or one of
+    /// `compare --json`
+    #[arg(value_name = "FILE", required = true)]
+    pub results: Vec<PathBuf>,
+    /// Write a page of one file
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Print Markdown [default: where there is no --html]
+    #[arg(long)]
+    pub markdown: bool,
+    /// A change up to this share counts as noise, in percent
+    #[arg(long, value_name = "PCT", default_value_t = 10, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub noise: u8,
 }
 
 /// What `seed` takes.
@@ -487,6 +531,21 @@ pub struct LabArgs {
     /// Answer commits before they are on disk: a crash loses sales
     #[arg(long)]
     pub async_commit: bool,
+}
+
+/// What `completions` takes.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// Which shell
+    pub shell: clap_complete::Shell,
+}
+
+/// What `man` takes.
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// The command whose page it is [default: all of stockbench]
+    #[arg(value_name = "COMMAND")]
+    pub command: Option<String>,
 }
 
 /// What `clean` takes.

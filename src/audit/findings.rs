@@ -5,11 +5,12 @@ use super::Key;
 use crate::finding::FindingKind;
 use crate::text;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// One broken invariant.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Finding {
     /// Which invariant.
     pub kind: FindingKind,
@@ -22,28 +23,26 @@ pub struct Finding {
     /// Units concerned.
     pub units: u64,
     /// When it happened first, as the database has it, where that is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_at: Option<String>,
     /// When it happened last.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_at: Option<String>,
     /// What happened, in a sentence: what is certain.
     pub message: String,
     /// What it may mean: candidate causes, and what tells them apart.
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    #[schemars(default)]
-    pub may_mean: &'static [&'static str],
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub may_mean: Vec<Cow<'static, str>>,
     /// The entries that show it, in their order.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<Evidence>,
 }
 
 /// One entry that a finding rests on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Evidence {
     /// What it has to do with the finding.
-    pub role: &'static str,
+    pub role: Cow<'static, str>,
     /// Its id in the ledger, if it has one.
     pub entry_id: String,
     /// Its order, if it has one.
@@ -70,7 +69,7 @@ impl Finding {
             first_at: None,
             last_at: None,
             message,
-            may_mean: kind.may_mean(),
+            may_mean: kind.may_mean().iter().map(|&cause| cause.into()).collect(),
             evidence: Vec::new(),
         }
     }

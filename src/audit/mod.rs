@@ -23,7 +23,7 @@ use crate::engine::recorder::Figures;
 use crate::exit::Exit;
 use crate::text;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ pub struct Entry<K = i64> {
 pub const SESSIONS_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How much the clients' witness can say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ClientWitness {
     /// Every answer of the run is known.
@@ -62,7 +62,7 @@ pub enum ClientWitness {
 }
 
 /// What the three witnesses say, in units, over all SKUs.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Units {
     /// Units that ever existed: opening balances and whatever was added.
     pub existed: i64,
@@ -77,7 +77,7 @@ pub struct Units {
 }
 
 /// The verdict of an audit.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct AuditReport {
     /// Something was there to be judged, and no invariant is broken.
     pub passed: bool,

@@ -1,7 +1,7 @@
 //! `stockbench compare`: several strategies under the same loads, round after round.
 
 use super::open::{Opened, Purpose, open};
-use super::run::measure;
+use super::run::{Beside, measure};
 use super::{folder_of, stop_on_signal, to_stdout, write_whole};
 use crate::cli::{CompareArgs, CompareOutput, DatabaseArgs, RunArgs};
 use crate::compare::journal::{self, Journal};
@@ -14,9 +14,9 @@ use crate::exit::{Exit, UsageError, usage};
 use crate::lab::LabKind;
 use crate::load::LoadArgs;
 use crate::outcome::Outcome;
-use crate::report::Report;
 use crate::report::compared::{self, CompareReport};
 use crate::report::progress::Progress;
+use crate::report::{Report, page};
 use crate::scenario::{self, Asked, Plan};
 use crate::strategy::{Safety, Strategy, catalogue};
 use crate::text;
@@ -35,7 +35,7 @@ struct Place {
 }
 
 pub(super) async fn compare(args: CompareArgs) -> Result<Exit> {
-    for file in args.json.iter().chain(&args.journal) {
+    for file in args.json.iter().chain(&args.html).chain(&args.journal) {
         if !folder_of(file).is_dir() || file.is_dir() {
             return Err(usage(format!(
                 "cannot write {}: no such folder, or a folder itself",
@@ -88,12 +88,16 @@ pub(super) async fn compare(args: CompareArgs) -> Result<Exit> {
     let report = CompareReport::new(matrix, samples, &called_unsafe, &controls.collect(), databases);
     let rendered = report.to_json()?;
     let json = args.json.as_deref().map_or(Ok(()), |path| write_whole(path, rendered.as_bytes()));
+    let html = match &args.html {
+        Some(path) => write_whole(path, page::comparison(&report)?.as_bytes()),
+        None => Ok(()),
+    };
     to_stdout(|out| match args.output {
         CompareOutput::Json => out.write_all(rendered.as_bytes()),
         CompareOutput::Table => compared::terminal(out, &report),
         CompareOutput::Markdown => compared::markdown(out, &report),
     })?;
-    json?;
+    json.and(html)?;
     Ok(report.exit())
 }
 
@@ -203,7 +207,7 @@ async fn came_to(args: &CompareArgs, cell: &Cell, places: &[Place], stop: &Stop)
         Err(error) => return undecided(error),
     };
     let mut opened = Opened { database: place.opened.database.clone(), lab: place.opened.lab.clone() };
-    match measure(&run, &mut plan, &mut opened, Some(stop)).await {
+    match measure(&run, &mut plan, &mut opened, Beside { of_many: Some(stop), baseline: None }).await {
         Ok(report) => figures(&report),
         Err(error) => undecided(error),
     }

@@ -8,9 +8,11 @@ mod compare;
 mod explore;
 mod lab;
 mod open;
+mod report;
 mod run;
 mod scenarios;
 mod seed;
+mod shell;
 mod strategies;
 
 use crate::cli::{Cli, Command};
@@ -34,10 +36,13 @@ pub async fn dispatch(cli: Cli) -> Result<Exit> {
         Command::Audit(args) => audit::audit(*args).await,
         Command::Explore(args) => explore::explore(*args).await,
         Command::Compare(args) => Box::pin(compare::compare(*args)).await,
+        Command::Report(args) => report::report(args),
         Command::Strategies(args) => strategies::strategies(args),
         Command::Scenarios => scenarios::scenarios(),
         Command::Lab(args) => lab::lab(args).await,
         Command::Clean(args) => clean::clean(args).await,
+        Command::Completions(args) => shell::completions(args.shell),
+        Command::Man(args) => shell::man(args),
     }
 }
 

@@ -51,7 +51,7 @@ pub struct Figures {
 }
 
 /// What is said of a strategy in a setting.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "is")]
 pub enum Verdict {
     /// Every audit passed: it is in the ranking.
@@ -79,7 +79,7 @@ pub enum Verdict {
 }
 
 /// A strategy in a setting, over all rounds.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Row {
     /// The strategy.
     pub strategy: String,
@@ -115,7 +115,7 @@ impl Row {
 }
 
 /// The strategies under one load on one database, the fastest of those that held first.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Judged {
     /// Where and under which load.
     pub setting: Setting,

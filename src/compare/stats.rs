@@ -5,7 +5,7 @@
 //! no distribution; with several comparisons Holm's correction (1979).
 
 use rand::seq::IndexedRandom;
-use rand::{Rng, SeedableRng};
+use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -117,6 +117,35 @@ pub fn least_p(rounds: usize, comparisons: usize) -> f64 {
     mann_whitney(low, high) * comparisons
 }
 
+/// Fewer seconds than this say nothing of a run.
+const SECONDS_MIN: usize = 5;
+
+/// The 95 % interval of the ratio of two runs' median seconds. Seconds that follow each
+/// other are alike, so that blocks of them are drawn (Kunsch 1989; their length the cube
+/// root of the number of seconds); `None` where there are too few.
+pub fn of_seconds(of: &[f64], against: &[f64]) -> Option<(f64, f64)> {
+    if of.len().min(against.len()) < SECONDS_MIN {
+        return None;
+    }
+    let mut rng = ChaCha8Rng::seed_from_u64(of.len() as u64);
+    let mut drawn = |seconds: &[f64]| {
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "seconds of a run"
+        )]
+        let block = (seconds.len() as f64).cbrt().round() as usize;
+        let mut drawn = Vec::with_capacity(seconds.len() + block);
+        while drawn.len() < seconds.len() {
+            let from = rng.random_range(0..=seconds.len() - block);
+            drawn.extend_from_slice(&seconds[from..from + block]);
+        }
+        median(&drawn)
+    };
+    Some(interval(|| drawn(of) / drawn(against).max(f64::MIN_POSITIVE)))
+}
+
 /// Several tests at once: each p as large as it must be for all of them to be wrong
 /// together no more often than one alone.
 pub fn holm(changes: &mut [&mut Change]) {
@@ -146,7 +175,6 @@ fn interval(draw: impl FnMut() -> f64) -> (f64, f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rand::RngExt;
 
     #[test]
     fn figures_that_lie_apart_differ_and_figures_that_do_not_do_not() {

@@ -7,12 +7,12 @@
 use super::DbError;
 use crate::text;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::error::DatabaseError;
 use sqlx::mysql::MySqlDatabaseError;
 
 /// What an error means for the attempt that met it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorClass {
     /// Concurrency control refused: the whole transaction may be tried again.

@@ -29,6 +29,7 @@ use async_trait::async_trait;
 use relay::{Cut, Wire};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
@@ -287,7 +288,7 @@ fn takes_no_writes(code: &str) -> DbError {
 }
 
 /// What a database is, read back from the database itself.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct DatabaseInfo {
     /// Which database.
     pub kind: Dialect,
@@ -295,7 +296,7 @@ pub struct DatabaseInfo {
     pub version: String,
     /// A database that speaks this one's protocol and is another: its errors are
     /// classified from its documentation, nothing was tested on it.
-    pub relative: Option<&'static str>,
+    pub relative: Option<Cow<'static, str>>,
     /// The version of TLS that connections use; `null` where they use none.
     pub tls: Option<String>,
     /// The isolation level that transactions really get.

@@ -122,7 +122,7 @@ pub(super) async fn info(url: &DatabaseUrl, session: &mut dyn Session) -> Result
     let tls = first_row(session, "SHOW SESSION STATUS LIKE 'Ssl_version'").await?;
     let tls = tls.and_then(|row| row.get(1).map(Value::to_text)).filter(|version| !version.is_empty());
     Ok(DatabaseInfo {
-        relative: super::relative(&version),
+        relative: super::relative(&version).map(Into::into),
         tls,
         kind,
         version,

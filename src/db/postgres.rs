@@ -96,7 +96,7 @@ pub(super) async fn info(url: &DatabaseUrl, session: &mut dyn Session) -> Result
         first_row(session, "SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl").await;
     let tls = tls.ok().flatten().map(|row| row[0].to_text());
     Ok(DatabaseInfo {
-        relative: super::relative(&version),
+        relative: super::relative(&version).map(Into::into),
         tls,
         kind: Dialect::Postgres,
         version: texts[0].clone(),

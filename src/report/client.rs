@@ -5,11 +5,11 @@ use crate::engine::recorder::LatencyUs;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// What the run cost on the client's side.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ClientCost {
     /// Microseconds of processor time per delivery.
     pub cpu_us_per_order: f64,

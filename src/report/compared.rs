@@ -12,18 +12,18 @@ use anyhow::Result;
 use comfy_table::presets::{ASCII_MARKDOWN, UTF8_BORDERS_ONLY};
 use comfy_table::{CellAlignment, ContentArrangement, Table, TableStyle};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 /// What `compare -o json` prints.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(title = "stockbench comparison")]
 pub struct CompareReport {
     /// The version of this shape.
     pub schema_version: u32,
     /// The version of stockbench that wrote it.
-    pub stockbench_version: &'static str,
+    pub stockbench_version: String,
     /// What was asked.
     pub matrix: Matrix,
     /// The databases, as they described themselves, by their names in the matrix.
@@ -52,7 +52,7 @@ impl CompareReport {
         let settings = judge(&matrix, &samples, called_unsafe);
         let mut report = Self {
             schema_version: SCHEMA_VERSION,
-            stockbench_version: env!("CARGO_PKG_VERSION"),
+            stockbench_version: env!("CARGO_PKG_VERSION").to_owned(),
             advice: advice::of(&settings, controls),
             interrupted: samples.len() < matrix.cells().len(),
             matrix,
@@ -93,6 +93,23 @@ impl CompareReport {
         Ok(serde_json::to_string_pretty(&schemars::schema_for!(Self))? + "\n")
     }
 }
+
+/// What a load's table shows.
+pub(super) const HEAD: [&str; 9] = [
+    "strategy",
+    "sold/s (95 %)",
+    "to the best",
+    "p50",
+    "p99",
+    "conflicts",
+    "retries/order",
+    "units wrong",
+    "verdict",
+];
+
+/// What its figures are.
+pub(super) const LEGEND: &str = "medians of the rounds with their 95 % intervals (bootstrap); * p < 0.05, \
+    ** p < 0.01, *** p < 0.001 (exact rank-sum test against the fastest, corrected by Holm)";
 
 /// Writes a comparison for a terminal.
 ///
@@ -162,39 +179,35 @@ fn write(out: &mut dyn Write, report: &CompareReport, style: Style) -> io::Resul
 
 fn setting(out: &mut dyn Write, judged: &Judged, style: Style) -> io::Result<()> {
     writeln!(out, "\n{}{}\n", style.heading, title(&judged.setting))?;
-    let head = [
-        "strategy",
-        "sold/s (95 %)",
-        "to the best",
-        "p50",
-        "p99",
-        "conflicts",
-        "retries/order",
-        "units wrong",
-        "verdict",
-    ];
-    let mut table = style.table(&head.map(str::to_owned), 1..8);
+    let mut table = style.table(&HEAD.map(str::to_owned), 1..8);
     for row in &judged.rows {
-        table.add_row(cells(row, style));
+        let mut cells = cells(row);
+        cells[0] = style.name(&row.strategy);
+        table.add_row(cells);
     }
     writeln!(out, "{table}")
 }
 
-fn title(setting: &Setting) -> String {
-    let rtt = match setting.rtt_us {
-        0 => String::new(),
-        rtt => format!(", {} more a round trip", text::micros(rtt)),
-    };
+/// A database, and how far away it was made.
+pub(super) fn place(database: &str, rtt_us: u64) -> String {
+    match rtt_us {
+        0 => database.to_owned(),
+        rtt => format!("{database}, {} more a round trip", text::micros(rtt)),
+    }
+}
+
+pub(super) fn title(setting: &Setting) -> String {
     format!(
-        "{}: {}, {}{rtt}",
-        setting.database,
+        "{}: {}, {}",
+        place(&setting.database, setting.rtt_us),
         text::count(setting.skus, "SKU"),
         text::count(setting.concurrency, "client")
     )
 }
 
-fn cells(row: &Row, style: Style) -> Vec<String> {
-    let name = style.name(&row.strategy);
+/// A row of a load's table, under [`HEAD`].
+pub(super) fn cells(row: &Row) -> Vec<String> {
+    let name = row.strategy.clone();
     if row.runs == 0 {
         let mut cells = vec![name];
         cells.extend(std::iter::repeat_n(String::new(), 7));
@@ -224,7 +237,7 @@ fn rate(estimate: &Estimate) -> String {
     format!("{} ({}–{})", per_second(estimate.median), per_second(estimate.low), per_second(estimate.high))
 }
 
-fn per_second(rate: f64) -> String {
+pub(super) fn per_second(rate: f64) -> String {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -270,12 +283,12 @@ fn heat_maps(out: &mut dyn Write, report: &CompareReport, style: Style) -> io::R
     }
     for database in &report.matrix.databases {
         for &rtt_us in &report.matrix.rtt_us {
-            let rtt = if rtt_us == 0 {
-                String::new()
-            } else {
-                format!(", {} more a round trip", text::micros(rtt_us))
-            };
-            writeln!(out, "\n{}Fastest of those that held, sold/s: {database}{rtt}\n", style.heading)?;
+            writeln!(
+                out,
+                "\n{}Fastest of those that held, sold/s: {}\n",
+                style.heading,
+                place(database, rtt_us)
+            )?;
             let head = std::iter::once("SKUs".to_owned())
                 .chain(concurrency.iter().map(|&clients| text::count(clients, "client")));
             let mut table = style.table(&head.collect::<Vec<_>>(), 0..1);
@@ -300,11 +313,7 @@ fn heat_maps(out: &mut dyn Write, report: &CompareReport, style: Style) -> io::R
 
 fn closing(out: &mut dyn Write, report: &CompareReport) -> io::Result<()> {
     let total = report.matrix.cells().len();
-    writeln!(
-        out,
-        "\nmedians of the rounds with their 95 % intervals (bootstrap); * p < 0.05, ** p < 0.01, *** p < 0.001 \
-         (Mann-Whitney, corrected by Holm)"
-    )?;
+    writeln!(out, "\n{LEGEND}")?;
     if report.interrupted {
         writeln!(out, "interrupted after {} of {total} runs", report.samples.len())?;
     }

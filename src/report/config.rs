@@ -4,11 +4,12 @@
 use crate::outcome::OnUnknown;
 use crate::workload::arrivals::Spacing;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// What was asked of the database.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Config {
     /// Concurrent clients.
     pub concurrency: u64,
@@ -62,7 +63,7 @@ pub struct Config {
     pub transaction_timeout_us: Option<u64>,
     /// `closed`: a client sends its next order when the last is answered.
     /// `open`: orders start when they arrive.
-    pub loop_kind: &'static str,
+    pub loop_kind: Cow<'static, str>,
     /// The highest rate of arrivals of an open loop, in orders per second.
     pub rate_per_s: Option<f64>,
     /// How they were spaced.

@@ -5,14 +5,18 @@ use crate::db::classify::{self, ErrorClass};
 use crate::engine::Finished;
 use crate::engine::recorder::{Figures, LatencyUs};
 use crate::outcome::Outcome;
+use anyhow::{Context, Result, anyhow};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Deserializer, Serializer as _, V2DeflateSerializer};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The figures of a run, of its measured window alone.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Measured {
     /// Seconds from the start of the measured window to the last answer.
     pub elapsed_s: f64,
@@ -49,7 +53,7 @@ pub struct Measured {
 }
 
 /// How long each phase of a run took, in seconds.
-#[derive(Debug, Clone, Copy, Default, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Phases {
     /// Seeding, and opening and preparing every connection.
     pub setup_s: f64,
@@ -75,7 +79,7 @@ impl Phases {
 }
 
 /// What was really sold, per second.
-#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 pub struct Goodput {
     /// Deducted orders per second.
     pub orders_per_s: f64,
@@ -84,7 +88,7 @@ pub struct Goodput {
 }
 
 /// Latencies in microseconds.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Latencies {
     /// From an order's intended start to its answer, retries and waits
     /// included, by outcome.
@@ -105,7 +109,7 @@ pub struct Latencies {
 }
 
 /// A distribution of whole numbers, to three significant digits.
-#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Distribution {
     /// Values.
     pub count: u64,
@@ -127,6 +131,10 @@ pub struct Distribution {
     pub max: u64,
     /// Values by size: upper bound of the bucket (doubling) and count.
     pub histogram: Vec<(u64, u64)>,
+    /// All of it, as HdrHistogram's second format in base64: what reports are put
+    /// together from without loss, and what curves are drawn from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hdr: Option<String>,
 }
 
 impl Distribution {
@@ -150,13 +158,38 @@ impl Distribution {
             histogram: buckets
                 .map(|step| (step.value_iterated_to(), step.count_since_last_iteration()))
                 .collect(),
+            hdr: None,
         }
+    }
+
+    /// Of a histogram, all of which is kept.
+    pub fn whole(histogram: &Histogram<u64>) -> Self {
+        let mut encoded = Vec::new();
+        let kept = V2DeflateSerializer::new().serialize(histogram, &mut encoded);
+        let hdr = kept.is_ok().then(|| BASE64_STANDARD.encode(&encoded));
+        Self { hdr, ..Self::of(histogram) }
+    }
+
+    /// The histogram, if all of it was kept.
+    ///
+    /// # Errors
+    /// What was kept is no histogram.
+    pub fn kept(&self) -> Result<Option<Histogram<u64>>> {
+        let Some(hdr) = &self.hdr else { return Ok(None) };
+        let encoded = BASE64_STANDARD.decode(hdr).context("hdr is not base64")?;
+        let kept = Deserializer::new().deserialize(&mut encoded.as_slice());
+        kept.map(Some).map_err(|error| anyhow!("hdr is no histogram: {error:?}"))
     }
 }
 
 /// Distributions by outcome.
 pub(super) fn distributions(by_outcome: &BTreeMap<Outcome, LatencyUs>) -> BTreeMap<Outcome, Distribution> {
     by_outcome.iter().map(|(outcome, latency)| (*outcome, Distribution::of(latency))).collect()
+}
+
+/// The same, with all of them kept.
+fn whole(by_outcome: &BTreeMap<Outcome, LatencyUs>) -> BTreeMap<Outcome, Distribution> {
+    by_outcome.iter().map(|(outcome, latency)| (*outcome, Distribution::whole(latency))).collect()
 }
 
 impl Measured {
@@ -201,6 +234,21 @@ impl Measured {
                 backoff: Distribution::of(&figures.backoff),
             },
         }
+    }
+
+    /// The figures of a run that has ended, with every distribution whole.
+    pub fn finally(figures: &Figures, elapsed: Duration) -> Self {
+        let latency_us = Latencies {
+            order: whole(&figures.order),
+            order_uncorrected: whole(&figures.uncorrected),
+            schedule_lag: Distribution::whole(&figures.schedule_lag),
+            attempt: Distribution::whole(&figures.attempt),
+            attempt_refused: Distribution::whole(&figures.refused_attempt),
+            connection_wait: Distribution::whole(&figures.connection_wait),
+            backoff: Distribution::whole(&figures.backoff),
+        };
+        let retries_per_order = Distribution::whole(&figures.retries_per_order);
+        Self { retries_per_order, latency_us, ..Self::of(figures, elapsed) }
     }
 
     /// Deliveries that ended this way.

@@ -3,21 +3,25 @@
 //!
 //! In reading order: [`measured`] has the figures, [`series`] the same second by
 //! second, [`client`] what they cost, [`config`] what was asked, [`advice`] what they suggest, [`model`]
-//! puts them together, [`threshold`] judges them; the rest are the views.
+//! puts them together, [`threshold`] judges them, [`change`] holds them against another
+//! run's; the rest are the views.
 //!
 //! Adding a reporter is one file here that is a function of a writer and a
 //! report. Anything printed is in the JSON.
 
 pub mod advice;
+pub mod change;
 pub mod client;
 pub mod compared;
 pub mod config;
 pub mod explored;
 pub mod hdr;
 pub mod junit;
+pub mod markdown;
 pub mod measured;
 pub mod metrics;
 pub mod model;
+pub mod page;
 pub mod progress;
 pub mod series;
 pub mod statements;

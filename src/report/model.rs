@@ -1,9 +1,10 @@
 //! What a run found, as data: the one thing that every reporter shows.
 
 use super::advice;
+use super::change;
 use super::client::ClientCost;
 use super::config::Config;
-use super::measured::{Distribution, Measured, Phases, distributions};
+use super::measured::{Distribution, Measured, Phases, distributions, rounded};
 use super::series::{FaultMark, Second};
 use super::threshold::{self, Judged, Threshold};
 use crate::audit::AuditReport;
@@ -14,7 +15,8 @@ use crate::finding::ExpectedFinding;
 use crate::outcome::Outcome;
 use anyhow::{Result, ensure};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -23,7 +25,7 @@ use std::time::Duration;
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// What a run found.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[schemars(title = "stockbench report")]
 pub struct Report {
     /// The version of this shape.
@@ -93,7 +95,7 @@ pub struct Report {
 }
 
 /// One statement of a program, or what opens or ends a transaction.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct StatementReport {
     /// The strategy.
     pub strategy: String,
@@ -109,7 +111,7 @@ pub struct StatementReport {
 }
 
 /// A Redis, as it described itself.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct RedisInfo {
     /// Its version, in its own words.
     pub version: String,
@@ -120,7 +122,7 @@ pub struct RedisInfo {
 }
 
 /// What one program of a mix did.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ProgramReport {
     /// The strategy.
     pub strategy: String,
@@ -135,7 +137,7 @@ pub struct ProgramReport {
 }
 
 /// What a background program did.
-#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 pub struct FlowReport {
     /// Times it found work and did it.
     pub runs: u64,
@@ -148,10 +150,10 @@ pub struct FlowReport {
 }
 
 /// What is expected of a run beyond a sound audit.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Expectation {
     /// The finding that must be made, or `nothing`.
-    pub audit: &'static str,
+    pub audit: Cow<'static, str>,
     /// Codes of errors that must be met; orders may end in them.
     pub errors: Vec<String>,
     /// Whether all of these codes were met.
@@ -271,13 +273,13 @@ impl Report {
             ExpectedFinding::Kind(kind) => audit.found(kind),
         });
         let expectation = Expectation {
-            audit: parts.expected.as_str(),
+            audit: parts.expected.as_str().into(),
             errors: parts.expected_errors.clone(),
             met: audit_met && errors_met,
             errors_met,
             unexpected_errors,
         };
-        let measured = Measured::of(figures, parts.elapsed);
+        let measured = Measured::finally(figures, parts.elapsed);
         let mut advice =
             advice::of(&measured, &parts.phases, &parts.config, &parts.client, parts.database.kind);
         advice.extend(parts.hint);
@@ -319,10 +321,37 @@ impl Report {
             report.thresholds.retain(|judged| judged.expr != breach.expr);
             report.thresholds.push(breach);
         }
-        let exit = report.exit();
-        report.passed = exit == Exit::Held;
-        report.exit_code = exit as u8;
+        report.settle();
         Ok(report)
+    }
+
+    /// Holds it against what it was before: a figure that is worse by more than noise
+    /// is a threshold that was missed.
+    ///
+    /// # Errors
+    /// The loads differ.
+    pub fn hold_against(&mut self, baseline: &Self, noise: f64) -> Result<()> {
+        for change in change::between(baseline, self, noise)? {
+            self.thresholds.push(Judged {
+                expr: format!(
+                    "{} no worse than the baseline by more than {:.0} %",
+                    change.figure,
+                    noise * 100.0
+                ),
+                value: Some(rounded(change.ratio, 1e3)),
+                in_microseconds: false,
+                passed: !change.is_worse(),
+            });
+        }
+        self.settle();
+        Ok(())
+    }
+
+    /// Says how it ends.
+    fn settle(&mut self) {
+        let exit = self.exit();
+        self.passed = exit == Exit::Held;
+        self.exit_code = exit as u8;
     }
 
     /// How the command ends.

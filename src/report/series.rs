@@ -4,10 +4,10 @@ use super::measured::{as_f64, rounded};
 use crate::engine::phase::Tick;
 use crate::outcome::Outcome;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A fault, as it happened to a server.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FaultMark {
     /// Seconds from the start of the measured window to when it struck.
     pub at_s: f64,
@@ -22,7 +22,7 @@ pub struct FaultMark {
 }
 
 /// One second of a run; the last one may be shorter.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Second {
     /// Seconds from the start of the measured window to the end of this one.
     pub at_s: f64,

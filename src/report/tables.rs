@@ -168,7 +168,7 @@ pub fn audit(out: &mut dyn Write, database: &DatabaseInfo, audit: &TableAudit) -
         if !finding.may_mean.is_empty() && !explained.contains(&finding.kind) {
             explained.push(finding.kind);
             writeln!(out, "    may mean:")?;
-            for cause in finding.may_mean {
+            for cause in &finding.may_mean {
                 writeln!(out, "    - {cause}")?;
             }
         }
@@ -245,7 +245,7 @@ pub fn summary(out: &mut dyn Write, database: &DatabaseInfo, audit: &TableAudit)
     }
     if let Some(finding) = worst_findings(audit).find(|finding| !finding.may_mean.is_empty()) {
         writeln!(out, "{} may mean:", finding.kind.as_str())?;
-        for cause in finding.may_mean {
+        for cause in &finding.may_mean {
             writeln!(out, "- {cause}")?;
         }
     }
@@ -277,7 +277,7 @@ pub fn evidence(out: impl Write, audit: &TableAudit) -> Result<()> {
             .iter()
             .map(|entry| {
                 [
-                    entry.role.to_owned(),
+                    entry.role.to_string(),
                     entry.entry_id.clone(),
                     entry.order_id.as_ref().map_or_else(String::new, Key::to_string),
                     entry.kind.clone(),

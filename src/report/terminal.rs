@@ -22,7 +22,7 @@ const BAR: u64 = 40;
 pub fn database_line(info: &DatabaseInfo) -> String {
     let durable = if info.durable { "durable commits" } else { "commits NOT durable" };
     let tls = info.tls.as_ref().map_or_else(String::new, |tls| format!(", {tls}"));
-    let relative = info.relative.map_or_else(String::new, |relative| {
+    let relative = info.relative.as_ref().map_or_else(String::new, |relative| {
         format!(
             " ({relative}: nothing here was tested on it, its errors are classified from its documentation)"
         )
@@ -71,7 +71,7 @@ pub fn run(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     client(out, report)?;
     thresholds(out, report)?;
     writeln!(out)?;
-    verdict(out, report)
+    verdict(report).iter().try_for_each(|line| writeln!(out, "{line}"))
 }
 
 /// The programs of a mix, and what ran in the background.
@@ -227,7 +227,7 @@ fn late(out: &mut dyn Write, report: &Report) -> io::Result<()> {
 }
 
 /// `1,234.5`
-fn tenths(number: f64) -> String {
+pub(super) fn tenths(number: f64) -> String {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -410,9 +410,9 @@ fn client(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     writeln!(out, "repeat     --random-seed {}", report.random_seed)
 }
 
-fn verdict(out: &mut dyn Write, report: &Report) -> io::Result<()> {
-    let orders = text::count(report.measured.deliveries, "order");
-    let error = report.expectation.unexpected_errors;
+/// What came of the run: what was expected of it, and the verdict last.
+pub(super) fn verdict(report: &Report) -> Vec<String> {
+    let mut lines = Vec::new();
     let expected = &report.expectation;
     if expected.audit != "nothing" || !expected.errors.is_empty() {
         let errors = if expected.errors.is_empty() {
@@ -421,44 +421,52 @@ fn verdict(out: &mut dyn Write, report: &Report) -> io::Result<()> {
             format!(" and errors {}", expected.errors.join(", "))
         };
         let met = if expected.met { "and so it came" } else { "and that is NOT what came" };
-        writeln!(out, "expected: {}{errors}, {met}", expected.audit)?;
+        lines.push(format!("expected: {}{errors}, {met}", expected.audit));
     }
     if let Some(expr) = &report.aborted_by {
-        writeln!(out, "ended early: `{expr}` was missed")?;
+        lines.push(format!("ended early: `{expr}` was missed"));
     }
+    lines.push(last_word(report));
+    lines
+}
+
+fn last_word(report: &Report) -> String {
+    let orders = text::count(report.measured.deliveries, "order");
+    let error = report.expectation.unexpected_errors;
+    let expected = &report.expectation;
     match report.exit() {
         Exit::Held if report.database.kind == Dialect::Null => {
-            writeln!(out, "no database: this measured stockbench alone")
+            "no database: this measured stockbench alone".to_owned()
         }
         Exit::Held if expected.audit != "nothing" => {
-            writeln!(out, "{} was caught, as the scenario expects", report.strategy)
+            format!("{} was caught, as the scenario expects", report.strategy)
         }
         Exit::Violation
             if expected.audit != "nothing"
                 && report.audit.as_ref().is_some_and(|audit| audit.findings.is_empty()) =>
         {
-            writeln!(out, "NOT CAUGHT: the audit found nothing where {} was expected", expected.audit)
+            format!("NOT CAUGHT: the audit found nothing where {} was expected", expected.audit)
         }
-        Exit::Threshold => writeln!(out, "a threshold was missed"),
+        Exit::Threshold => "a threshold was missed".to_owned(),
         Exit::Held => {
-            writeln!(out, "no violation in {orders}: a stress run can refute a strategy, never prove it")
+            format!("no violation in {orders}: a stress run can refute a strategy, never prove it")
         }
-        Exit::Violation => writeln!(out, "VIOLATION: {} does not keep its stock", report.strategy),
+        Exit::Violation => format!("VIOLATION: {} does not keep its stock", report.strategy),
         Exit::Interrupted => {
-            writeln!(out, "interrupted after {orders}: what was started was finished and audited")
+            format!("interrupted after {orders}: what was started was finished and audited")
         }
         _ => match &report.lost_server {
-            Some(reason) => writeln!(out, "could not finish: the server was lost ({reason})"),
+            Some(reason) => format!("could not finish: the server was lost ({reason})"),
             None if report.flows.values().any(|flow| flow.unfinished) => {
-                writeln!(out, "could not judge: a background program was given up with work left")
+                "could not judge: a background program was given up with work left".to_owned()
             }
             None if report.fault_error.is_some() => {
-                writeln!(out, "could not judge: a fault that was asked for did not happen")
+                "could not judge: a fault that was asked for did not happen".to_owned()
             }
             None if error > 0 => {
-                writeln!(out, "could not judge: {} ended in an error", text::count(error, "order"))
+                format!("could not judge: {} ended in an error", text::count(error, "order"))
             }
-            None => writeln!(out, "could not judge: nothing was decided"),
+            None => "could not judge: nothing was decided".to_owned(),
         },
     }
 }

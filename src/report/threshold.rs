@@ -44,7 +44,7 @@ const COMPARISONS: [(&str, Comparison); 6] = [
 const LATENCIES: [&str; 8] = ["min", "mean", "p50", "p90", "p99", "p999", "p9999", "max"];
 
 /// What came of a threshold.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Judged {
     /// The threshold as it was written.
     pub expr: String,

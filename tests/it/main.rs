@@ -13,6 +13,7 @@ mod figures;
 mod guards;
 mod labs;
 mod mangled;
+mod pages;
 mod shops;
 mod support;
 mod tables;

@@ -34,7 +34,7 @@ pub struct Trace {
 impl Traced {
     fn evidence(&self, role: &'static str) -> Evidence {
         Evidence {
-            role,
+            role: role.into(),
             entry_id: self.id.clone(),
             order_id: self.has_order.then(|| self.entry.order_id.clone()),
             kind: self.entry.kind.clone(),
@@ -164,8 +164,8 @@ mod tests {
         steps.iter().enumerate().map(traced).collect()
     }
 
-    fn shown(found: &Trace) -> Vec<(&str, &'static str)> {
-        found.evidence.iter().map(|evidence| (evidence.entry_id.as_str(), evidence.role)).collect()
+    fn shown(found: &Trace) -> Vec<(&str, &str)> {
+        found.evidence.iter().map(|evidence| (evidence.entry_id.as_str(), &*evidence.role)).collect()
     }
 
     #[test]

@@ -21,6 +21,7 @@ use crate::fault::TimedFault;
 use crate::finding::ExpectedFinding;
 use crate::lab::LabServer;
 use crate::outcome::OnUnknown;
+use crate::report::change::{NOISE, check_same_load};
 use crate::report::client::CostMeter;
 use crate::report::config::Config;
 use crate::report::hdr::HdrLog;
@@ -30,7 +31,7 @@ use crate::report::model::{Parts as ReportParts, RedisInfo};
 use crate::report::progress::Progress;
 use crate::report::series::{FaultMark, Second};
 use crate::report::statements::StatementNames;
-use crate::report::{Report, junit, terminal};
+use crate::report::{Report, junit, page, terminal};
 use crate::scenario::{self, Asked, Plan};
 use crate::strategy::Program;
 use crate::text;
@@ -61,7 +62,7 @@ pub(super) async fn run(args: RunArgs) -> Result<Exit> {
         as_it_is: false,
     };
     let mut plan = scenario::resolve(&asked, args.scenario.as_deref())?;
-    for file in [&args.json, &args.history, &args.junit, &args.hdr].into_iter().flatten() {
+    for file in [&args.json, &args.html, &args.history, &args.junit, &args.hdr].into_iter().flatten() {
         if !folder_of(file).is_dir() || file.is_dir() {
             return Err(usage(format!(
                 "cannot write {}: no such folder, or a folder itself",
@@ -69,6 +70,7 @@ pub(super) async fn run(args: RunArgs) -> Result<Exit> {
             )));
         }
     }
+    let baseline = args.baseline.as_deref().map(super::report::read_run).transpose()?;
     stage::check_early(&args, &plan, expected_dialect(&args))?;
     if let Some(stale) = args.junit.as_ref().filter(|path| path.is_file()) {
         // A run that cannot start must not leave the verdict of another one.
@@ -76,9 +78,17 @@ pub(super) async fn run(args: RunArgs) -> Result<Exit> {
     }
     let settings = SessionSettings { isolation: plan.isolation, ..SessionSettings::default() };
     let mut opened = open_with(&args.database, &settings, Purpose::Load, plan.fills_disk()).await?;
-    let report = measure(&args, &mut plan, &mut opened, None).await?;
+    let beside = Beside { of_many: None, baseline: baseline.as_ref() };
+    let report = measure(&args, &mut plan, &mut opened, beside).await?;
     let rendered = report.to_json()?;
     let json = args.json.as_deref().map_or(Ok(()), |path| write_whole(path, rendered.as_bytes()));
+    let html = match &args.html {
+        Some(path) => {
+            let named = [(report.strategy.clone(), report.clone())];
+            write_whole(path, page::runs(&named, NOISE)?.as_bytes())
+        }
+        None => Ok(()),
+    };
     let junit = match &args.junit {
         Some(path) => write_whole(path, junit::to_xml(&report)?.as_bytes()),
         None => Ok(()),
@@ -92,11 +102,20 @@ pub(super) async fn run(args: RunArgs) -> Result<Exit> {
     if let Some(error) = &report.incomplete_file {
         writeln!(std::io::stderr(), "stockbench: {error}")?;
     }
-    for error in [json, junit].into_iter().filter_map(Result::err) {
+    for error in [json, html, junit].into_iter().filter_map(Result::err) {
         writeln!(std::io::stderr(), "stockbench: {error:#}")?;
         exit = exit.worst(Exit::CouldNot);
     }
     Ok(exit)
+}
+
+/// What a run is one of, and what it is held against.
+#[derive(Clone, Copy)]
+pub(super) struct Beside<'b> {
+    /// What stops it together with others.
+    pub(super) of_many: Option<&'b Stop>,
+    /// An earlier run under the same load.
+    pub(super) baseline: Option<&'b Report>,
 }
 
 /// One run on a database that is open. One of many that are stopped together says
@@ -105,17 +124,21 @@ pub(super) async fn measure(
     args: &RunArgs,
     plan: &mut Plan,
     Opened { database, lab }: &mut Opened,
-    of_many: Option<&Stop>,
+    beside: Beside<'_>,
 ) -> Result<Report> {
     let begun = Instant::now();
     let stage = stage::prepare(args, plan, database).await?;
-    if of_many.is_none() {
+    if beside.of_many.is_none() {
         announce(database, stage.redis.as_ref().map(RedisStage::info).as_ref(), args.output)?;
     }
     let lock = database.lock().await?;
-    let ran = run_locked(args, plan, stage, (database, lab.as_ref()), begun, of_many).await;
+    let ran = run_locked(args, plan, stage, (database, lab.as_ref()), begun, beside).await;
     lock.release().await;
-    ran
+    let mut report = ran?;
+    if let Some(baseline) = beside.baseline {
+        report.hold_against(baseline, args.noise.map_or(NOISE, |percent| f64::from(percent) / 100.0))?;
+    }
+    Ok(report)
 }
 
 /// The dialect that a lab kind or a URL promises, before anything answers.
@@ -207,7 +230,7 @@ async fn run_locked(
     mut stage: Stage,
     (database, lab): (&Database, Option<&Arc<LabServer>>),
     begun: Instant,
-    of_many: Option<&Stop>,
+    Beside { of_many, baseline }: Beside<'_>,
 ) -> Result<Report> {
     // What cannot be served or written is said before anything is changed.
     let mut watch = watch_of(args, plan, database)?;
@@ -222,6 +245,7 @@ async fn run_locked(
     let services = services.map(|service| (service.name.clone(), service.database.info.clone())).collect();
     let members = members(plan, stage.programs);
     let config = config(args, plan, members.first().map(|member| &member.retry), &load);
+    check_baseline(baseline, &config)?;
     let names = StatementNames::of(&members);
     let history = args.history.as_deref().map(|path| HistoryWriter::create(path, &run)).transpose()?;
     let stream = stream(plan, &run);
@@ -308,6 +332,12 @@ async fn run_locked(
         client,
         audit: verdict,
     })
+}
+
+/// What would be compared in vain is not even run.
+fn check_baseline(baseline: Option<&Report>, config: &Config) -> Result<()> {
+    let Some(baseline) = baseline else { return Ok(()) };
+    check_same_load(&baseline.config, config).map_err(|error| usage(format!("--baseline: {error:#}")))
 }
 
 /// Sees the measured window through, with what goes wrong in it.
@@ -488,7 +518,7 @@ fn config(args: &RunArgs, plan: &Plan, retry: Option<&RetryPolicy>, load: &Load)
         acquire_timeout_us: plan.acquire_timeout.map(micros),
         statement_timeout_ms: plan.statement_timeout.map(|timeout| micros(timeout) / 1_000),
         transaction_timeout_us: plan.transaction_timeout.map(micros),
-        loop_kind,
+        loop_kind: loop_kind.into(),
         rate_per_s,
         arrivals,
         profile: profile.corners(),

@@ -1,0 +1,88 @@
+//! `stockbench report`: results that were kept as JSON, as a page or as Markdown.
+
+use super::{folder_of, to_stdout, write_whole};
+use crate::cli::ReportArgs;
+use crate::exit::{Exit, usage};
+use crate::report::compared::{self, CompareReport};
+use crate::report::{Report, markdown, page};
+use crate::text;
+use anyhow::Result;
+use serde::de::DeserializeOwned;
+use std::path::Path;
+
+/// What a file holds.
+enum Kept {
+    Run(Box<Report>),
+    Comparison(Box<CompareReport>),
+}
+
+pub(super) fn report(args: ReportArgs) -> Result<Exit> {
+    if let Some(html) = args.html.as_ref().filter(|html| !folder_of(html).is_dir() || html.is_dir()) {
+        return Err(usage(format!("cannot write {}: no such folder, or a folder itself", html.display())));
+    }
+    let mut runs: Vec<(String, Report)> = Vec::new();
+    let mut comparisons = Vec::new();
+    for path in &args.results {
+        match read(path)? {
+            Kept::Run(report) => runs.push((path.display().to_string(), *report)),
+            Kept::Comparison(report) => comparisons.push(*report),
+        }
+    }
+    let noise = f64::from(args.noise) / 100.0;
+    let (html, markdown) = match (&runs[..], &comparisons[..]) {
+        ([], [only]) => {
+            let mut text = Vec::new();
+            compared::markdown(&mut text, only)?;
+            (page::comparison(only)?, String::from_utf8(text)?)
+        }
+        ([], _) => return Err(usage("a comparison is a page of its own: name one file")),
+        (runs, []) => {
+            let refused = |error: anyhow::Error| usage(format!("{error:#}"));
+            (page::runs(runs, noise).map_err(refused)?, markdown::runs(runs, noise).map_err(refused)?)
+        }
+        _ => return Err(usage("runs and comparisons are not shown on one page: name files of one kind")),
+    };
+    if let Some(path) = &args.html {
+        write_whole(path, html.as_bytes())?;
+    }
+    if args.markdown || args.html.is_none() {
+        to_stdout(|out| out.write_all(markdown.as_bytes()))?;
+    }
+    Ok(Exit::Held)
+}
+
+/// Reads the report of a run.
+///
+/// # Errors
+/// As a bad file's: one line that names it.
+pub(super) fn read_run(path: &Path) -> Result<Report> {
+    match read(path)? {
+        Kept::Run(report) => Ok(*report),
+        Kept::Comparison(_) => Err(usage(format!("{}: this is a comparison, not one run", path.display()))),
+    }
+}
+
+/// Reads a result.
+///
+/// # Errors
+/// One line: the file, and why it is no result of stockbench.
+fn read(path: &Path) -> Result<Kept> {
+    let name = path.display();
+    let text =
+        std::fs::read_to_string(path).map_err(|error| usage(format!("cannot read {name}: {error}")))?;
+    let wrong = |error: serde_json::Error| {
+        let error = text::one_line(&error.to_string());
+        usage(format!("{name}: this is no result of `run --json` or `compare --json`: {error}"))
+    };
+    let value: serde_json::Value = serde_json::from_str(&text).map_err(wrong)?;
+    if value.get("matrix").is_some() {
+        Ok(Kept::Comparison(parsed(&text).map_err(wrong)?))
+    } else {
+        Ok(Kept::Run(parsed(&text).map_err(wrong)?))
+    }
+}
+
+/// From the text and not from a value, so that an error has its line.
+fn parsed<T: DeserializeOwned>(text: &str) -> serde_json::Result<Box<T>> {
+    serde_json::from_str(text).map(Box::new)
+}

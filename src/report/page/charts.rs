@@ -1,0 +1,191 @@
+//! Charts as SVG, drawn by plotters, in the colours of the page around them.
+//!
+//! The library writes colours as numbers. Numbers that nobody would choose stand for
+//! the page's own colours here and are replaced by their names afterwards, so that one
+//! drawing serves a light page, a dark one and a printed one.
+
+use anyhow::{Result, anyhow};
+use plotters::prelude::*;
+use plotters::style::{FontTransform, RGBColor};
+
+/// Width and height of a chart, in the units of its own drawing.
+const SIZE: (u32, u32) = (760, 320);
+
+/// Stands for the colour of text.
+const TEXT: RGBColor = RGBColor(1, 1, 1);
+/// Stands for the colour of lines in the background.
+const GRID: RGBColor = RGBColor(2, 2, 2);
+/// Stands for the colour of what went wrong.
+const ALARM: RGBColor = RGBColor(3, 3, 3);
+
+/// Colours that the page has for lines.
+pub(super) const LINE_COLOURS: u8 = 6;
+
+const fn line_colour(number: u8) -> RGBColor {
+    RGBColor(4, 4, number % LINE_COLOURS)
+}
+
+/// One line of a chart.
+#[derive(Debug, Clone)]
+pub(super) struct Line {
+    /// Its name in the legend.
+    pub(super) name: String,
+    /// Where it goes, from left to right.
+    pub(super) points: Vec<(f64, f64)>,
+    /// Lower and upper ends of an interval, where points have one.
+    pub(super) intervals: Vec<(f64, f64, f64)>,
+}
+
+/// What is drawn, and what its axes mean.
+pub(super) struct Chart<'c> {
+    /// What the horizontal axis is.
+    pub(super) x_title: &'c str,
+    /// What the vertical axis is.
+    pub(super) y_title: &'c str,
+    /// What stands at a place of the horizontal axis.
+    pub(super) x_label: &'c dyn Fn(f64) -> String,
+    /// What stands at a place of the vertical axis.
+    pub(super) y_label: &'c dyn Fn(f64) -> String,
+    /// Whether only whole places of the horizontal axis have a name.
+    pub(super) x_steps: Option<usize>,
+    /// Where the vertical axis begins, if not at the least point.
+    pub(super) y_from: Option<f64>,
+    /// The lines.
+    pub(super) lines: &'c [Line],
+    /// Places on the horizontal axis where something went wrong.
+    pub(super) marks: &'c [f64],
+}
+
+impl Chart<'_> {
+    /// The drawing.
+    ///
+    /// # Errors
+    /// The library fails, which would be a bug.
+    pub(super) fn svg(&self) -> Result<String> {
+        let mut svg = String::new();
+        self.draw(&mut svg).map_err(|error| anyhow!("cannot draw a chart: {error}"))?;
+        Ok(in_page_colours(svg))
+    }
+
+    fn draw(&self, svg: &mut String) -> Result<(), Box<dyn std::error::Error + '_>> {
+        let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
+        let (x_range, y_range) = self.ranges();
+        let text = ("sans-serif", 13).into_font().color(&TEXT);
+        let mut chart = ChartBuilder::on(&area)
+            .margin(10)
+            .margin_right(24)
+            .x_label_area_size(44)
+            .y_label_area_size(76)
+            .build_cartesian_2d(x_range, y_range)?;
+        chart
+            .configure_mesh()
+            .x_desc(self.x_title)
+            .y_desc(self.y_title)
+            .x_labels(self.x_steps.unwrap_or(8))
+            .y_labels(6)
+            .x_label_formatter(&|x| (self.x_label)(*x))
+            .y_label_formatter(&|y| (self.y_label)(*y))
+            .label_style(text.clone())
+            .axis_desc_style(text.clone())
+            .axis_style(TEXT)
+            .bold_line_style(GRID)
+            .light_line_style(TRANSPARENT)
+            .draw()?;
+        let (bottom, top) = (chart.y_range().start, chart.y_range().end);
+        for &at in self.marks {
+            chart.draw_series(DashedLineSeries::new(
+                [(at, bottom), (at, top)],
+                4,
+                4,
+                ALARM.stroke_width(1),
+            ))?;
+        }
+        for (number, line) in (0..).zip(self.lines) {
+            let colour = line_colour(number);
+            let style = colour.stroke_width(2);
+            chart
+                .draw_series(LineSeries::new(line.points.iter().copied(), style))?
+                .label(&line.name)
+                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
+            chart.draw_series(line.intervals.iter().map(|&(x, low, high)| {
+                ErrorBar::new_vertical(x, low, f64::midpoint(low, high), high, colour.stroke_width(1), 8)
+            }))?;
+            if line.points.len() <= 12 {
+                chart.draw_series(line.points.iter().map(|&at| Circle::new(at, 3, colour.filled())))?;
+            }
+        }
+        if self.lines.len() > 1 {
+            chart
+                .configure_series_labels()
+                .position(SeriesLabelPosition::UpperLeft)
+                .label_font(text.transform(FontTransform::None))
+                .draw()?;
+        }
+        drop(chart);
+        area.present()?;
+        Ok(())
+    }
+
+    fn ranges(&self) -> (std::ops::Range<f64>, std::ops::Range<f64>) {
+        let points = || self.lines.iter().flat_map(|line| &line.points);
+        let ends =
+            self.lines.iter().flat_map(|line| &line.intervals).flat_map(|(_, low, high)| [*low, *high]);
+        let ys: Vec<f64> = points().map(|point| point.1).chain(ends).collect();
+        let least = |values: &mut dyn Iterator<Item = f64>| values.fold(f64::INFINITY, f64::min);
+        let most = |values: &mut dyn Iterator<Item = f64>| values.fold(f64::NEG_INFINITY, f64::max);
+        let x_from = least(&mut points().map(|point| point.0));
+        let x_to = most(&mut points().map(|point| point.0));
+        let y_from = self.y_from.unwrap_or_else(|| least(&mut ys.iter().copied()));
+        let y_to = most(&mut ys.iter().copied());
+        (widened(x_from, x_to, 0.0), widened(y_from, y_to, 0.06))
+    }
+}
+
+/// A range that is one even if all values are equal, or if there are none.
+fn widened(from: f64, to: f64, by: f64) -> std::ops::Range<f64> {
+    if !from.is_finite() || !to.is_finite() {
+        return 0.0..1.0;
+    }
+    let span = if to > from { to - from } else { from.abs().max(1.0) };
+    from..from + span * (1.0 + by)
+}
+
+fn in_page_colours(svg: String) -> String {
+    let hex = |colour: RGBColor| format!("#{:02X}{:02X}{:02X}", colour.0, colour.1, colour.2);
+    let mut svg = svg.replace(&hex(TEXT), "currentColor");
+    svg = svg.replace(&hex(GRID), "var(--grid)").replace(&hex(ALARM), "var(--alarm)");
+    for number in 0..LINE_COLOURS {
+        svg = svg.replace(&hex(line_colour(number)), &format!("var(--line-{number})"));
+    }
+    // It is as wide as there is room, and speaks through its caption.
+    let sized = format!("width=\"{}\" height=\"{}\"", SIZE.0, SIZE.1);
+    svg.replacen(&sized, "aria-hidden=\"true\"", 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chart_takes_its_colours_from_the_page_and_survives_nothing_to_draw() {
+        let line =
+            Line { name: "a < b".to_owned(), points: vec![(0.0, 1.0), (1.0, 2.0)], intervals: Vec::new() };
+        let other = Line { name: "c".to_owned(), points: vec![(0.5, 1.5)], intervals: vec![(0.5, 1.0, 2.0)] };
+        for lines in [&[line.clone(), other][..], &[line], &[]] {
+            let chart = Chart {
+                x_title: "time",
+                y_title: "rate",
+                x_label: &|x| format!("{x}"),
+                y_label: &|y| format!("{y}"),
+                x_steps: None,
+                y_from: Some(0.0),
+                lines,
+                marks: &[0.5],
+            };
+            let svg = chart.svg().unwrap();
+            assert!(svg.contains("currentColor") && svg.contains("var(--alarm)"), "{svg}");
+            assert!(!svg.contains("#0"), "{svg}");
+            assert!(!svg.contains("a < b"), "a name is escaped: {svg}");
+        }
+    }
+}

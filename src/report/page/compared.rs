@@ -1,0 +1,168 @@
+//! The page of a comparison.
+
+use super::super::compared::{self, CompareReport};
+use super::charts::{Chart, LINE_COLOURS, Line};
+use super::{cell, figure, page, rate, table};
+use crate::compare::judge::{Judged, Row, Verdict};
+use crate::compare::matrix::Setting;
+use crate::compare::stats::Estimate;
+use crate::text;
+use anyhow::Result;
+use maud::{Markup, html};
+
+/// The page of a comparison.
+///
+/// # Errors
+/// A chart cannot be drawn, which would be a bug.
+pub fn comparison(report: &CompareReport) -> Result<String> {
+    let title = format!("{} compared", report.matrix.strategies.join(", "));
+    let content = html! {
+        h1 { "Which one to ship: " (report.matrix.strategies.join(", ")) }
+        div.verdict {
+            strong { "What follows" }
+            @if report.advice.is_empty() { p { "Nothing yet: no load has two strategies that held." } }
+            ul { @for sentence in &report.advice { li { (sentence) } } }
+        }
+        @if report.interrupted { p.bad { "The comparison was interrupted: " (report.samples.len()) " runs were made." } }
+        (heat_maps(report))
+        (crossovers(report)?)
+        h2 { "Every load" }
+        @for judged in &report.settings { (setting(judged)) }
+        p.faint { (compared::LEGEND) }
+        h2 { "Configuration" }
+        (configuration(report))
+    };
+    Ok(page(&title, &content))
+}
+
+/// The colour of a strategy, the same on the whole page.
+fn colour(report: &CompareReport, strategy: &str) -> String {
+    let number = report.matrix.strategies.iter().position(|name| name == strategy).unwrap_or(0);
+    format!("var(--line-{})", number % usize::from(LINE_COLOURS))
+}
+
+/// Contention by clients: who is fastest there of those that held.
+fn heat_maps(report: &CompareReport) -> Markup {
+    let matrix = &report.matrix;
+    html! {
+        @for database in &matrix.databases { @for &rtt_us in &matrix.rtt_us {
+            h2 { "Fastest of those that kept the stock: " (compared::place(database, rtt_us)) }
+            div.scroll { table.heat {
+                thead { tr { th scope="col" { "SKUs" } @for &clients in &matrix.concurrency { th scope="col" { (text::count(clients, "client")) } } } }
+                tbody { @for &skus in &matrix.skus { tr {
+                    th scope="row" { (text::thousands(skus)) }
+                    @for &concurrency in &matrix.concurrency {
+                        (heat(report, &Setting { database: database.clone(), rtt_us, concurrency, skus }))
+                    }
+                } } }
+            } }
+        } }
+        p.faint { "Orders sold per second by the fastest; a name beside it cannot be told from it." }
+    }
+}
+
+fn heat(report: &CompareReport, setting: &Setting) -> Markup {
+    let judged = report.settings.iter().find(|judged| judged.setting == *setting);
+    let best = judged.map(Judged::best).unwrap_or_default();
+    let Some(first) = best.first() else { return html! { td.faint { "none held" } } };
+    let colour = colour(report, &first.strategy);
+    let names: Vec<&str> = best.iter().map(|row| row.strategy.as_str()).collect();
+    html! {
+        td style=(format!("background: color-mix(in srgb, {colour} 22%, var(--back))")) {
+            strong { (names.join(" = ")) } br; (compared::per_second(first.goodput_per_s.median))
+        }
+    }
+}
+
+/// Goodput over contention, a chart for each database, round trip and number of clients.
+fn crossovers(report: &CompareReport) -> Result<Markup> {
+    let matrix = &report.matrix;
+    if matrix.skus.len() < 2 {
+        return Ok(html! {});
+    }
+    let mut charts = Vec::new();
+    for database in &matrix.databases {
+        for &rtt_us in &matrix.rtt_us {
+            for &concurrency in &matrix.concurrency {
+                let title =
+                    format!("{}, {}", compared::place(database, rtt_us), text::count(concurrency, "client"));
+                let is_here = |judged: &&Judged| {
+                    let setting = &judged.setting;
+                    (&setting.database, setting.rtt_us, setting.concurrency)
+                        == (database, rtt_us, concurrency)
+                };
+                let here: Vec<&Judged> = report.settings.iter().filter(is_here).collect();
+                let lines: Vec<Line> =
+                    matrix.strategies.iter().map(|strategy| over_contention(strategy, &here)).collect();
+                let chart = Chart {
+                    x_title: "SKUs that the clients share (logarithmic)",
+                    y_title: "orders sold per second (logarithmic)",
+                    x_label: &|log| compared::per_second(10.0_f64.powf(log)),
+                    y_label: &|log| rate(10.0_f64.powf(log)),
+                    x_steps: Some(7),
+                    y_from: None,
+                    lines: &lines,
+                    marks: &[],
+                };
+                let caption = format!(
+                    "{title}: goodput over contention, medians of {} with 95 % intervals. Strategies that were caught are in it and out of the ranking.",
+                    text::count(matrix.rounds.into(), "round")
+                );
+                charts.push(figure(&chart, &caption)?);
+            }
+        }
+    }
+    Ok(html! { h2 { "Where they cross over" } @for chart in charts { (chart) } })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a number of SKUs, for a chart")]
+fn over_contention(strategy: &str, here: &[&Judged]) -> Line {
+    let mut line = Line { name: strategy.to_owned(), points: Vec::new(), intervals: Vec::new() };
+    let mut by_skus = here.to_vec();
+    by_skus.sort_by_key(|judged| judged.setting.skus);
+    for judged in by_skus {
+        let Some(row) = judged.row(strategy).filter(|row| row.runs > 0) else { continue };
+        let Estimate { median, low, high } = row.goodput_per_s;
+        if low <= 0.0 {
+            continue;
+        }
+        let x = (judged.setting.skus as f64).log10();
+        line.points.push((x, median.log10()));
+        line.intervals.push((x, low.log10(), high.log10()));
+    }
+    line
+}
+
+fn setting(judged: &Judged) -> Markup {
+    let rows: Vec<Vec<Markup>> = judged.rows.iter().map(cells).collect();
+    html! { h3 { (compared::title(&judged.setting)) } (table(&compared::HEAD, &rows, 1..8)) }
+}
+
+fn cells(row: &Row) -> Vec<Markup> {
+    let class = match row.verdict {
+        Verdict::Held => "good",
+        Verdict::Violated { .. } => "bad",
+        _ => "faint",
+    };
+    let mut cells: Vec<Markup> = compared::cells(row).into_iter().map(cell).collect();
+    if let Some(verdict) = cells.pop() {
+        cells.push(html! { span.(class) { (verdict) } });
+    }
+    cells
+}
+
+fn configuration(report: &CompareReport) -> Markup {
+    let matrix = &report.matrix;
+    let mut rows = vec![
+        vec![cell("rounds"), cell(matrix.rounds.to_string())],
+        vec![cell("random seed"), cell(matrix.random_seed.to_string())],
+    ];
+    rows.extend(matrix.load.iter().map(|(flag, value)| vec![cell(flag), cell(value)]));
+    for (name, info) in &report.databases {
+        rows.push(vec![cell(name), cell(super::super::terminal::database_line(info))]);
+        rows.extend(
+            info.settings.iter().map(|(what, value)| vec![cell(format!("{name}: {what}")), cell(value)]),
+        );
+    }
+    table(&["what", "value"], &rows, 0..0)
+}

@@ -1,0 +1,131 @@
+//! Results that were kept: read again, side by side, on a page that loads nothing, and
+//! refused where they are not of the same load.
+
+use crate::support::{Backend, Place, assert_one_line, place};
+use serde_json::Value;
+
+const SHORT: [&str; 4] = ["-c", "4", "-d", "1s"];
+
+fn kept(place: &Place, name: &str, arguments: &[&str]) -> String {
+    let path = place.path(name).display().to_string();
+    let run = ["run", "-s", "atomic", "--skus", "5", "--stock", "1000000"];
+    let said = place.stockbench(&[&run[..], &["--json", &path], arguments].concat());
+    assert_eq!(said.code, 0, "{said:?}");
+    path
+}
+
+fn report(place: &Place, arguments: &[&str]) -> crate::support::Said {
+    crate::support::stockbench(place.folder.path(), &[&["report"], arguments].concat())
+}
+
+/// Nothing is loaded from anywhere, and nothing runs.
+#[track_caller]
+fn assert_self_contained(page: &str) {
+    for outside in ["src=", "href=", "<script", "@import", "url(", "http://", "https://"] {
+        // The name of SVG is no address.
+        let page = page.replace("http://www.w3.org/2000/svg", "");
+        assert!(!page.contains(outside), "{outside} in {}", &page[..400]);
+    }
+    assert!(page.starts_with("<!DOCTYPE html>") && page.contains("prefers-color-scheme: dark"));
+    assert!(page.contains("<svg") && page.contains("aria-label="), "a chart and its words");
+}
+
+#[test]
+fn a_run_is_read_again_as_it_was_and_shown_on_a_page_of_its_own() {
+    let Some(place) = place(Backend::Sqlite) else { return };
+    let path = kept(&place, "one.json", &[&SHORT[..], &["--html", "run.html"]].concat());
+    let text = std::fs::read_to_string(&path).unwrap();
+    let read: stockbench::report::Report = serde_json::from_str(&text).unwrap();
+    assert_eq!(read.to_json().unwrap(), text);
+    let said = report(&place, &[&path, "--html", "page.html"]);
+    assert_eq!((said.code, said.stdout.as_str()), (0, ""), "{said:?}");
+    for page in ["run.html", "page.html"] {
+        let page = std::fs::read_to_string(place.path(page)).unwrap();
+        assert_self_contained(&page);
+        assert!(page.contains("no violation in") && page.contains("99th percentile"), "{page}");
+    }
+}
+
+#[test]
+fn two_runs_stand_side_by_side_unless_their_loads_differ() {
+    let Some(place) = place(Backend::Sqlite) else { return };
+    let one = kept(&place, "one.json", &SHORT);
+    let same = kept(&place, "same.json", &SHORT);
+    let more = kept(&place, "more.json", &["-c", "5", "-d", "1s"]);
+    let said = report(&place, &[&one, &same, "--markdown", "--html", "page.html"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.stdout.contains("sold/s") && said.stdout.contains("too few seconds"), "{said:?}");
+    assert_self_contained(&std::fs::read_to_string(place.path("page.html")).unwrap());
+    let said = report(&place, &[&one, &more]);
+    assert_one_line(&said, 2, &["the loads differ", "concurrency 4 and 5"]);
+    // What would be compared in vain is not even run.
+    let said = place.stockbench(&[
+        "run",
+        "-s",
+        "atomic",
+        "--skus",
+        "5",
+        "--stock",
+        "1000000",
+        "-c",
+        "4",
+        "-d",
+        "60s",
+        "--baseline",
+        &one,
+    ]);
+    assert_one_line(&said, 2, &["--baseline: the loads differ", "duration_s 1.0 and 60.0"]);
+}
+
+#[test]
+fn a_baseline_is_a_threshold() {
+    let Some(place) = place(Backend::Sqlite) else { return };
+    let load = ["-c", "2", "-d", "6s", "--rate", "300", "--arrivals", "constant"];
+    let path = kept(&place, "base.json", &load);
+    let mut base: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    let run = ["run", "-o", "json", "-s", "atomic", "--skus", "5", "--stock", "1000000", "--noise", "60"];
+    let against = |name: &str| {
+        let said = place.stockbench(&[&run[..], &load, &["--baseline", name]].concat());
+        let report: Value =
+            serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {said:?}"));
+        (said.code, report)
+    };
+    // The same rate was sold as before.
+    let (_, report) = against(&path);
+    let goodput = |report: &Value| {
+        let thresholds = report["thresholds"].as_array().unwrap();
+        thresholds.iter().find(|judged| judged["expr"].as_str().unwrap().starts_with("sold/s")).unwrap()["passed"].clone()
+    };
+    assert_eq!(goodput(&report), true, "{report:#}");
+    // A baseline that sold ten times as much.
+    base["goodput"]["orders_per_s"] = 3_000.0.into();
+    for second in base["series"].as_array_mut().unwrap() {
+        second["orders_per_s"] = 3_000.0.into();
+    }
+    let better = place.write("better.json", &base.to_string());
+    let (code, report) = against(&better);
+    assert_eq!((code, goodput(&report)), (4, false.into()), "{report:#}");
+}
+
+#[test]
+fn a_comparison_has_a_page_and_files_that_are_no_results_are_named() {
+    let Some(place) = place(Backend::Sqlite) else { return };
+    let compare =
+        ["compare", "-s", "naive,atomic", "--contention", "1,20", "-c", "4,8", "-d", "200ms", "-w", "0s"];
+    let files = ["--rounds", "2", "--json", "compared.json", "--html", "compared.html"];
+    let said = place.stockbench(&[&compare[..], &files].concat());
+    assert_eq!(said.code, 0, "{said:?}");
+    let direct = std::fs::read_to_string(place.path("compared.html")).unwrap();
+    assert_self_contained(&direct);
+    assert!(direct.contains("Where they cross over") && direct.contains("FAILED: "), "{direct}");
+    let said = report(&place, &["compared.json", "--html", "again.html"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert_eq!(std::fs::read_to_string(place.path("again.html")).unwrap(), direct);
+
+    let no_json = place.write("answers.csv", "order_id,sku_id\n");
+    let no_report = place.write("other.json", "{\"name\": 1}");
+    assert_one_line(&report(&place, &[&no_json]), 2, &["answers.csv: this is no result"]);
+    assert_one_line(&report(&place, &[&no_report]), 2, &["other.json: this is no result", "missing field"]);
+    assert_one_line(&report(&place, &["nowhere.json"]), 2, &["cannot read nowhere.json"]);
+    assert_one_line(&report(&place, &["compared.json", "compared.json"]), 2, &["name one file"]);
+}
