@@ -256,18 +256,22 @@ impl Database {
             return Ok(RunLock { holder: LockHolder::Nobody });
         }
         let mut session = self.open(&SessionSettings::default()).await?;
-        let query = match self.dialect() {
-            Dialect::Postgres => {
-                "SELECT CASE WHEN pg_try_advisory_lock(hashtext('stockbench run')) THEN 1 ELSE 0 END"
-            }
-            _ => "SELECT GET_LOCK(LEFT(CONCAT('stockbench run ', DATABASE()), 64), 0)",
+        let (query, give_back) = match self.dialect() {
+            Dialect::Postgres => (
+                "SELECT CASE WHEN pg_try_advisory_lock(hashtext('stockbench run')) THEN 1 ELSE 0 END",
+                "SELECT pg_advisory_unlock_all()",
+            ),
+            _ => (
+                "SELECT GET_LOCK(LEFT(CONCAT('stockbench run ', DATABASE()), 64), 0)",
+                "DO RELEASE_ALL_LOCKS()",
+            ),
         };
         let row = super::first_row(session.as_mut(), query).await?.unwrap_or_default();
         if row.first().and_then(super::Value::as_int) != Some(1) {
             session.close().await;
             bail!("{}", taken(&self.url));
         }
-        Ok(RunLock { holder: LockHolder::Session(session) })
+        Ok(RunLock { holder: LockHolder::Session(session, give_back) })
     }
 }
 
@@ -384,7 +388,8 @@ pub struct RunLock {
 }
 
 enum LockHolder {
-    Session(Box<dyn Session>),
+    /// A session that has it, and the statement that gives it back.
+    Session(Box<dyn Session>, &'static str),
     File(LockFile),
     /// Nothing is kept, so nobody can be in the way.
     Nobody,
@@ -393,7 +398,7 @@ enum LockHolder {
 impl std::fmt::Debug for LockHolder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Session(_) => f.write_str("Session"),
+            Self::Session(..) => f.write_str("Session"),
             Self::File(file) => file.fmt(f),
             Self::Nobody => f.write_str("Nobody"),
         }
@@ -404,7 +409,12 @@ impl RunLock {
     /// Gives the right back.
     pub async fn release(self) {
         match self.holder {
-            LockHolder::Session(session) => session.close().await,
+            LockHolder::Session(mut session, give_back) => {
+                // A server notices that a session has ended a while after it has. If it
+                // is gone already, so is the lock.
+                drop(session.control(give_back).await);
+                session.close().await;
+            }
             LockHolder::File(file) => drop(file),
             LockHolder::Nobody => {}
         }

@@ -68,7 +68,7 @@ fn verdict(name: &str, report: &Report, is_named: bool) -> Markup {
                 (tile("median latency", &text::micros(sold.p50)))
                 (tile("99th percentile", &text::micros(sold.p99)))
             }
-            (tile("conflicts", &format!("{:.1} % of attempts", report.measured.conflict_rate * 100.0)))
+            (tile("conflicts", &format!("{:.1} %", report.measured.conflict_rate * 100.0)))
             (tile("clients", &text::thousands(report.config.concurrency)))
             (tile("SKUs", &text::thousands(report.config.skus)))
         }
@@ -201,7 +201,9 @@ fn over_time(reports: &[(String, Report)]) -> Result<Markup> {
     let lines: Vec<Line> = reports
         .iter()
         .map(|(name, report)| {
-            line(name, report.series.iter().map(|second| (second.at_s, second.orders_per_s)).collect())
+            // A rest of a second is no rate.
+            let whole = report.series.iter().filter(|second| second.span_s > 0.5);
+            line(name, whole.map(|second| (second.at_s, second.orders_per_s)).collect())
         })
         .collect();
     let faults = || reports.iter().flat_map(|(_, report)| &report.faults);
@@ -264,13 +266,17 @@ fn findings(reports: &[(String, Report)]) -> Markup {
         @for (name, audit) in with {
             h2 { "Findings of " (name) }
             p { (text::count(audit.findings_total, "finding")) }
-            @for finding in audit.findings.iter().take(FINDINGS_SHOWN) { (one_finding(finding)) }
+            @for (number, finding) in audit.findings.iter().take(FINDINGS_SHOWN).enumerate() {
+                // What a kind may mean is said with the first of it.
+                @let is_new = audit.findings[..number].iter().all(|earlier| earlier.kind != finding.kind);
+                (one_finding(finding, is_new))
+            }
             @if audit.findings_total > FINDINGS_SHOWN as u64 { p.faint { "The others are in the JSON." } }
         }
     }
 }
 
-fn one_finding(finding: &Finding) -> Markup {
+fn one_finding(finding: &Finding, is_new: bool) -> Markup {
     let orders: Vec<String> = finding.order_ids.iter().take(ORDERS_SHOWN).map(ToString::to_string).collect();
     html! {
         h3.bad { (finding.kind.as_str()) @if finding.units > 0 { ", " (text::count(finding.units, "unit")) } }
@@ -278,7 +284,7 @@ fn one_finding(finding: &Finding) -> Markup {
         @if !orders.is_empty() {
             p.faint { "Orders " code { (orders.join(", ")) } @if finding.orders > orders.len() as u64 { " and others" } }
         }
-        @for cause in &finding.may_mean { p.faint { "It may mean: " (cause) } }
+        @for cause in finding.may_mean.iter().filter(|_| is_new) { p.faint { "It may mean: " (cause) } }
     }
 }
 
