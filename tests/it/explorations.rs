@@ -600,6 +600,7 @@ fn must_break(strategy: &str, level: Level) -> bool {
     };
     match strategy {
         "naive"
+        | "read-replica"
         | "unchecked"
         | "unlogged"
         | "unkeyed"
