@@ -230,7 +230,7 @@ pub struct CompareArgs {
         help_heading = "Loads")]
     pub rtt: Vec<Duration>,
     /// How often every strategy is measured under every load, in an order drawn anew each time
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=50),
+    #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=50),
         help_heading = "Loads")]
     pub rounds: u32,
     /// Send orders for this long
@@ -254,6 +254,9 @@ pub struct CompareArgs {
     /// Isolation level [default: the server's own]
     #[arg(long, value_name = "LEVEL", help_heading = "Loads")]
     pub isolation: Option<Isolation>,
+    /// Let a strategy write tables outside the prefix stockbench_ in the database of this name
+    #[arg(long, value_name = "DATABASE", help_heading = "Loads")]
+    pub allow_writes: Vec<String>,
     /// Seed of the order and of every run's own seed; printed [default: drawn]
     #[arg(long, value_name = "N", help_heading = "Loads")]
     pub random_seed: Option<u64>,

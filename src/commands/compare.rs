@@ -5,7 +5,7 @@ use super::run::{Beside, measure};
 use super::{folder_of, stop_on_signal, to_stdout, write_whole};
 use crate::cli::{CompareArgs, CompareOutput, DatabaseArgs, RunArgs};
 use crate::compare::journal::{self, Journal};
-use crate::compare::judge::{CameTo, Figures, Sample};
+use crate::compare::judge::{CalledUnsafe, CameTo, Figures, Sample};
 use crate::compare::matrix::{Cell, Matrix};
 use crate::db::url::EMBEDDED_DEFAULT;
 use crate::db::{DatabaseUrl, SessionSettings};
@@ -16,13 +16,13 @@ use crate::load::LoadArgs;
 use crate::outcome::Outcome;
 use crate::report::compared::{self, CompareReport};
 use crate::report::progress::Progress;
-use crate::report::{Report, page};
+use crate::report::{Report, page, terminal};
 use crate::scenario::{self, Asked, Plan};
 use crate::strategy::{Safety, Strategy, catalogue};
 use crate::text;
 use anyhow::Result;
 use rand::RngExt;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Units of stock in all, where nobody says how many: more than a cell can sell.
@@ -65,7 +65,10 @@ pub(super) async fn compare(args: CompareArgs) -> Result<Exit> {
     let progress = Progress::preparing("comparing");
     for (number, cell) in left.iter().enumerate() {
         progress.show(&in_words(cell), number as u64, left.len() as u64);
-        let came_to = Box::pin(came_to(&args, cell, &places, &stop)).await;
+        let came_to = match changed(&matrix, &cell.strategy) {
+            Some(changed) => CameTo::Undecided(changed),
+            None => Box::pin(came_to(&args, cell, &places, &stop)).await,
+        };
         // What was interrupted was not measured.
         if stop.is_asked() {
             break;
@@ -81,8 +84,7 @@ pub(super) async fn compare(args: CompareArgs) -> Result<Exit> {
 
     let databases =
         places.iter().map(|place| (place.label.clone(), place.opened.database.info.clone())).collect();
-    let called_unsafe = strategies.iter().filter(|strategy| strategy.file.safety == Some(Safety::Unsafe));
-    let called_unsafe = called_unsafe.map(|strategy| strategy.name.clone()).collect();
+    let called_unsafe = called_unsafe(&strategies, &places);
     let controls =
         strategies.iter().filter_map(|strategy| Some((strategy.name.clone(), strategy.file.control?)));
     let report = CompareReport::new(matrix, samples, &called_unsafe, &controls.collect(), databases);
@@ -99,6 +101,29 @@ pub(super) async fn compare(args: CompareArgs) -> Result<Exit> {
     })?;
     json.and(html)?;
     Ok(report.exit())
+}
+
+/// Who is unsafe by its own word, on one node or on several.
+fn called_unsafe(strategies: &[Strategy], places: &[Place]) -> CalledUnsafe {
+    let mut called_unsafe = CalledUnsafe::new();
+    for Place { label, opened } in places {
+        let info = &opened.database.info;
+        let one_writes =
+            info.settings.get("group_replication_single_primary_mode").is_some_and(|set| set == "ON");
+        let on_several = info.nodes > 1 && !one_writes;
+        for Strategy { name, file, .. } in strategies {
+            let safety = file.several_nodes.filter(|_| on_several).or(file.safety);
+            if safety == Some(Safety::Unsafe) {
+                called_unsafe.insert((label.clone(), name.clone()));
+            }
+        }
+    }
+    called_unsafe
+}
+
+/// In their order, each once.
+fn sorted<T: Ord>(values: impl IntoIterator<Item = T>) -> Vec<T> {
+    values.into_iter().collect::<BTreeSet<T>>().into_iter().collect()
 }
 
 fn strategies(names: &[String]) -> Result<Vec<Strategy>> {
@@ -121,6 +146,9 @@ fn matrix(args: &CompareArgs, strategies: &[Strategy]) -> Result<Matrix> {
         ([], Some(url)) => vec![DatabaseUrl::parse(url).map_err(usage)?.to_string()],
         (kinds, _) => kinds.iter().map(|kind| kind.as_str().to_owned()).collect(),
     };
+    if sorted(&databases).len() < databases.len() {
+        return Err(usage("--lab names a kind twice"));
+    }
     let own_file = |strategy: &&Strategy| !catalogue::names().any(|name| name == strategy.name);
     let files = strategies.iter().filter(own_file);
     let micros = |rtt: &Duration| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX);
@@ -137,9 +165,9 @@ fn matrix(args: &CompareArgs, strategies: &[Strategy]) -> Result<Matrix> {
     Ok(Matrix {
         strategies: strategies.iter().map(|strategy| strategy.name.clone()).collect(),
         databases,
-        skus: args.contention.clone(),
-        rtt_us: args.rtt.iter().map(micros).collect(),
-        concurrency: args.concurrency.clone(),
+        skus: sorted(args.contention.iter().copied()),
+        rtt_us: sorted(args.rtt.iter().map(micros)),
+        concurrency: sorted(args.concurrency.iter().copied()),
         rounds: args.rounds,
         load: load.into_iter().map(|(flag, value)| (flag.to_owned(), value)).collect(),
         files: files.map(|strategy| (strategy.name.clone(), strategy.text.clone())).collect(),
@@ -159,7 +187,8 @@ async fn places(args: &CompareArgs) -> Result<Vec<Place>> {
         let database_url = if lab.is_none() { args.database_url.clone() } else { None };
         let database =
             DatabaseArgs { database_url, lab, lab_async_commit: false, wait_for_db: args.wait_for_db };
-        let opened = open(&database, &SessionSettings::default(), Purpose::Load).await?;
+        let settings = SessionSettings { isolation: args.isolation, ..SessionSettings::default() };
+        let opened = open(&database, &settings, Purpose::Load).await?;
         let label = lab.map_or_else(|| opened.database.url().to_string(), |kind| kind.as_str().to_owned());
         places.push(Place { label, opened });
     }
@@ -192,6 +221,13 @@ fn plan(args: &CompareArgs, cell: &Cell) -> Result<Plan> {
     )
 }
 
+/// A file that is another one than when the comparison began is not of it.
+fn changed(matrix: &Matrix, strategy: &str) -> Option<String> {
+    let text = matrix.files.get(strategy)?;
+    let is_same = Strategy::load(strategy).is_ok_and(|now| now.text == *text);
+    (!is_same).then(|| format!("{strategy} was changed during the comparison"))
+}
+
 /// Runs one cell.
 async fn came_to(args: &CompareArgs, cell: &Cell, places: &[Place], stop: &Stop) -> CameTo {
     let undecided = |error: anyhow::Error| match error.downcast_ref::<UsageError>() {
@@ -201,7 +237,11 @@ async fn came_to(args: &CompareArgs, cell: &Cell, places: &[Place], stop: &Stop)
     let Some(place) = places.iter().find(|place| place.label == cell.setting.database) else {
         return CameTo::Undecided(format!("there is no database {}", cell.setting.database));
     };
-    let run = RunArgs { redis_url: args.redis_url.clone(), ..RunArgs::default() };
+    let run = RunArgs {
+        redis_url: args.redis_url.clone(),
+        allow_writes: args.allow_writes.clone(),
+        ..RunArgs::default()
+    };
     let mut plan = match plan(args, cell) {
         Ok(plan) => plan,
         Err(error) => return undecided(error),
@@ -229,18 +269,17 @@ fn figures(report: &Report) -> CameTo {
         conflict_rate: measured.conflict_rate,
         retries_per_order: measured.retries_per_order.mean,
         wrong_units: audit.oversold_units.max(audit.lost_update_units + audit.missing_entry_units),
+        sold_out: measured.count(Outcome::SoldOut),
         findings: audit.findings_by_kind.clone(),
     })
 }
 
 /// Why a run could not be judged.
 fn why(report: &Report) -> String {
-    let met = report.measured.error_notes.iter().next();
-    let met = met.map_or_else(String::new, |(code, note)| format!(" ({code}: {note})"));
-    report.lost_server.clone().or_else(|| report.fault_error.clone()).unwrap_or_else(|| {
-        let errors = report.expectation.unexpected_errors;
-        format!("{} ended in an error{met}", text::count(errors, "order"))
-    })
+    let why = terminal::verdict(report).pop().unwrap_or_default();
+    let met: Vec<String> =
+        report.measured.errors.iter().map(|(code, count)| format!("{code} {count} times")).collect();
+    if met.is_empty() { why } else { format!("{why} (met: {})", met.join(", ")) }
 }
 
 /// What is being run, for the progress line.

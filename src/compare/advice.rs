@@ -5,7 +5,7 @@
 //! Each sentence rests on figures that it names. Where the rounds do not tell two
 //! strategies apart, it says so.
 
-use super::judge::{Judged, Row};
+use super::judge::Judged;
 use super::matrix::Setting;
 use super::stats::{self, Change};
 use crate::strategy::Control;
@@ -27,6 +27,7 @@ pub fn of(judged: &[Judged], controls: &Controls) -> Vec<String> {
     for group in groups(judged, |setting| (setting.database.clone(), setting.rtt_us, setting.concurrency)) {
         said.extend(fastest(&group));
         said.extend(crossovers(&group));
+        said.extend(group.iter().filter_map(|judged| ran_out(judged)));
     }
     for group in groups(judged, |setting| (setting.database.clone(), setting.concurrency, setting.skus)) {
         said.extend(round_trips(&group));
@@ -41,10 +42,24 @@ pub fn of(judged: &[Judged], controls: &Controls) -> Vec<String> {
     said
 }
 
+/// Goodput counts what was sold, so that stock which ran out hides how fast it went.
+fn ran_out(judged: &Judged) -> Option<String> {
+    let names: Vec<&str> =
+        judged.ranking().filter(|row| row.ran_out > 0).map(|row| row.strategy.as_str()).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "{}, {}: stock ran out under {}: their goodput is what there was to sell, not what they can (--stock)",
+            place(&[judged]),
+            skus(judged),
+            names.join(", ")
+        )
+    })
+}
+
 /// Of few rounds not even figures that lie wholly apart are proof enough.
 fn too_few_rounds(judged: &[Judged]) -> Option<String> {
     let ranked = judged.iter().map(|judged| judged.ranking().count()).max()?;
-    let comparisons = ranked.checked_sub(1).filter(|comparisons| *comparisons > 0)?;
+    let comparisons = Some(stats::pairs(ranked)).filter(|comparisons| *comparisons > 0)?;
     let runs = judged.iter().flat_map(Judged::ranking).map(|row| row.runs).min()?;
     let needed = (1..=ROUNDS_MAX).find(|rounds| stats::least_p(*rounds, comparisons) < stats::SIGNIFICANT)?;
     (runs < needed).then(|| {
@@ -91,14 +106,9 @@ fn fastest(group: &[&Judged]) -> Option<String> {
             let next = judged.ranking().nth(best.len());
             let lead = match (beside, next) {
                 ([], Some(next)) => {
-                    // Corrected: this pair was picked from all of them.
                     let behind = next.against_best?;
-                    format!(
-                        " ({:.2} times {}, p = {:.3})",
-                        first.goodput_per_s.median / next.goodput_per_s.median.max(f64::MIN_POSITIVE),
-                        next.strategy,
-                        behind.p
-                    )
+                    let times = stats::ratio(first.goodput_per_s.median, next.goodput_per_s.median);
+                    format!(" ({times:.2} times {}, p = {:.3})", next.strategy, behind.p)
                 }
                 ([], None) => " (the only one that held)".to_owned(),
                 (beside, _) => {
@@ -106,53 +116,68 @@ fn fastest(group: &[&Judged]) -> Option<String> {
                     format!(" (not told apart from {})", names.join(", "))
                 }
             };
-            Some(format!("{} with {}{lead}", first.strategy, skus(judged)))
+            let open = judged.open();
+            let open =
+                if open.is_empty() { String::new() } else { format!(", {} not judged", open.join(", ")) };
+            Some(format!("{} with {}{lead}{open}", first.strategy, skus(judged)))
         })
         .collect();
     (!parts.is_empty())
         .then(|| format!("{}: fastest of those that kept the stock: {}", place(group), parts.join("; ")))
 }
 
-/// Pairs of which one is faster at one contention and the other at another. Each end
-/// must be significant by itself, which for both at once is a strict test.
+/// Pairs of which one is faster at one contention and the other at another. Both ends
+/// must be significant among all pairs at all contentions of the group.
 fn crossovers(group: &[&Judged]) -> Vec<String> {
-    let mut names: Vec<&str> =
-        group.iter().flat_map(|one| one.ranking()).map(|row| row.strategy.as_str()).collect();
-    names.sort_unstable();
-    names.dedup();
     let mut by_skus = group.to_vec();
     by_skus.sort_by_key(|judged| judged.setting.skus);
+    let told = told_apart(&by_skus);
     let mut said = Vec::new();
-    for (at, one) in names.iter().enumerate() {
-        for other in &names[at + 1..] {
-            let mut last: Option<(&Judged, Change)> = None;
-            for judged in &by_skus {
-                let Some(change) = significant(judged, one, other) else { continue };
-                if let Some((before, was)) = last
-                    && (was.ratio > 1.0) != (change.ratio > 1.0)
-                {
-                    let (hot, cold) = if was.ratio > 1.0 { (one, other) } else { (other, one) };
-                    said.push(format!(
-                        "{}: {hot} and {cold} cross over between {} and {}: {hot} is faster with {} ({}), {cold} with {} ({})",
-                        place(group),
-                        text::thousands(before.setting.skus),
-                        skus(judged),
-                        skus(before),
-                        times(&upward(was)),
-                        skus(judged),
-                        times(&upward(change)),
-                    ));
-                }
-                last = Some((judged, change));
+    for (pair, changes) in &told {
+        let (one, other) = (&pair.0, &pair.1);
+        for ends in changes.windows(2) {
+            let [(hot_at, was), (cold_at, is)] = ends else { continue };
+            if (was.ratio > 1.0) == (is.ratio > 1.0) {
+                continue;
             }
+            let (hot, cold) = if was.ratio > 1.0 { (one, other) } else { (other, one) };
+            let (hot_at, cold_at) = (by_skus[*hot_at], by_skus[*cold_at]);
+            said.push(format!(
+                "{}: {hot} and {cold} cross over between {} and {}: {hot} is faster with {} ({}), {cold} with {} ({})",
+                place(group),
+                text::thousands(hot_at.setting.skus),
+                skus(cold_at),
+                skus(hot_at),
+                times(&upward(*was)),
+                skus(cold_at),
+                times(&upward(*is)),
+            ));
         }
     }
     said
 }
 
-/// How a strategy stands to another one, if the rounds tell them apart.
-fn significant(judged: &Judged, one: &str, other: &str) -> Option<Change> {
-    Some(change(judged, one, other)?).filter(Change::is_significant)
+/// Each pair of strategies, and in which of these settings the rounds tell them apart,
+/// corrected for all of them.
+fn told_apart(settings: &[&Judged]) -> BTreeMap<(String, String), Vec<(usize, Change)>> {
+    let mut all: Vec<((String, String), usize, Change)> = Vec::new();
+    for (at, judged) in settings.iter().enumerate() {
+        let mut names: Vec<&str> = judged.ranking().map(|row| row.strategy.as_str()).collect();
+        names.sort_unstable();
+        for (number, one) in names.iter().enumerate() {
+            for other in &names[number + 1..] {
+                let Some(change) = change(judged, one, other) else { continue };
+                all.push((((*one).to_owned(), (*other).to_owned()), at, change));
+            }
+        }
+    }
+    let family = all.len();
+    stats::holm(&mut all.iter_mut().map(|(_, _, change)| change).collect::<Vec<_>>(), family);
+    let mut told: BTreeMap<(String, String), Vec<(usize, Change)>> = BTreeMap::new();
+    for (pair, at, change) in all.into_iter().filter(|(_, _, change)| change.is_significant()) {
+        told.entry(pair).or_default().push((at, change));
+    }
+    told
 }
 
 fn change(judged: &Judged, one: &str, other: &str) -> Option<Change> {
@@ -168,40 +193,42 @@ fn upward(change: Change) -> Change {
     Change { ratio: 1.0 / change.ratio, low: 1.0 / change.high, high: 1.0 / change.low, p: change.p }
 }
 
-/// What a longer round trip does to the order of those that held.
+/// What a longer round trip does to the order of those that held, near and far.
 fn round_trips(group: &[&Judged]) -> Vec<String> {
-    let Some((near, far)) = group.split_first() else { return Vec::new() };
-    let compare = |far: &&Judged| {
-        let name = |row: &Row| row.strategy.clone();
-        let overtaken: Vec<String> = near
-            .ranking()
-            .flat_map(|ahead| near.ranking().map(move |behind| (ahead, behind)))
-            .filter(|(ahead, behind)| {
-                let is_ahead = |judged: &Judged, one: &Row, other: &Row| {
-                    significant(judged, &one.strategy, &other.strategy)
-                        .is_some_and(|change| change.ratio > 1.0)
-                };
-                is_ahead(near, ahead, behind) && is_ahead(far, behind, ahead)
-            })
-            .map(|(ahead, behind)| format!("{} overtakes {}", name(behind), name(ahead)))
-            .collect();
-        let (best_near, best_far) = (near.ranking().next()?, far.ranking().next()?);
-        let left = far.row(&best_near.strategy)?.goodput_per_s.median
-            / best_near.goodput_per_s.median.max(f64::MIN_POSITIVE);
-        let what =
-            if overtaken.is_empty() { "nobody overtakes anybody".to_owned() } else { overtaken.join(", ") };
-        Some(format!(
-            "{}, {}, {}: with {} more a round trip {what}; {} is fastest, {} keeps {:.0} % of its goodput",
-            near.setting.database,
-            text::count(near.setting.concurrency, "client"),
-            skus(near),
-            text::micros(far.setting.rtt_us - near.setting.rtt_us),
-            name(best_far),
-            name(best_near),
-            left * 100.0,
-        ))
+    let mut by_rtt = group.to_vec();
+    by_rtt.sort_by_key(|judged| judged.setting.rtt_us);
+    let Some((near, far)) = by_rtt.split_first() else { return Vec::new() };
+    far.iter().filter_map(|far| round_trip(near, far)).collect()
+}
+
+fn round_trip(near: &Judged, far: &Judged) -> Option<String> {
+    let told = told_apart(&[near, far]);
+    let overtaken: Vec<String> = told
+        .iter()
+        .filter_map(|((one, other), changes)| {
+            let [(_, was), (_, is)] = &changes[..] else { return None };
+            let (before, after) = if is.ratio > 1.0 { (other, one) } else { (one, other) };
+            ((was.ratio > 1.0) != (is.ratio > 1.0)).then(|| format!("{after} overtakes {before}"))
+        })
+        .collect();
+    let what = if overtaken.is_empty() {
+        "the rounds show nobody overtaking anybody".to_owned()
+    } else {
+        overtaken.join(", ")
     };
-    far.iter().filter_map(compare).collect()
+    let leader = near.ranking().next()?;
+    let kept = far.row(&leader.strategy).filter(|row| row.held())?;
+    let best: Vec<&str> = far.best().iter().map(|row| row.strategy.as_str()).collect();
+    Some(format!(
+        "{}, {}, {}: with {} more a round trip {what}; fastest there: {}; {} keeps {:.0} % of its goodput",
+        near.setting.database,
+        text::count(near.setting.concurrency, "client"),
+        skus(near),
+        text::micros(far.setting.rtt_us - near.setting.rtt_us),
+        best.join(" = "),
+        leader.strategy,
+        stats::ratio(kept.goodput_per_s.median, leader.goodput_per_s.median) * 100.0,
+    ))
 }
 
 /// Whether locking first wins where, and only where, trying first meets conflicts in
@@ -210,13 +237,15 @@ fn rule_of_thumb(group: &[&Judged], locks: &str, tries: &str) -> Option<String> 
     let mut met: Vec<(f64, Change, &Setting)> = group
         .iter()
         .filter_map(|judged| {
-            let rate = judged.row(tries)?.conflict_rate.median;
+            let rate = judged.row(tries).filter(|row| row.held())?.conflict_rate.median;
             Some((rate, change(judged, locks, tries)?, &judged.setting))
         })
         .collect();
     if met.is_empty() {
         return None;
     }
+    let family = met.len();
+    stats::holm(&mut met.iter_mut().map(|(_, change, _)| change).collect::<Vec<_>>(), family);
     met.sort_by(|one, other| one.0.total_cmp(&other.0));
     let rule = format!(
         "{}: the rule of thumb that {locks} beats {tries} from about {:.0} % conflicts on is",
@@ -261,10 +290,9 @@ fn rule_of_thumb(group: &[&Judged], locks: &str, tries: &str) -> Option<String> 
 #[cfg(test)]
 mod tests {
     use super::super::judge::tests::samples;
-    use super::super::judge::{CameTo, Sample, judge};
+    use super::super::judge::{CalledUnsafe, CameTo, Sample, judge};
     use super::super::matrix::tests::matrix;
     use super::*;
-    use std::collections::BTreeSet;
 
     fn with_conflicts(samples: impl Iterator<Item = Sample>, rate: f64) -> Vec<Sample> {
         let mut samples: Vec<Sample> = samples.collect();
@@ -281,7 +309,7 @@ mod tests {
             (names[0].to_owned(), Control::Optimistic),
             (names[1].to_owned(), Control::Pessimistic),
         ]);
-        of(&judge(&matrix(names, skus), all, &BTreeSet::new()), &controls).join("\n")
+        of(&judge(&matrix(names, skus), all, &CalledUnsafe::new()), &controls).join("\n")
     }
 
     #[test]
@@ -342,7 +370,7 @@ mod tests {
         all.extend(far);
         let mut matrix = matrix(&["cas", "atomic"], &[1]);
         matrix.rtt_us = vec![0, 5_000];
-        let text = of(&judge(&matrix, &all, &BTreeSet::new()), &Controls::new()).join("\n");
+        let text = of(&judge(&matrix, &all, &CalledUnsafe::new()), &Controls::new()).join("\n");
         assert!(text.contains("with 5.00 ms more a round trip atomic overtakes cas"), "{text}");
         assert!(text.contains("cas keeps 10 % of its goodput"), "{text}");
     }

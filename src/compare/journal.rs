@@ -1,7 +1,7 @@
 //! What was measured so far, a line of JSON for each run, so that a long comparison
 //! goes on where it was interrupted.
 
-use super::judge::Sample;
+use super::judge::{CameTo, Sample};
 use super::matrix::Matrix;
 use crate::text;
 use anyhow::{Context, Result, bail, ensure};
@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
+
+/// What the first line begins with, however early its writing was cut off.
+const HEAD_BEGINS: &str = "{\"stockbench_version\"";
 
 /// The first line.
 #[derive(Debug, Serialize, Deserialize)]
@@ -40,6 +43,11 @@ impl Journal {
         };
         // A line that was being written when the end came is measured again.
         let whole = written.rfind('\n').map_or("", |end| &written[..=end]);
+        ensure!(
+            !whole.is_empty() || written.is_empty() || written.starts_with(HEAD_BEGINS),
+            "{}:1: this is no journal of a comparison",
+            path.display()
+        );
         let samples = read(path, whole, matrix)?;
         let file = OpenOptions::new().create(true).append(true).open(path);
         let file = file.with_context(|| format!("cannot write {}", path.display()))?;
@@ -101,15 +109,18 @@ fn read(path: &Path, written: &str, matrix: &Matrix) -> Result<Vec<Sample>> {
             path.display()
         );
     }
-    lines
-        .enumerate()
-        .map(|(number, line)| {
-            serde_json::from_str(line).map_err(|error| {
-                let error = text::one_line(&error.to_string());
-                anyhow::anyhow!("{}:{}: this is no run of a comparison: {error}", path.display(), number + 2)
-            })
-        })
-        .collect()
+    let mut samples: Vec<Sample> = Vec::new();
+    for (number, line) in lines.enumerate() {
+        let sample: Sample = serde_json::from_str(line).map_err(|error| {
+            let error = text::one_line(&error.to_string());
+            anyhow::anyhow!("{}:{}: this is no run of a comparison: {error}", path.display(), number + 2)
+        })?;
+        // What could not be judged is run again; then the later one counts.
+        samples.retain(|earlier| earlier.cell != sample.cell);
+        samples.push(sample);
+    }
+    samples.retain(|sample| !matches!(sample.came_to, CameTo::Undecided(_)));
+    Ok(samples)
 }
 
 #[cfg(test)]
@@ -135,7 +146,11 @@ mod tests {
         std::fs::write(&path, &text).unwrap();
         let (mut journal, before) = Journal::open(&path, &matrix).unwrap();
         assert_eq!(before, std::slice::from_ref(&one));
-        journal.keep(&one).unwrap();
+        let undecided = Sample { came_to: CameTo::Undecided("lost".to_owned()), ..sample("cas", 1, 1.0) };
+        journal.keep(&undecided).unwrap();
+        let (mut journal, before) = Journal::open(&path, &matrix).unwrap();
+        assert_eq!(before, std::slice::from_ref(&one), "what could not be judged is run again");
+        journal.keep(&sample("cas", 1, 2.0)).unwrap();
         let (_, before) = Journal::open(&path, &matrix).unwrap();
         assert_eq!(before.len(), 2);
         assert_eq!(seed_of(&path).unwrap(), Some(matrix.random_seed));
@@ -148,6 +163,9 @@ mod tests {
         Journal::open(&path, &matrix(&["atomic"], &[1])).unwrap();
         let error = Journal::open(&path, &matrix(&["atomic"], &[10])).unwrap_err().to_string();
         assert!(error.contains("contention: 10 here, 1 there"), "{error}");
+        std::fs::write(&path, "notes without an end").unwrap();
+        assert!(Journal::open(&path, &matrix(&["atomic"], &[1])).is_err());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "notes without an end");
         std::fs::write(&path, "order_id,sku_id\n").unwrap();
         let error = Journal::open(&path, &matrix(&["atomic"], &[1])).unwrap_err().to_string();
         assert!(error.contains(":1: this is no journal") && !error.contains('\n'), "{error}");

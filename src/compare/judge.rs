@@ -46,6 +46,9 @@ pub struct Figures {
     pub retries_per_order: f64,
     /// Units sold twice, lost or made up, as the audit adds them up.
     pub wrong_units: u64,
+    /// Orders refused because not enough was in stock.
+    #[serde(default)]
+    pub sold_out: u64,
     /// What the audit found.
     pub findings: BTreeMap<FindingKind, u64>,
 }
@@ -74,6 +77,8 @@ pub enum Verdict {
         /// Why.
         why: String,
     },
+    /// It sells nothing, so that it has no place in the ranking.
+    SoldNothing,
     /// Nothing was measured yet.
     Missing,
 }
@@ -97,6 +102,8 @@ pub struct Row {
     pub retries_per_order: Estimate,
     /// Units sold twice, lost or made up, the most of any round.
     pub wrong_units: u64,
+    /// Runs in which the stock ran out: goodput counts what was sold.
+    pub ran_out: usize,
     /// Its goodput against the fastest of those that held; none for that one, and for
     /// those out of the ranking. The p is corrected for all of the setting's (Holm).
     pub against_best: Option<Change>,
@@ -135,16 +142,25 @@ impl Judged {
         self.ranking().filter(is_best).collect()
     }
 
+    /// Those that are missing from the ranking though nothing was found against them.
+    pub fn open(&self) -> Vec<&str> {
+        let is_open = |row: &&Row| matches!(row.verdict, Verdict::Undecided { .. } | Verdict::Missing);
+        self.rows.iter().filter(is_open).map(|row| row.strategy.as_str()).collect()
+    }
+
     /// A strategy's row.
     pub fn row(&self, strategy: &str) -> Option<&Row> {
         self.rows.iter().find(|row| row.strategy == strategy)
     }
 }
 
-/// Judges every setting. `called_unsafe` are the strategies whose files say so.
-pub fn judge(matrix: &Matrix, samples: &[Sample], called_unsafe: &BTreeSet<String>) -> Vec<Judged> {
+/// Databases, and the strategies whose files call them unsafe there.
+pub type CalledUnsafe = BTreeSet<(String, String)>;
+
+/// Judges every setting.
+pub fn judge(matrix: &Matrix, samples: &[Sample], called_unsafe: &CalledUnsafe) -> Vec<Judged> {
     let caught = |database: &str, strategy: &str| {
-        called_unsafe.contains(strategy)
+        called_unsafe.contains(&(database.to_owned(), strategy.to_owned()))
             || samples.iter().any(|sample| {
                 let is_it = sample.cell.setting.database == database && sample.cell.strategy == strategy;
                 is_it && matches!(&sample.came_to, CameTo::Measured(figures) if !figures.findings.is_empty())
@@ -189,6 +205,7 @@ fn row<'s>(strategy: &str, came_to: impl Iterator<Item = &'s CameTo>) -> Row {
         _ if !findings.is_empty() => Verdict::Violated { findings },
         Some(other) => other,
         None if measured.is_empty() => Verdict::Missing,
+        None if measured.iter().all(|figures| figures.goodput_per_s <= 0.0) => Verdict::SoldNothing,
         None => Verdict::Held,
     };
     let of = |figure: fn(&Figures) -> f64| -> Vec<f64> {
@@ -205,6 +222,7 @@ fn row<'s>(strategy: &str, came_to: impl Iterator<Item = &'s CameTo>) -> Row {
         conflict_rate: estimate(|figures| figures.conflict_rate),
         retries_per_order: estimate(|figures| figures.retries_per_order),
         wrong_units: measured.iter().map(|figures| figures.wrong_units).max().unwrap_or(0),
+        ran_out: measured.iter().filter(|figures| figures.sold_out > 0).count(),
         against_best: None,
         verdict,
         goodputs: of(|figures| figures.goodput_per_s),
@@ -223,12 +241,13 @@ fn rank(rows: &mut [Row]) {
         other.held().cmp(&one.held()).then(by_goodput)
     });
     let Some((best, others)) = rows.split_first_mut() else { return };
+    let held = 1 + others.iter().filter(|row| row.held()).count();
     let mut changes: Vec<&mut Change> = others
         .iter_mut()
         .filter(|row| row.held())
         .map(|row| row.against_best.insert(stats::change(&row.goodputs, &best.goodputs)))
         .collect();
-    stats::holm(&mut changes);
+    stats::holm(&mut changes, stats::pairs(held));
 }
 
 #[cfg(test)]
@@ -247,6 +266,7 @@ pub(crate) mod tests {
                 conflict_rate: 0.1,
                 retries_per_order: 0.2,
                 wrong_units: 0,
+                sold_out: 0,
                 findings: BTreeMap::new(),
             }),
         }
@@ -268,7 +288,7 @@ pub(crate) mod tests {
         // Where nobody met, nothing was found: it is out all the same.
         all.extend(samples("naive", 10, 900.0));
         all.extend(samples("atomic", 10, 500.0));
-        let judged = judge(&matrix(&["naive", "cas", "atomic"], &[1, 10]), &all, &BTreeSet::new());
+        let judged = judge(&matrix(&["naive", "cas", "atomic"], &[1, 10]), &all, &CalledUnsafe::new());
         let ranking: Vec<&str> = judged[0].ranking().map(|row| row.strategy.as_str()).collect();
         assert_eq!(ranking, ["atomic", "cas"]);
         assert_eq!(judged[0].best().len(), 1);
@@ -287,7 +307,7 @@ pub(crate) mod tests {
         let mut all: Vec<Sample> = samples("cas", 1, 100.0).collect();
         all.extend(samples("atomic", 1, 100.5));
         all.extend(samples("naive", 1, 300.0));
-        let called_unsafe = BTreeSet::from(["naive".to_owned()]);
+        let called_unsafe = CalledUnsafe::from([("postgres".to_owned(), "naive".to_owned())]);
         let judged = judge(&matrix(&["naive", "cas", "atomic"], &[1]), &all, &called_unsafe);
         assert_eq!(judged[0].best().len(), 2);
         assert_eq!(judged[0].row("naive").unwrap().verdict, Verdict::NotCaughtHere);
@@ -297,7 +317,7 @@ pub(crate) mod tests {
     fn a_run_that_could_not_be_judged_is_out_and_says_why() {
         let mut all: Vec<Sample> = samples("cas", 1, 100.0).collect();
         all[1].came_to = CameTo::Undecided("the server is lost".to_owned());
-        let judged = judge(&matrix(&["cas"], &[1]), &all, &BTreeSet::new());
+        let judged = judge(&matrix(&["cas"], &[1]), &all, &CalledUnsafe::new());
         assert_eq!(judged[0].rows[0].verdict, Verdict::Undecided { why: "the server is lost".to_owned() });
         assert_eq!((judged[0].rows[0].runs, judged[0].best().len()), (4, 0));
     }

@@ -59,6 +59,18 @@ pub fn median(values: &[f64]) -> f64 {
     }
 }
 
+/// The most that is said of something against next to nothing.
+const RATIO_MAX: f64 = 1e6;
+
+/// One value as a multiple of another one: always a number, at most a million.
+pub fn ratio(of: f64, against: f64) -> f64 {
+    match (of > 0.0, against > 0.0) {
+        (_, true) => (of / against).min(RATIO_MAX),
+        (true, false) => RATIO_MAX,
+        (false, false) => 1.0,
+    }
+}
+
 /// The median with its interval. The same values give the same interval.
 pub fn estimate(values: &[f64]) -> Estimate {
     let mut rng = ChaCha8Rng::seed_from_u64(values.len() as u64);
@@ -68,13 +80,13 @@ pub fn estimate(values: &[f64]) -> Estimate {
 
 /// How these figures stand to others.
 pub fn change(of: &[f64], against: &[f64]) -> Change {
-    let ratio = |of: &[f64], against: &[f64]| median(of) / median(against).max(f64::MIN_POSITIVE);
+    let medians = |of: &[f64], against: &[f64]| ratio(median(of), median(against));
     let mut rng = ChaCha8Rng::seed_from_u64(of.len() as u64);
     let (low, high) = interval(|| {
         let of = resampled(of, &mut rng);
-        ratio(&of, &resampled(against, &mut rng))
+        medians(&of, &resampled(against, &mut rng))
     });
-    Change { ratio: ratio(of, against), low, high, p: mann_whitney(of, against) }
+    Change { ratio: medians(of, against), low, high, p: mann_whitney(of, against) }
 }
 
 /// The exact two-sided p of the rank-sum test: of all ways to deal the ranks out to two
@@ -143,22 +155,27 @@ pub fn of_seconds(of: &[f64], against: &[f64]) -> Option<(f64, f64)> {
         }
         median(&drawn)
     };
-    Some(interval(|| drawn(of) / drawn(against).max(f64::MIN_POSITIVE)))
+    Some(interval(|| ratio(drawn(of), drawn(against))))
 }
 
-/// Several tests at once: each p as large as it must be for all of them to be wrong
-/// together no more often than one alone.
-pub fn holm(changes: &mut [&mut Change]) {
+/// Several tests at once, of a family of so many: each p as large as it must be for all
+/// of them to be wrong together no more often than one alone.
+pub fn holm(changes: &mut [&mut Change], family: usize) {
     changes.sort_by(|one, other| one.p.total_cmp(&other.p));
-    let mut left = changes.len();
+    let mut left = family.max(changes.len());
     let mut least = 0.0_f64;
     for change in changes {
-        #[expect(clippy::cast_precision_loss, reason = "as many as there are strategies")]
+        #[expect(clippy::cast_precision_loss, reason = "as many as there are strategies and loads")]
         let corrected = (change.p * left as f64).min(1.0);
         least = least.max(corrected);
         change.p = least;
         left -= 1;
     }
+}
+
+/// Pairs of so many: what a comparison with the best, who is chosen afterwards, is one of.
+pub const fn pairs(of: usize) -> usize {
+    of * of.saturating_sub(1) / 2
 }
 
 fn resampled(values: &[f64], rng: &mut impl Rng) -> Vec<f64> {
@@ -206,7 +223,7 @@ mod tests {
     fn several_comparisons_ask_more_of_each() {
         let of = |p| Change { ratio: 1.0, low: 1.0, high: 1.0, p };
         let (mut first, mut second, mut third) = (of(0.02), of(0.01), of(0.9));
-        holm(&mut [&mut first, &mut second, &mut third]);
+        holm(&mut [&mut first, &mut second, &mut third], 3);
         assert!((second.p - 0.03).abs() < 1e-12 && (first.p - 0.04).abs() < 1e-12, "{first:?} {second:?}");
         assert!((third.p - 0.9).abs() < 1e-12);
     }

@@ -412,7 +412,7 @@ impl RunLock {
             LockHolder::Session(mut session, give_back) => {
                 // A server notices that a session has ended a while after it has. If it
                 // is gone already, so is the lock.
-                drop(session.control(give_back).await);
+                drop(tokio::time::timeout(CONNECT_TIMEOUT, session.control(give_back)).await);
                 session.close().await;
             }
             LockHolder::File(file) => drop(file),

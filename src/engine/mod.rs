@@ -243,6 +243,8 @@ impl Engine {
                 of_flows.extend(programs.flat_map(|flow| flow.statements_on(index)).cloned());
             }
             let connections = parts.load.connections.min(most);
+            // A service may well be a replica that takes no writes.
+            let settings = SessionSettings { writes_on_node: database.url().node_count() > 1, ..settings };
             for (number, lane) in lanes.iter_mut().enumerate() {
                 let own = lane::share(connections, number, in_all);
                 let patience = parts.load.reconnect;

@@ -28,21 +28,37 @@ pub struct Change {
     pub after: f64,
     /// After, as a multiple of before.
     pub ratio: f64,
-    /// The lower end of the 95 % interval of the ratio of their median seconds; 0 where
-    /// the seconds are too few.
-    pub low: f64,
-    /// The upper end; infinite where the seconds are too few.
-    pub high: f64,
-    /// Whether more is better.
-    pub more_is_better: bool,
-    /// Whether it counts.
-    pub counts: bool,
+    /// The 95 % interval of the ratio of their median seconds, if they had enough.
+    pub interval: Option<(f64, f64)>,
+    /// What is said of it.
+    pub means: Means,
 }
 
-impl Change {
-    /// Whether it counts, and is for the worse.
-    pub fn is_worse(&self) -> bool {
-        self.counts && (self.ratio < 1.0) == self.more_is_better
+/// What a change means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Means {
+    /// One of the runs was too short to say.
+    TooShort,
+    /// It may be none at all.
+    Noise,
+    /// For the better.
+    Better,
+    /// For the worse.
+    Worse,
+    /// For the better, of a run whose audit failed.
+    NoWorth,
+}
+
+impl Means {
+    /// In words.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TooShort => "too few seconds to tell",
+            Self::Noise => "within the noise",
+            Self::Better => "better",
+            Self::Worse => "worse",
+            Self::NoWorth => "of no worth: the audit failed",
+        }
     }
 }
 
@@ -112,27 +128,33 @@ fn sold(report: &Report, of: fn(&Distribution) -> u64) -> f64 {
 /// As [`check_same_load`].
 pub fn between(before: &Report, after: &Report, noise: f64) -> Result<Vec<Change>> {
     check_same_load(&before.config, &after.config)?;
+    let is_void = after.audit.as_ref().is_some_and(|audit| !audit.findings.is_empty());
     let change = |figure: &Figure| {
-        // The last second is shorter, and the run is ending in it.
+        // The last second is shorter, and the run is ending in it; where nothing was
+        // sold nothing took any time.
         let seconds = |report: &Report| -> Vec<f64> {
             let whole = report.series.iter().filter(|second| second.span_s > 0.9);
-            whole.map(figure.of_second).collect()
+            whole.map(figure.of_second).filter(|value| figure.more_is_better || *value > 0.0).collect()
         };
         let values = ((figure.of_run)(before), (figure.of_run)(after));
-        let ratio = values.1 / values.0.max(f64::MIN_POSITIVE);
-        let (low, high) =
-            stats::of_seconds(&seconds(after), &seconds(before)).unwrap_or((0.0, f64::INFINITY));
-        let counts = (low > 1.0 || high < 1.0) && (ratio - 1.0).abs() > noise;
-        Change {
-            figure: figure.name,
-            before: values.0,
-            after: values.1,
-            ratio,
-            low,
-            high,
-            more_is_better: figure.more_is_better,
-            counts,
-        }
+        let ratio = stats::ratio(values.1, values.0);
+        let interval = stats::of_seconds(&seconds(after), &seconds(before));
+        let means = match interval {
+            None => Means::TooShort,
+            // The seconds and the whole say the same.
+            Some((low, _)) if low > 1.0 && ratio > 1.0 + noise => better(figure.more_is_better, is_void),
+            Some((_, high)) if high < 1.0 && ratio < 1.0 - noise => better(!figure.more_is_better, is_void),
+            Some(_) => Means::Noise,
+        };
+        Change { figure: figure.name, before: values.0, after: values.1, ratio, interval, means }
     };
     Ok(FIGURES.iter().map(change).collect())
+}
+
+const fn better(is_better: bool, is_void: bool) -> Means {
+    match (is_better, is_void) {
+        (false, _) => Means::Worse,
+        (true, true) => Means::NoWorth,
+        (true, false) => Means::Better,
+    }
 }

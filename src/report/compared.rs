@@ -1,8 +1,9 @@
 //! A comparison: as data, and for people, on a terminal or as Markdown.
 
+use super::markdown::escaped;
 use super::model::SCHEMA_VERSION;
 use crate::compare::advice;
-use crate::compare::judge::{CameTo, Judged, Row, Sample, Verdict, judge};
+use crate::compare::judge::{CalledUnsafe, CameTo, Judged, Row, Sample, Verdict, judge};
 use crate::compare::matrix::{Matrix, Setting};
 use crate::compare::stats::{Change, Estimate};
 use crate::db::DatabaseInfo;
@@ -13,7 +14,7 @@ use comfy_table::presets::{ASCII_MARKDOWN, UTF8_BORDERS_ONLY};
 use comfy_table::{CellAlignment, ContentArrangement, Table, TableStyle};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 /// What `compare -o json` prints.
@@ -45,7 +46,7 @@ impl CompareReport {
     pub fn new(
         matrix: Matrix,
         samples: Vec<Sample>,
-        called_unsafe: &BTreeSet<String>,
+        called_unsafe: &CalledUnsafe,
         controls: &advice::Controls,
         databases: BTreeMap<String, DatabaseInfo>,
     ) -> Self {
@@ -65,12 +66,14 @@ impl CompareReport {
         report
     }
 
-    /// How the command ends: 0 where every run was judged, whatever was found.
+    /// How the command ends: 0 where every run was judged, whatever was found, and one
+    /// was measured.
     pub fn exit(&self) -> Exit {
         let undecided = |sample: &Sample| matches!(sample.came_to, CameTo::Undecided(_));
+        let measured = |sample: &Sample| matches!(sample.came_to, CameTo::Measured(_));
         if self.interrupted {
             Exit::Interrupted
-        } else if self.samples.iter().any(undecided) {
+        } else if self.samples.iter().any(undecided) || !self.samples.iter().any(measured) {
             Exit::CouldNot
         } else {
             Exit::Held
@@ -109,7 +112,7 @@ pub(super) const HEAD: [&str; 9] = [
 
 /// What its figures are.
 pub(super) const LEGEND: &str = "medians of the rounds with their 95 % intervals (bootstrap); * p < 0.05, \
-    ** p < 0.01, *** p < 0.001 (exact rank-sum test against the fastest, corrected by Holm)";
+    ** p < 0.01, *** p < 0.001 (exact rank-sum test against the fastest, corrected for all pairs of a load by Holm)";
 
 /// Writes a comparison for a terminal.
 ///
@@ -183,6 +186,11 @@ fn setting(out: &mut dyn Write, judged: &Judged, style: Style) -> io::Result<()>
     for row in &judged.rows {
         let mut cells = cells(row);
         cells[0] = style.name(&row.strategy);
+        if style.preset == ASCII_MARKDOWN {
+            for cell in &mut cells {
+                *cell = escaped(cell);
+            }
+        }
         table.add_row(cells);
     }
     writeln!(out, "{table}")
@@ -222,7 +230,7 @@ pub(super) fn cells(row: &Row) -> Vec<String> {
     };
     vec![
         name,
-        rate(&row.goodput_per_s),
+        rate(&row.goodput_per_s, row.runs),
         against,
         text::micros_of(row.p50_us.median),
         text::micros_of(row.p99_us.median),
@@ -233,8 +241,15 @@ pub(super) fn cells(row: &Row) -> Vec<String> {
     ]
 }
 
-fn rate(estimate: &Estimate) -> String {
-    format!("{} ({}–{})", per_second(estimate.median), per_second(estimate.low), per_second(estimate.high))
+/// An interval is shown from so many rounds on; of fewer it is their range.
+const ROUNDS_FOR_INTERVAL: usize = 5;
+
+fn rate(estimate: &Estimate, rounds: usize) -> String {
+    let Estimate { median, low, high } = estimate;
+    if rounds < ROUNDS_FOR_INTERVAL {
+        return per_second(*median);
+    }
+    format!("{} ({}–{})", per_second(*median), per_second(*low), per_second(*high))
 }
 
 pub(super) fn per_second(rate: f64) -> String {
@@ -271,6 +286,7 @@ fn in_words(verdict: &Verdict) -> String {
         }
         Verdict::Refused { why } => format!("refused: {why}"),
         Verdict::Undecided { why } => format!("not judged: {why}"),
+        Verdict::SoldNothing => "sells nothing".to_owned(),
         Verdict::Missing => "not run yet".to_owned(),
     }
 }
@@ -314,6 +330,14 @@ fn heat_maps(out: &mut dyn Write, report: &CompareReport, style: Style) -> io::R
 fn closing(out: &mut dyn Write, report: &CompareReport) -> io::Result<()> {
     let total = report.matrix.cells().len();
     writeln!(out, "\n{LEGEND}")?;
+    let open = report.settings.iter().flat_map(Judged::open).count();
+    if open > 0 {
+        writeln!(
+            out,
+            "not judged: {}, which are missing from the rankings",
+            text::count(open as u64, "row")
+        )?;
+    }
     if report.interrupted {
         writeln!(out, "interrupted after {} of {total} runs", report.samples.len())?;
     }

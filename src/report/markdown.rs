@@ -50,20 +50,13 @@ pub fn runs(reports: &[(String, Report)], noise: f64) -> Result<String> {
 /// `sold/s -12.3 % (-15.0 … -9.1 %): worse`
 pub(super) fn in_words(change: &Change) -> String {
     let percent = |ratio: f64| format!("{:+.1}", (ratio - 1.0) * 100.0);
-    let interval = if change.high.is_finite() {
-        format!("{} … {} %", percent(change.low), percent(change.high))
-    } else {
-        "too few seconds for an interval".to_owned()
-    };
-    let word = match (change.counts, change.is_worse()) {
-        (false, _) => "within the noise",
-        (true, true) => "worse",
-        (true, false) => "better",
-    };
-    format!("{} {} % ({interval}): {word}", change.figure, percent(change.ratio))
+    let interval = change
+        .interval
+        .map_or_else(String::new, |(low, high)| format!(" ({} … {} %)", percent(low), percent(high)));
+    format!("{} {} %{interval}: {}", change.figure, percent(change.ratio), change.means.as_str())
 }
 
 /// What would end a cell does not.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     text::one_line(text).replace('|', "\\|")
 }

@@ -1,7 +1,7 @@
 //! What a run found, as data: the one thing that every reporter shows.
 
 use super::advice;
-use super::change;
+use super::change::{self, Means};
 use super::client::ClientCost;
 use super::config::Config;
 use super::measured::{Distribution, Measured, Phases, distributions, rounded};
@@ -338,9 +338,10 @@ impl Report {
                     change.figure,
                     noise * 100.0
                 ),
-                value: Some(rounded(change.ratio, 1e3)),
+                // A threshold without a value to judge fails.
+                value: (change.means != Means::TooShort).then(|| rounded(change.ratio, 1e3)),
                 in_microseconds: false,
-                passed: !change.is_worse(),
+                passed: !matches!(change.means, Means::TooShort | Means::Worse),
             });
         }
         self.settle();

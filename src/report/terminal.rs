@@ -411,7 +411,7 @@ fn client(out: &mut dyn Write, report: &Report) -> io::Result<()> {
 }
 
 /// What came of the run: what was expected of it, and the verdict last.
-pub(super) fn verdict(report: &Report) -> Vec<String> {
+pub(crate) fn verdict(report: &Report) -> Vec<String> {
     let mut lines = Vec::new();
     let expected = &report.expectation;
     if expected.audit != "nothing" || !expected.errors.is_empty() {

@@ -138,4 +138,9 @@ fn a_standby_takes_no_orders_and_what_was_read_there_is_caught() {
     assert_eq!(said.code, 3, "{said:?}");
     let report: Value = serde_json::from_str(&said.stdout).unwrap();
     assert!(kinds(&report).contains(&"lost_update"), "{report:#}");
+
+    // The same where the standby is one of the cluster's nodes as well.
+    let beside = ["-s", "read-replica", "-c", "4", "--service", &service];
+    let said = stockbench(place.folder.path(), &[&run[..], &[&both], &beside].concat());
+    assert_eq!(said.code, 3, "{said:?}");
 }

@@ -139,8 +139,10 @@ fn the_schema_in_the_repository_is_the_one_of_the_code() {
 #[test]
 fn the_readme_names_every_strategy_and_scenario() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let chinese = fs::read_to_string(root().join("README.zh-CN.md")).unwrap();
     for name in catalogue::names() {
         assert!(readme.contains(&format!("`{name}`")), "README.md does not name {name}");
+        assert!(chinese.contains(&format!("`{name}`")), "README.zh-CN.md does not name {name}");
     }
     for (name, _) in stockbench::scenario::SHIPPED {
         assert!(readme.contains(&format!("`{name}`")), "README.md does not name {name}");
@@ -155,8 +157,14 @@ fn the_readme_names_every_strategy_and_scenario() {
 
 #[test]
 fn the_commands_of_the_readme_are_understood() {
+    for readme in ["README.md", "README.zh-CN.md"] {
+        assert_commands_are_understood(readme);
+    }
+}
+
+fn assert_commands_are_understood(name: &str) {
     use clap::Parser;
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let readme = fs::read_to_string(root().join(name)).unwrap();
     let mut commands = 0;
     for line in readme.lines().map(str::trim).filter(|line| line.starts_with("stockbench ")) {
         let words = line.split(" #").next().unwrap().split(" > ").next().unwrap().split_whitespace();
@@ -164,5 +172,5 @@ fn the_commands_of_the_readme_are_understood() {
         stockbench::cli::Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
         commands += 1;
     }
-    assert!(commands >= 10, "README.md shows {commands} commands");
+    assert!(commands >= 10, "{name} shows {commands} commands");
 }

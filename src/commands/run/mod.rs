@@ -9,7 +9,7 @@ use super::{folder_of, stop_on_signal, to_stdout, write_whole};
 use crate::audit::{self, AuditReport, ClientWitness};
 use crate::cli::{Output, RunArgs};
 use crate::db::schema::{self, RunRow};
-use crate::db::{Database, DatabaseUrl, Dialect, Session, SessionSettings};
+use crate::db::{Database, DatabaseInfo, DatabaseUrl, Dialect, Session, SessionSettings};
 use crate::engine::answers::ToldOrder;
 use crate::engine::history::HistoryWriter;
 use crate::engine::recovery::Recovery;
@@ -245,7 +245,7 @@ async fn run_locked(
     let services = services.map(|service| (service.name.clone(), service.database.info.clone())).collect();
     let members = members(plan, stage.programs);
     let config = config(args, plan, members.first().map(|member| &member.retry), &load);
-    check_baseline(baseline, &config)?;
+    check_baseline(baseline, &config, &database.info)?;
     let names = StatementNames::of(&members);
     let history = args.history.as_deref().map(|path| HistoryWriter::create(path, &run)).transpose()?;
     let stream = stream(plan, &run);
@@ -335,9 +335,25 @@ async fn run_locked(
 }
 
 /// What would be compared in vain is not even run.
-fn check_baseline(baseline: Option<&Report>, config: &Config) -> Result<()> {
+fn check_baseline(baseline: Option<&Report>, config: &Config, info: &DatabaseInfo) -> Result<()> {
     let Some(baseline) = baseline else { return Ok(()) };
-    check_same_load(&baseline.config, config).map_err(|error| usage(format!("--baseline: {error:#}")))
+    check_same_load(&baseline.config, config).map_err(|error| usage(format!("--baseline: {error:#}")))?;
+    let (was, is) = (&baseline.database, info);
+    if (was.kind, &was.isolation) != (is.kind, &is.isolation) {
+        return Err(usage(format!(
+            "--baseline: it is of {} at {}, and this is {} at {}",
+            was.kind.title(),
+            was.isolation,
+            is.kind.title(),
+            is.isolation
+        )));
+    }
+    let passed = |audit: &AuditReport| audit.findings.is_empty();
+    let has_findings = was.kind != Dialect::Null && !baseline.audit.as_ref().is_some_and(passed);
+    if has_findings || baseline.interrupted {
+        return Err(usage("--baseline: it was interrupted, or its audit did not pass: it is no measure"));
+    }
+    Ok(())
 }
 
 /// Sees the measured window through, with what goes wrong in it.

@@ -7,9 +7,10 @@ use crate::audit::{self, Source};
 use crate::cli::RunArgs;
 use crate::db::redis::Redis;
 use crate::db::relay::Wire;
-use crate::db::replica;
 use crate::db::schema;
-use crate::db::{Database, DatabaseUrl, Dialect, Isolation, Session, SessionSettings, Statement, Value};
+use crate::db::{
+    Database, DatabaseUrl, Dialect, ErrorClass, Isolation, Session, SessionSettings, Statement, Value,
+};
 use crate::engine::{RedisKiller, Service};
 use crate::exit::usage;
 use crate::fault::{Blow, FaultSpec, Faults, TimedFault};
@@ -468,11 +469,15 @@ impl Stage {
     /// A service that follows another server knows of the tables a while after that one.
     async fn wait_for_replica(&self, service: &Service, database: &Database) -> Result<()> {
         let replica = &service.database;
-        let mut session = replica.open(&SessionSettings::default()).await?;
-        let standing = replica::standing(session.as_mut(), replica.dialect()).await;
-        session.close().await;
-        if standing.is_replica != Some(true) {
-            return Ok(());
+        let to_write = SessionSettings { writes_on_node: true, ..SessionSettings::default() };
+        match replica.open_on(0, &to_write).await {
+            Ok(session) => {
+                session.close().await;
+                return Ok(());
+            }
+            // It takes no writes: it follows somebody.
+            Err(error) if error.class == ErrorClass::NotReady => {}
+            Err(error) => return Err(error.into()),
         }
         let source = Source { reads: self.audit.clone(), run_id: 0, services: BTreeMap::new() };
         let (differing, away) = audit::nodes::in_step(&database.beside(replica), &source).await?;

@@ -24,6 +24,8 @@ pub fn comparison(report: &CompareReport) -> Result<String> {
             ul { @for sentence in &report.advice { li { (sentence) } } }
         }
         @if report.interrupted { p.bad { "The comparison was interrupted: " (report.samples.len()) " runs were made." } }
+        @let open = report.settings.iter().flat_map(Judged::open).count();
+        @if open > 0 { p.bad { (text::count(open as u64, "row")) " could not be judged, and are missing from the rankings." } }
         (heat_maps(report))
         (crossovers(report)?)
         h2 { "Every load" }
@@ -64,7 +66,10 @@ fn heat_maps(report: &CompareReport) -> Markup {
 fn heat(report: &CompareReport, setting: &Setting) -> Markup {
     let judged = report.settings.iter().find(|judged| judged.setting == *setting);
     let best = judged.map(Judged::best).unwrap_or_default();
-    let Some(first) = best.first() else { return html! { td.faint { "none held" } } };
+    let Some(first) = best.first() else {
+        let is_open = judged.is_none_or(|judged| !judged.open().is_empty());
+        return html! { td.faint { (if is_open { "not judged" } else { "none held" }) } };
+    };
     let colour = colour(report, &first.strategy);
     let names: Vec<&str> = best.iter().map(|row| row.strategy.as_str()).collect();
     html! {

@@ -1,6 +1,6 @@
 //! The page of one run, or of several side by side.
 
-use super::super::change::{self, Change};
+use super::super::change::{self, Change, Means};
 use super::super::measured::{Distribution, as_f64};
 use super::super::model::Report;
 use super::super::terminal::{self, tenths};
@@ -101,16 +101,15 @@ fn changes(base: &str, before: &Report, name: &str, after: &Report, noise: f64) 
             _ => text::micros_of(value),
         };
         let percent = |ratio: f64| format!("{:+.1} %", (ratio - 1.0) * 100.0);
-        let interval = if change.high.is_finite() {
-            format!("{} … {}", percent(change.low), percent(change.high))
-        } else {
-            "too few seconds".to_owned()
+        let interval = change
+            .interval
+            .map_or_else(String::new, |(low, high)| format!("{} … {}", percent(low), percent(high)));
+        let class = match change.means {
+            Means::Worse | Means::NoWorth => "bad",
+            Means::Better => "good",
+            Means::Noise | Means::TooShort => "faint",
         };
-        let (class, word) = match (change.counts, change.is_worse()) {
-            (false, _) => ("faint", "within the noise"),
-            (true, true) => ("bad", "worse"),
-            (true, false) => ("good", "better"),
-        };
+        let word = change.means.as_str();
         let cells = [
             change.figure.to_owned(),
             value(change.before),
