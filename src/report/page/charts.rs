@@ -6,7 +6,7 @@
 
 use anyhow::{Result, anyhow};
 use plotters::prelude::*;
-use plotters::style::{FontTransform, RGBColor};
+use plotters::style::RGBColor;
 
 /// Width and height of a chart, in the units of its own drawing.
 const SIZE: (u32, u32) = (760, 320);
@@ -19,21 +19,26 @@ const GRID: RGBColor = RGBColor(2, 2, 2);
 const ALARM: RGBColor = RGBColor(3, 3, 3);
 
 /// Colours that the page has for lines.
-pub(super) const LINE_COLOURS: u8 = 6;
+const LINE_COLOURS: u8 = 6;
 
 const fn line_colour(number: u8) -> RGBColor {
     RGBColor(4, 4, number % LINE_COLOURS)
 }
 
+/// The colour of the line with this number, by the page's name for it.
+pub(super) fn colour(number: usize) -> String {
+    format!("var(--line-{})", number % usize::from(LINE_COLOURS))
+}
+
 /// One line of a chart.
 #[derive(Debug, Clone)]
 pub(super) struct Line {
-    /// Its name in the legend.
+    /// Its name, which stands beside the drawing.
     pub(super) name: String,
     /// Where it goes, from left to right.
     pub(super) points: Vec<(f64, f64)>,
-    /// Lower and upper ends of an interval, where points have one.
-    pub(super) intervals: Vec<(f64, f64, f64)>,
+    /// Lower and upper ends of each point's interval, where points have one.
+    pub(super) intervals: Vec<(f64, f64)>,
 }
 
 /// What is drawn, and what its axes mean.
@@ -86,7 +91,7 @@ impl Chart<'_> {
             .x_label_formatter(&|x| (self.x_label)(*x))
             .y_label_formatter(&|y| (self.y_label)(*y))
             .label_style(text.clone())
-            .axis_desc_style(text.clone())
+            .axis_desc_style(text)
             .axis_style(TEXT)
             .bold_line_style(GRID)
             .light_line_style(TRANSPARENT)
@@ -102,24 +107,14 @@ impl Chart<'_> {
         }
         for (number, line) in (0..).zip(self.lines) {
             let colour = line_colour(number);
-            let style = colour.stroke_width(2);
-            chart
-                .draw_series(LineSeries::new(line.points.iter().copied(), style))?
-                .label(&line.name)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
-            chart.draw_series(line.intervals.iter().map(|&(x, low, high)| {
-                ErrorBar::new_vertical(x, low, f64::midpoint(low, high), high, colour.stroke_width(1), 8)
-            }))?;
+            chart.draw_series(LineSeries::new(line.points.iter().copied(), colour.stroke_width(2)))?;
+            let bars = line.points.iter().zip(&line.intervals).map(|(&(x, y), &(low, high))| {
+                ErrorBar::new_vertical(x, low, y, high, colour.stroke_width(1), 8)
+            });
+            chart.draw_series(bars)?;
             if line.points.len() <= 12 {
                 chart.draw_series(line.points.iter().map(|&at| Circle::new(at, 3, colour.filled())))?;
             }
-        }
-        if self.lines.len() > 1 {
-            chart
-                .configure_series_labels()
-                .position(SeriesLabelPosition::UpperLeft)
-                .label_font(text.transform(FontTransform::None))
-                .draw()?;
         }
         drop(chart);
         area.present()?;
@@ -128,8 +123,7 @@ impl Chart<'_> {
 
     fn ranges(&self) -> (std::ops::Range<f64>, std::ops::Range<f64>) {
         let points = || self.lines.iter().flat_map(|line| &line.points);
-        let ends =
-            self.lines.iter().flat_map(|line| &line.intervals).flat_map(|(_, low, high)| [*low, *high]);
+        let ends = self.lines.iter().flat_map(|line| &line.intervals).flat_map(|(low, high)| [*low, *high]);
         let ys: Vec<f64> = points().map(|point| point.1).chain(ends).collect();
         let least = |values: &mut dyn Iterator<Item = f64>| values.fold(f64::INFINITY, f64::min);
         let most = |values: &mut dyn Iterator<Item = f64>| values.fold(f64::NEG_INFINITY, f64::max);
@@ -155,7 +149,7 @@ fn in_page_colours(svg: String) -> String {
     let mut svg = svg.replace(&hex(TEXT), "currentColor");
     svg = svg.replace(&hex(GRID), "var(--grid)").replace(&hex(ALARM), "var(--alarm)");
     for number in 0..LINE_COLOURS {
-        svg = svg.replace(&hex(line_colour(number)), &format!("var(--line-{number})"));
+        svg = svg.replace(&hex(line_colour(number)), &colour(number.into()));
     }
     // It is as wide as there is room, and speaks through its caption.
     let sized = format!("width=\"{}\" height=\"{}\"", SIZE.0, SIZE.1);
@@ -170,7 +164,7 @@ mod tests {
     fn a_chart_takes_its_colours_from_the_page_and_survives_nothing_to_draw() {
         let line =
             Line { name: "a < b".to_owned(), points: vec![(0.0, 1.0), (1.0, 2.0)], intervals: Vec::new() };
-        let other = Line { name: "c".to_owned(), points: vec![(0.5, 1.5)], intervals: vec![(0.5, 1.0, 2.0)] };
+        let other = Line { name: "c".to_owned(), points: vec![(0.5, 1.5)], intervals: vec![(1.0, 2.0)] };
         for lines in [&[line.clone(), other][..], &[line], &[]] {
             let chart = Chart {
                 x_title: "time",
@@ -185,7 +179,6 @@ mod tests {
             let svg = chart.svg().unwrap();
             assert!(svg.contains("currentColor") && svg.contains("var(--alarm)"), "{svg}");
             assert!(!svg.contains("#0"), "{svg}");
-            assert!(!svg.contains("a < b"), "a name is escaped: {svg}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The page of a comparison.
 
 use super::super::compared::{self, CompareReport};
-use super::charts::{Chart, LINE_COLOURS, Line};
+use super::charts::{self, Chart, Line};
 use super::{cell, figure, page, rate, table};
 use crate::compare::judge::{Judged, Row, Verdict};
 use crate::compare::matrix::Setting;
@@ -40,7 +40,7 @@ pub fn comparison(report: &CompareReport) -> Result<String> {
 /// The colour of a strategy, the same on the whole page.
 fn colour(report: &CompareReport, strategy: &str) -> String {
     let number = report.matrix.strategies.iter().position(|name| name == strategy).unwrap_or(0);
-    format!("var(--line-{})", number % usize::from(LINE_COLOURS))
+    charts::colour(number)
 }
 
 /// Contention by clients: who is fastest there of those that held.
@@ -133,7 +133,7 @@ fn over_contention(strategy: &str, here: &[&Judged]) -> Line {
         }
         let x = (judged.setting.skus as f64).log10();
         line.points.push((x, median.log10()));
-        line.intervals.push((x, low.log10(), high.log10()));
+        line.intervals.push((low.log10(), high.log10()));
     }
     line
 }

@@ -37,7 +37,17 @@ fn page(title: &str, content: &Markup) -> String {
 /// A chart with the words for it. Its figures are in a table beside it.
 fn figure(chart: &Chart, caption: &str) -> Result<Markup> {
     let svg = chart.svg()?;
-    Ok(html! { figure role="img" aria-label=(caption) { (PreEscaped(svg)) figcaption { (caption) } } })
+    Ok(html! {
+        figure {
+            @if chart.lines.len() > 1 { p.legend {
+                @for (number, line) in chart.lines.iter().enumerate() {
+                    span { i style=(format!("background: {}", charts::colour(number))) {} (line.name) } " "
+                }
+            } }
+            div role="img" aria-label=(caption) { (PreEscaped(svg)) }
+            figcaption { (caption) }
+        }
+    })
 }
 
 /// A table; columns from `numbers` on hold figures.
