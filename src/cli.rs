@@ -2,11 +2,13 @@
 
 use crate::audit::tables::moment;
 use crate::audit::tables::repair::Toward;
+use crate::compare::matrix::ROUNDS_MAX;
 use crate::db::{Dialect, Isolation};
 use crate::explore::{CLIENTS_MAX, Schedule};
 use crate::lab::LabKind;
 use crate::load::{LoadArgs, positive};
 use crate::report::Threshold;
+use crate::report::change::NOISE_PCT;
 use crate::text::duration;
 use crate::workload::skew::Distribution;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -230,7 +232,7 @@ pub struct CompareArgs {
         help_heading = "Loads")]
     pub rtt: Vec<Duration>,
     /// How often every strategy is measured under every load, in an order drawn anew each time
-    #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=50),
+    #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=i64::from(ROUNDS_MAX)),
         help_heading = "Loads")]
     pub rounds: u32,
     /// Send orders for this long
@@ -301,7 +303,7 @@ pub struct ReportArgs {
     #[arg(long)]
     pub markdown: bool,
     /// A change up to this share counts as noise, in percent
-    #[arg(long, value_name = "PCT", default_value_t = 10, value_parser = clap::value_parser!(u8).range(0..=100))]
+    #[arg(long, value_name = "PCT", default_value_t = NOISE_PCT, value_parser = clap::value_parser!(u8).range(0..=100))]
     pub noise: u8,
 }
 

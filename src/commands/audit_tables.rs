@@ -1,11 +1,12 @@
 //! `stockbench audit --mapping` and `--init`: the shop's own tables.
 
 use super::open::{Purpose, open};
-use super::{folder_of, to_stdout, write_whole};
+use super::{check_writable, to_stdout, write_whole};
 use crate::audit::tables::{self, Asked, Limits, Mapping, init as proposal, repair};
 use crate::cli::{AuditArgs, AuditOutput, Repair};
 use crate::db::{Dialect, SessionSettings};
 use crate::exit::{Exit, usage};
+use crate::report::Document;
 use crate::report::progress::Progress;
 use crate::report::tables as views;
 use anyhow::Result;
@@ -37,11 +38,7 @@ pub(super) async fn init(args: &AuditArgs) -> Result<Exit> {
 
 pub(super) async fn audit(args: &AuditArgs, file: &Path) -> Result<Exit> {
     let mapping = Mapping::read(file).map_err(|error| usage(format!("{error:#}")))?;
-    if let Some(path) = &args.evidence
-        && (!folder_of(path).is_dir() || path.is_dir())
-    {
-        return Err(usage(format!("cannot write {}: no such folder, or a folder itself", path.display())));
-    }
+    check_writable(&args.evidence)?;
     let flags = &args.tables;
     let asked = Asked {
         limits: Limits {

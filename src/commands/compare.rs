@@ -2,7 +2,7 @@
 
 use super::open::{Opened, Purpose, open};
 use super::run::{Beside, measure};
-use super::{folder_of, stop_on_signal, to_stdout, write_whole};
+use super::{check_writable, stop_on_signal, to_stdout, write_whole};
 use crate::cli::{CompareArgs, CompareOutput, DatabaseArgs, RunArgs};
 use crate::compare::journal::{self, Journal};
 use crate::compare::judge::{CalledUnsafe, CameTo, Figures, Sample};
@@ -16,7 +16,7 @@ use crate::load::LoadArgs;
 use crate::outcome::Outcome;
 use crate::report::compared::{self, CompareReport};
 use crate::report::progress::Progress;
-use crate::report::{Report, page, terminal};
+use crate::report::{Document, Report, page, terminal};
 use crate::scenario::{self, Asked, Plan};
 use crate::strategy::{Safety, Strategy, catalogue};
 use crate::text;
@@ -35,14 +35,7 @@ struct Place {
 }
 
 pub(super) async fn compare(args: CompareArgs) -> Result<Exit> {
-    for file in args.json.iter().chain(&args.html).chain(&args.journal) {
-        if !folder_of(file).is_dir() || file.is_dir() {
-            return Err(usage(format!(
-                "cannot write {}: no such folder, or a folder itself",
-                file.display()
-            )));
-        }
-    }
+    check_writable([&args.json, &args.html, &args.journal].into_iter().flatten())?;
     let strategies = strategies(&args.strategy)?;
     let matrix = matrix(&args, &strategies)?;
     for cell in matrix.cells().iter().filter(|cell| cell.round == 1) {
@@ -108,9 +101,7 @@ fn called_unsafe(strategies: &[Strategy], places: &[Place]) -> CalledUnsafe {
     let mut called_unsafe = CalledUnsafe::new();
     for Place { label, opened } in places {
         let info = &opened.database.info;
-        let one_writes =
-            info.settings.get("group_replication_single_primary_mode").is_some_and(|set| set == "ON");
-        let on_several = info.nodes > 1 && !one_writes;
+        let on_several = info.nodes > 1 && info.single_primary() != Some(true);
         for Strategy { name, file, .. } in strategies {
             let safety = file.several_nodes.filter(|_| on_several).or(file.safety);
             if safety == Some(Safety::Unsafe) {

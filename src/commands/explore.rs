@@ -15,6 +15,7 @@ use crate::exit::{Exit, usage};
 use crate::explore::effect::Concurrency;
 use crate::explore::rows::sku_column;
 use crate::explore::{self, Explored, Problem, Progress as Counts, Stage, Which};
+use crate::report::Document;
 use crate::report::explored::{self, Config, ExploreReport};
 use crate::report::progress::Progress;
 use crate::report::terminal;

@@ -17,12 +17,12 @@ mod strategies;
 
 use crate::cli::{Cli, Command};
 use crate::engine::stop::Stop;
-use crate::exit::Exit;
+use crate::exit::{Exit, usage};
 use anyhow::{Context, Result};
 use std::fs::Permissions;
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Does what the command line asks for.
 ///
@@ -71,6 +71,17 @@ fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
         Ok(())
     };
     write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Refuses, before anything is done, what could not be written afterwards.
+fn check_writable<'p>(files: impl IntoIterator<Item = &'p PathBuf>) -> Result<()> {
+    let cannot = |file: &&PathBuf| !folder_of(file).is_dir() || file.is_dir();
+    match files.into_iter().find(cannot) {
+        Some(file) => {
+            Err(usage(format!("cannot write {}: no such folder, or a folder itself", file.display())))
+        }
+        None => Ok(()),
+    }
 }
 
 fn folder_of(path: &Path) -> &Path {

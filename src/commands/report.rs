@@ -1,6 +1,6 @@
 //! `stockbench report`: results that were kept as JSON, as a page or as Markdown.
 
-use super::{folder_of, to_stdout, write_whole};
+use super::{check_writable, to_stdout, write_whole};
 use crate::cli::ReportArgs;
 use crate::exit::{Exit, usage};
 use crate::report::compared::{self, CompareReport};
@@ -17,9 +17,7 @@ enum Kept {
 }
 
 pub(super) fn report(args: ReportArgs) -> Result<Exit> {
-    if let Some(html) = args.html.as_ref().filter(|html| !folder_of(html).is_dir() || html.is_dir()) {
-        return Err(usage(format!("cannot write {}: no such folder, or a folder itself", html.display())));
-    }
+    check_writable(&args.html)?;
     let mut runs: Vec<(String, Report)> = Vec::new();
     let mut comparisons = Vec::new();
     for path in &args.results {
@@ -28,25 +26,27 @@ pub(super) fn report(args: ReportArgs) -> Result<Exit> {
             Kept::Comparison(report) => comparisons.push(*report),
         }
     }
-    let noise = f64::from(args.noise) / 100.0;
-    let (html, markdown) = match (&runs[..], &comparisons[..]) {
-        ([], [only]) => {
-            let mut text = Vec::new();
-            compared::markdown(&mut text, only)?;
-            (page::comparison(only)?, String::from_utf8(text)?)
-        }
+    let comparison = match (&runs[..], &comparisons[..]) {
+        ([], [only]) => Some(only),
         ([], _) => return Err(usage("a comparison is a page of its own: name one file")),
-        (runs, []) => {
-            let refused = |error: anyhow::Error| usage(format!("{error:#}"));
-            (page::runs(runs, noise).map_err(refused)?, markdown::runs(runs, noise).map_err(refused)?)
-        }
+        (_, []) => None,
         _ => return Err(usage("runs and comparisons are not shown on one page: name files of one kind")),
     };
+    let refused = |error: anyhow::Error| usage(format!("{error:#}"));
     if let Some(path) = &args.html {
+        let html = match comparison {
+            Some(comparison) => page::comparison(comparison)?,
+            None => page::runs(&runs, args.noise).map_err(refused)?,
+        };
         write_whole(path, html.as_bytes())?;
     }
     if args.markdown || args.html.is_none() {
-        to_stdout(|out| out.write_all(markdown.as_bytes()))?;
+        if let Some(comparison) = comparison {
+            to_stdout(|out| compared::markdown(out, comparison))?;
+        } else {
+            let markdown = markdown::runs(&runs, args.noise).map_err(refused)?;
+            to_stdout(|out| out.write_all(markdown.as_bytes()))?;
+        }
     }
     Ok(Exit::Held)
 }

@@ -6,7 +6,7 @@
 //! strategies apart, it says so.
 
 use super::judge::Judged;
-use super::matrix::Setting;
+use super::matrix::{self, ROUNDS_MAX, Setting};
 use super::stats::{self, Change};
 use crate::strategy::Control;
 use crate::text;
@@ -14,9 +14,6 @@ use std::collections::BTreeMap;
 
 /// From this share of conflicts on, locking first is said to win over trying first.
 const RULE_OF_THUMB: f64 = 0.30;
-
-/// As many rounds as can be asked for.
-const ROUNDS_MAX: usize = 50;
 
 /// The strategies that stand for a side of the rule, by their own files.
 pub type Controls = BTreeMap<String, Control>;
@@ -61,7 +58,8 @@ fn too_few_rounds(judged: &[Judged]) -> Option<String> {
     let ranked = judged.iter().map(|judged| judged.ranking().count()).max()?;
     let comparisons = Some(stats::pairs(ranked)).filter(|comparisons| *comparisons > 0)?;
     let runs = judged.iter().flat_map(Judged::ranking).map(|row| row.runs).min()?;
-    let needed = (1..=ROUNDS_MAX).find(|rounds| stats::least_p(*rounds, comparisons) < stats::SIGNIFICANT)?;
+    let needed =
+        (1..=ROUNDS_MAX as usize).find(|rounds| stats::least_p(*rounds, comparisons) < stats::SIGNIFICANT)?;
     (runs < needed).then(|| {
         format!(
             "{} cannot tell {ranked} strategies apart, however far apart they are: take at least {needed}",
@@ -81,12 +79,8 @@ fn groups<K: Ord>(judged: &[Judged], key: impl Fn(&Setting) -> K) -> Vec<Vec<&Ju
 /// The database and what the settings of a group have in common.
 fn place(group: &[&Judged]) -> String {
     let setting = &group[0].setting;
-    let rtt = if setting.rtt_us == 0 {
-        String::new()
-    } else {
-        format!(", {} more a round trip", text::micros(setting.rtt_us))
-    };
-    format!("{}, {}{rtt}", setting.database, text::count(setting.concurrency, "client"))
+    let place = matrix::place(&setting.database, setting.rtt_us);
+    format!("{place}, {}", text::count(setting.concurrency, "client"))
 }
 
 fn skus(judged: &Judged) -> String {

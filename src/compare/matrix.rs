@@ -1,12 +1,16 @@
 //! What is run: every strategy under every load on every database, in rounds whose
 //! order is drawn, so that whatever drifts meanwhile meets all of them alike.
 
+use crate::text;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+
+/// The most rounds that can be asked for.
+pub const ROUNDS_MAX: u32 = 50;
 
 /// What is compared, and under which loads.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -43,6 +47,14 @@ pub struct Setting {
     pub concurrency: u64,
     /// SKUs that they share.
     pub skus: u64,
+}
+
+/// A database, and how far away it was made.
+pub fn place(database: &str, rtt_us: u64) -> String {
+    match rtt_us {
+        0 => database.to_owned(),
+        rtt => format!("{database}, {} more a round trip", text::micros(rtt)),
+    }
 }
 
 /// One run of one strategy.

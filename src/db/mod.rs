@@ -316,6 +316,18 @@ pub struct DatabaseInfo {
     pub free_connections: u32,
 }
 
+impl DatabaseInfo {
+    /// Whether commits are durable, in words.
+    pub const fn durability(&self) -> &'static str {
+        if self.durable { "durable commits" } else { "commits NOT durable" }
+    }
+
+    /// Whether one member alone takes writes, in a group that has to say so.
+    pub fn single_primary(&self) -> Option<bool> {
+        self.settings.get("group_replication_single_primary_mode").map(|set| set == "ON")
+    }
+}
+
 /// What calls itself PostgreSQL or MySQL to its clients, and is named by its version.
 fn relative(version: &str) -> Option<&'static str> {
     let known = [("CockroachDB", "CockroachDB"), ("-YB-", "YugabyteDB"), ("TiDB", "TiDB")];

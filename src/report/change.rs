@@ -14,8 +14,8 @@ use crate::outcome::Outcome;
 use anyhow::{Result, bail};
 use serde_json::Value;
 
-/// The noise that runs are granted by default: a tenth.
-pub const NOISE: f64 = 0.10;
+/// The noise that runs are granted by default, in percent.
+pub const NOISE_PCT: u8 = 10;
 
 /// The change of a figure from one run to another one.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -32,6 +32,11 @@ pub struct Change {
     pub interval: Option<(f64, f64)>,
     /// What is said of it.
     pub means: Means,
+}
+
+/// `-12.3 %`, of what is 0.877 times what it was.
+pub(super) fn percent(ratio: f64) -> String {
+    format!("{:+.1} %", (ratio - 1.0) * 100.0)
 }
 
 /// What a change means.
@@ -122,11 +127,13 @@ fn sold(report: &Report, of: fn(&Distribution) -> u64) -> f64 {
     as_f64(report.measured.latency_us.order.get(&Outcome::Deducted).map_or(0, of))
 }
 
-/// The changes from one run to another one; `noise` is the share that both are granted.
+/// The changes from one run to another one; `noise_pct` is the share that both are
+/// granted, in percent.
 ///
 /// # Errors
 /// As [`check_same_load`].
-pub fn between(before: &Report, after: &Report, noise: f64) -> Result<Vec<Change>> {
+pub fn between(before: &Report, after: &Report, noise_pct: u8) -> Result<Vec<Change>> {
+    let noise = f64::from(noise_pct) / 100.0;
     check_same_load(&before.config, &after.config)?;
     let is_void = after.audit.as_ref().is_some_and(|audit| !audit.findings.is_empty());
     let change = |figure: &Figure| {

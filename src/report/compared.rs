@@ -1,15 +1,15 @@
 //! A comparison: as data, and for people, on a terminal or as Markdown.
 
+use super::Document;
 use super::markdown::escaped;
 use super::model::SCHEMA_VERSION;
 use crate::compare::advice;
 use crate::compare::judge::{CalledUnsafe, CameTo, Judged, Row, Sample, Verdict, judge};
-use crate::compare::matrix::{Matrix, Setting};
+use crate::compare::matrix::{Matrix, Setting, place};
 use crate::compare::stats::{Change, Estimate};
 use crate::db::DatabaseInfo;
 use crate::exit::Exit;
 use crate::text;
-use anyhow::Result;
 use comfy_table::presets::{ASCII_MARKDOWN, UTF8_BORDERS_ONLY};
 use comfy_table::{CellAlignment, ContentArrangement, Table, TableStyle};
 use schemars::JsonSchema;
@@ -80,22 +80,18 @@ impl CompareReport {
         }
     }
 
-    /// The comparison as JSON.
-    ///
-    /// # Errors
-    /// Serialisation fails, which would be a bug.
-    pub fn to_json(&self) -> Result<String> {
-        Ok(serde_json::to_string_pretty(self)? + "\n")
+    /// What was found under a load.
+    pub fn judged(&self, setting: &Setting) -> Option<&Judged> {
+        self.settings.iter().find(|judged| judged.setting == *setting)
     }
 
-    /// The JSON Schema of a comparison, as kept in the repository.
-    ///
-    /// # Errors
-    /// Serialisation fails, which would be a bug.
-    pub fn json_schema() -> Result<String> {
-        Ok(serde_json::to_string_pretty(&schemars::schema_for!(Self))? + "\n")
+    /// Rows that could not be judged, over all loads.
+    pub fn open_rows(&self) -> u64 {
+        self.settings.iter().flat_map(Judged::open).count() as u64
     }
 }
+
+impl Document for CompareReport {}
 
 /// What a load's table shows.
 pub(super) const HEAD: [&str; 9] = [
@@ -156,8 +152,8 @@ impl Style {
 
 fn write(out: &mut dyn Write, report: &CompareReport, style: Style) -> io::Result<()> {
     for (name, info) in &report.databases {
-        let durable = if info.durable { "durable commits" } else { "commits NOT durable" };
-        writeln!(out, "{}{name}: {} {}, {durable}", style.item, info.kind.title(), info.version)?;
+        let (kind, durable) = (info.kind.title(), info.durability());
+        writeln!(out, "{}{name}: {kind} {}, {durable}", style.item, info.version)?;
     }
     let load: Vec<String> =
         report.matrix.load.iter().map(|(flag, value)| format!("--{flag} {value}")).collect();
@@ -194,14 +190,6 @@ fn setting(out: &mut dyn Write, judged: &Judged, style: Style) -> io::Result<()>
         table.add_row(cells);
     }
     writeln!(out, "{table}")
-}
-
-/// A database, and how far away it was made.
-pub(super) fn place(database: &str, rtt_us: u64) -> String {
-    match rtt_us {
-        0 => database.to_owned(),
-        rtt => format!("{database}, {} more a round trip", text::micros(rtt)),
-    }
 }
 
 pub(super) fn title(setting: &Setting) -> String {
@@ -311,8 +299,7 @@ fn heat_maps(out: &mut dyn Write, report: &CompareReport, style: Style) -> io::R
             for &skus in skus {
                 let cell = |&concurrency: &u64| {
                     let setting = Setting { database: database.clone(), rtt_us, concurrency, skus };
-                    let judged = report.settings.iter().find(|judged| judged.setting == setting);
-                    let best = judged.map(Judged::best).unwrap_or_default();
+                    let best = report.judged(&setting).map(Judged::best).unwrap_or_default();
                     let names: Vec<String> = best.iter().map(|row| style.name(&row.strategy)).collect();
                     best.first().map_or_else(String::new, |first| {
                         format!("{} {}", names.join(" = "), per_second(first.goodput_per_s.median))
@@ -330,13 +317,9 @@ fn heat_maps(out: &mut dyn Write, report: &CompareReport, style: Style) -> io::R
 fn closing(out: &mut dyn Write, report: &CompareReport) -> io::Result<()> {
     let total = report.matrix.cells().len();
     writeln!(out, "\n{LEGEND}")?;
-    let open = report.settings.iter().flat_map(Judged::open).count();
+    let open = report.open_rows();
     if open > 0 {
-        writeln!(
-            out,
-            "not judged: {}, which are missing from the rankings",
-            text::count(open as u64, "row")
-        )?;
+        writeln!(out, "not judged: {}, which are missing from the rankings", text::count(open, "row"))?;
     }
     if report.interrupted {
         writeln!(out, "interrupted after {} of {total} runs", report.samples.len())?;

@@ -1,5 +1,6 @@
 //! What an exploration found: as data, and for people.
 
+use super::Document;
 use super::measured::as_f64;
 use super::model::SCHEMA_VERSION;
 use crate::db::DatabaseInfo;
@@ -8,7 +9,6 @@ use crate::explore::{Explored, OutcomeCount, Problem, Witness, witness};
 use crate::finding::FindingKind;
 use crate::text;
 use crate::workload::Line;
-use anyhow::Result;
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, Table};
 use schemars::JsonSchema;
@@ -85,6 +85,8 @@ pub const fn line(line: &Line) -> OrderLine {
     OrderLine { sku_id: line.sku_id, quantity: line.quantity }
 }
 
+impl Document for ExploreReport {}
+
 impl ExploreReport {
     /// What was found, with what was asked.
     pub fn new(strategy: &str, database: DatabaseInfo, config: Config, explored: Explored) -> Self {
@@ -110,22 +112,6 @@ impl ExploreReport {
         } else {
             Exit::CouldNot
         }
-    }
-
-    /// The report as JSON.
-    ///
-    /// # Errors
-    /// Serialisation fails, which would be a bug.
-    pub fn to_json(&self) -> Result<String> {
-        Ok(serde_json::to_string_pretty(self)? + "\n")
-    }
-
-    /// The JSON Schema of it, as kept in the repository.
-    ///
-    /// # Errors
-    /// Serialisation fails, which would be a bug.
-    pub fn json_schema() -> Result<String> {
-        Ok(serde_json::to_string_pretty(&schemars::schema_for!(Self))? + "\n")
     }
 
     /// The first witness as a script, after the statements that fill the tables.

@@ -1,6 +1,6 @@
 //! Runs as Markdown, short enough for a comment on a pull request.
 
-use super::change::{self, Change};
+use super::change::{self, Change, percent};
 use super::measured::Distribution;
 use super::model::Report;
 use super::terminal::{self, tenths};
@@ -13,7 +13,7 @@ use anyhow::Result;
 ///
 /// # Errors
 /// Their loads differ.
-pub fn runs(reports: &[(String, Report)], noise: f64) -> Result<String> {
+pub fn runs(reports: &[(String, Report)], noise_pct: u8) -> Result<String> {
     let mut lines = vec![
         "| run | strategy | database | verdict | sold/s | p50 | p99 | conflicts |".to_owned(),
         "|---|---|---|---|---:|---:|---:|---:|".to_owned(),
@@ -39,7 +39,7 @@ pub fn runs(reports: &[(String, Report)], noise: f64) -> Result<String> {
     if let [(base, first), others @ ..] = reports {
         for (name, other) in others {
             lines.push(format!("\n**{}** against {}:\n", escaped(name), escaped(base)));
-            for change in change::between(first, other, noise)? {
+            for change in change::between(first, other, noise_pct)? {
                 lines.push(format!("- {}", in_words(&change)));
             }
         }
@@ -47,13 +47,12 @@ pub fn runs(reports: &[(String, Report)], noise: f64) -> Result<String> {
     Ok(lines.join("\n") + "\n")
 }
 
-/// `sold/s -12.3 % (-15.0 … -9.1 %): worse`
-pub(super) fn in_words(change: &Change) -> String {
-    let percent = |ratio: f64| format!("{:+.1}", (ratio - 1.0) * 100.0);
+/// `sold/s -12.3 % (-15.0 % … -9.1 %): worse`
+fn in_words(change: &Change) -> String {
     let interval = change
         .interval
-        .map_or_else(String::new, |(low, high)| format!(" ({} … {} %)", percent(low), percent(high)));
-    format!("{} {} %{interval}: {}", change.figure, percent(change.ratio), change.means.as_str())
+        .map_or_else(String::new, |(low, high)| format!(" ({} … {})", percent(low), percent(high)));
+    format!("{} {}{interval}: {}", change.figure, percent(change.ratio), change.means.as_str())
 }
 
 /// What would end a cell does not.

@@ -182,19 +182,29 @@ impl Distribution {
     }
 }
 
-/// Distributions by outcome.
-pub(super) fn distributions(by_outcome: &BTreeMap<Outcome, LatencyUs>) -> BTreeMap<Outcome, Distribution> {
-    by_outcome.iter().map(|(outcome, latency)| (*outcome, Distribution::of(latency))).collect()
-}
+/// How a histogram is told: [`Distribution::of`] or [`Distribution::whole`].
+pub(super) type Told = fn(&Histogram<u64>) -> Distribution;
 
-/// The same, with all of them kept.
-fn whole(by_outcome: &BTreeMap<Outcome, LatencyUs>) -> BTreeMap<Outcome, Distribution> {
-    by_outcome.iter().map(|(outcome, latency)| (*outcome, Distribution::whole(latency))).collect()
+/// Distributions by outcome.
+pub(super) fn distributions(
+    by_outcome: &BTreeMap<Outcome, LatencyUs>,
+    told: Told,
+) -> BTreeMap<Outcome, Distribution> {
+    by_outcome.iter().map(|(outcome, latency)| (*outcome, told(latency))).collect()
 }
 
 impl Measured {
     /// The figures of a window that has lasted this long.
     pub fn of(figures: &Figures, elapsed: Duration) -> Self {
+        Self::told(figures, elapsed, Distribution::of)
+    }
+
+    /// The figures of a run that has ended, with every distribution whole.
+    pub fn finally(figures: &Figures, elapsed: Duration) -> Self {
+        Self::told(figures, elapsed, Distribution::whole)
+    }
+
+    fn told(figures: &Figures, elapsed: Duration, told: Told) -> Self {
         let seconds = elapsed.as_secs_f64().max(1e-9);
         let per_second = |count: u64| rounded(as_f64(count) / seconds, 10.0);
         let errors = figures.errors.iter();
@@ -210,7 +220,7 @@ impl Measured {
             attempts: figures.attempts,
             retries: figures.retries,
             attempts_max: figures.attempts_max,
-            retries_per_order: Distribution::of(&figures.retries_per_order),
+            retries_per_order: told(&figures.retries_per_order),
             late: figures.late,
             conflicts: figures.conflicts,
             conflict_rate: rounded(as_f64(figures.conflicts) / as_f64(figures.attempts.max(1)), 1e4),
@@ -225,30 +235,15 @@ impl Measured {
                 units_per_s: per_second(figures.units_deducted),
             },
             latency_us: Latencies {
-                order: distributions(&figures.order),
-                order_uncorrected: distributions(&figures.uncorrected),
-                schedule_lag: Distribution::of(&figures.schedule_lag),
-                attempt: Distribution::of(&figures.attempt),
-                attempt_refused: Distribution::of(&figures.refused_attempt),
-                connection_wait: Distribution::of(&figures.connection_wait),
-                backoff: Distribution::of(&figures.backoff),
+                order: distributions(&figures.order, told),
+                order_uncorrected: distributions(&figures.uncorrected, told),
+                schedule_lag: told(&figures.schedule_lag),
+                attempt: told(&figures.attempt),
+                attempt_refused: told(&figures.refused_attempt),
+                connection_wait: told(&figures.connection_wait),
+                backoff: told(&figures.backoff),
             },
         }
-    }
-
-    /// The figures of a run that has ended, with every distribution whole.
-    pub fn finally(figures: &Figures, elapsed: Duration) -> Self {
-        let latency_us = Latencies {
-            order: whole(&figures.order),
-            order_uncorrected: whole(&figures.uncorrected),
-            schedule_lag: Distribution::whole(&figures.schedule_lag),
-            attempt: Distribution::whole(&figures.attempt),
-            attempt_refused: Distribution::whole(&figures.refused_attempt),
-            connection_wait: Distribution::whole(&figures.connection_wait),
-            backoff: Distribution::whole(&figures.backoff),
-        };
-        let retries_per_order = Distribution::whole(&figures.retries_per_order);
-        Self { retries_per_order, latency_us, ..Self::of(figures, elapsed) }
     }
 
     /// Deliveries that ended this way.

@@ -31,3 +31,29 @@ pub mod threshold;
 
 pub use model::Report;
 pub use threshold::Threshold;
+
+use anyhow::Result;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// What is printed as JSON, in a shape that the repository keeps the schema of.
+pub trait Document: Serialize + JsonSchema {
+    /// It as JSON.
+    ///
+    /// # Errors
+    /// Serialisation fails, which would be a bug.
+    fn to_json(&self) -> Result<String> {
+        Ok(serde_json::to_string_pretty(self)? + "\n")
+    }
+
+    /// The JSON Schema of its kind.
+    ///
+    /// # Errors
+    /// Serialisation fails, which would be a bug.
+    fn json_schema() -> Result<String>
+    where
+        Self: Sized,
+    {
+        Ok(serde_json::to_string_pretty(&schemars::schema_for!(Self))? + "\n")
+    }
+}

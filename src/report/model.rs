@@ -1,5 +1,6 @@
 //! What a run found, as data: the one thing that every reporter shows.
 
+use super::Document;
 use super::advice;
 use super::change::{self, Means};
 use super::client::ClientCost;
@@ -226,6 +227,8 @@ pub struct Parts<'a> {
     pub audit: Result<AuditReport>,
 }
 
+impl Document for Report {}
+
 impl Report {
     /// Puts a report together and checks the identities that hold on every run.
     ///
@@ -253,7 +256,7 @@ impl Report {
                 weight: *weight,
                 outcomes: program.outcomes.clone(),
                 conflicts: program.conflicts,
-                latency_us: distributions(&program.order),
+                latency_us: distributions(&program.order, Distribution::of),
             });
         let flow = |flow: &FlowFigures| FlowReport {
             runs: flow.runs,
@@ -330,14 +333,10 @@ impl Report {
     ///
     /// # Errors
     /// The loads differ.
-    pub fn hold_against(&mut self, baseline: &Self, noise: f64) -> Result<()> {
-        for change in change::between(baseline, self, noise)? {
+    pub fn hold_against(&mut self, baseline: &Self, noise_pct: u8) -> Result<()> {
+        for change in change::between(baseline, self, noise_pct)? {
             self.thresholds.push(Judged {
-                expr: format!(
-                    "{} no worse than the baseline by more than {:.0} %",
-                    change.figure,
-                    noise * 100.0
-                ),
+                expr: format!("{} no worse than the baseline by more than {noise_pct} %", change.figure),
                 // A threshold without a value to judge fails.
                 value: (change.means != Means::TooShort).then(|| rounded(change.ratio, 1e3)),
                 in_microseconds: false,
@@ -386,21 +385,5 @@ impl Report {
             exit = exit.worst(Exit::Threshold);
         }
         exit
-    }
-
-    /// The report as JSON.
-    ///
-    /// # Errors
-    /// Serialisation fails, which would be a bug.
-    pub fn to_json(&self) -> Result<String> {
-        Ok(serde_json::to_string_pretty(self)? + "\n")
-    }
-
-    /// The JSON Schema of a report, as kept in the repository.
-    ///
-    /// # Errors
-    /// Serialisation fails, which would be a bug.
-    pub fn json_schema() -> Result<String> {
-        Ok(serde_json::to_string_pretty(&schemars::schema_for!(Self))? + "\n")
     }
 }

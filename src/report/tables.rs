@@ -1,6 +1,7 @@
 //! The audit of a shop's own tables, for people: on a terminal, on one screen
 //! for an incident channel, and as a list of entries.
 
+use super::Document;
 use super::client::peak_rss_bytes;
 use super::model::SCHEMA_VERSION;
 use crate::audit::findings::Evidence;
@@ -31,27 +32,13 @@ pub struct TablesReport<'a> {
     audit: &'a TableAudit,
 }
 
+impl Document for TablesReport<'_> {}
+
 impl<'a> TablesReport<'a> {
     /// The verdict on a database.
     pub fn new(database: &'a DatabaseInfo, audit: &'a TableAudit) -> Self {
         let (schema_version, stockbench_version) = (SCHEMA_VERSION, env!("CARGO_PKG_VERSION"));
         Self { schema_version, stockbench_version, database, peak_rss_bytes: peak_rss_bytes(), audit }
-    }
-
-    /// The report as JSON.
-    ///
-    /// # Errors
-    /// Serialisation fails, which would be a bug.
-    pub fn to_json(&self) -> Result<String> {
-        Ok(serde_json::to_string_pretty(self)? + "\n")
-    }
-
-    /// The JSON Schema of it, as kept in the repository.
-    ///
-    /// # Errors
-    /// Serialisation fails, which would be a bug.
-    pub fn json_schema() -> Result<String> {
-        Ok(serde_json::to_string_pretty(&schemars::schema_for!(Self))? + "\n")
     }
 }
 

@@ -20,7 +20,7 @@ const BAR: u64 = 40;
 
 /// Which database this is: the first line of every command's output.
 pub fn database_line(info: &DatabaseInfo) -> String {
-    let durable = if info.durable { "durable commits" } else { "commits NOT durable" };
+    let durable = info.durability();
     let tls = info.tls.as_ref().map_or_else(String::new, |tls| format!(", {tls}"));
     let relative = info.relative.as_ref().map_or_else(String::new, |relative| {
         format!(

@@ -71,7 +71,7 @@ fn judge(
     let cell = if is_met {
         Ok(found)
     } else {
-        // The gist in one line: a log may be cut after it.
+        // The gist in one line, before the whole.
         let gist = ["outcomes", "errors", "expectation", "lost_server", "audit_error"]
             .map(|key| report[key].to_string())
             .join(" ");
@@ -106,7 +106,7 @@ fn strategy_cell(name: &str, place: &Place, dialect: Dialect) -> Cell {
     let deadlocks = report["deadlocks"].as_u64().unwrap();
     Some(match cell {
         Ok(found) if deadlocks > 0 => Ok(format!("{found}; deadlocks")),
-        Ok(_) => Err(format!("expected deadlocks: {report:#}")),
+        Ok(_) => Err(format!("expected deadlocks and met {}: {report:#}", report["errors"])),
         error => error,
     })
 }
@@ -141,11 +141,12 @@ fn markdown(heading: &str, rows: &[(String, String)], columns: &[Vec<Cell>]) -> 
     text
 }
 
+/// Characters of what is wrong with a cell that stand beneath the table.
+const GIST: usize = 1_500;
+
 /// Prints a table, keeps it when asked to, and fails with every cell that is
 /// not as expected.
 fn report(part: &str, names: &[&str], text: &str, columns: &[Vec<Cell>]) {
-    // Past the test runner, which keeps what passes quiet.
-    std::io::stdout().write_all(format!("\n{text}\n").as_bytes()).unwrap();
     if let Some(folder) = std::env::var_os("STOCKBENCH_WRITE_CATALOGUE") {
         std::fs::write(std::path::Path::new(&folder).join(format!("{part}.md")), text).unwrap();
     }
@@ -157,6 +158,12 @@ fn report(part: &str, names: &[&str], text: &str, columns: &[Vec<Cell>]) {
             }
         }
     }
+    // Past the test runner, which keeps what passes quiet, with the gist of what is
+    // wrong beneath it: a log may be cut before the whole.
+    let gist =
+        wrong.lines().filter(|line| line.contains(": expected ") || line.contains(": with its history: "));
+    let gist: String = gist.map(|line| line.chars().take(GIST).chain(['\n']).collect::<String>()).collect();
+    std::io::stdout().write_all(format!("\n{text}\n{gist}").as_bytes()).unwrap();
     assert!(wrong.is_empty(), "{wrong}");
 }
 

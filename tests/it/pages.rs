@@ -3,6 +3,7 @@
 
 use crate::support::{Backend, Place, assert_one_line, place};
 use serde_json::Value;
+use stockbench::report::{Document, Report};
 
 const SHORT: [&str; 4] = ["-c", "4", "-d", "1s"];
 
@@ -35,7 +36,7 @@ fn a_run_is_read_again_as_it_was_and_shown_on_a_page_of_its_own() {
     let Some(place) = place(Backend::Sqlite) else { return };
     let path = kept(&place, "one.json", &[&SHORT[..], &["--html", "run.html"]].concat());
     let text = std::fs::read_to_string(&path).unwrap();
-    let read: stockbench::report::Report = serde_json::from_str(&text).unwrap();
+    let read: Report = serde_json::from_str(&text).unwrap();
     assert_eq!(read.to_json().unwrap(), text);
     let said = report(&place, &[&path, "--html", "page.html"]);
     assert_eq!((said.code, said.stdout.as_str()), (0, ""), "{said:?}");

@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use stockbench::report::Report;
 use stockbench::report::compared::CompareReport;
 use stockbench::report::explored::ExploreReport;
 use stockbench::report::tables::TablesReport;
+use stockbench::report::{Document, Report};
 use stockbench::strategy::catalogue;
 
 fn root() -> &'static Path {

@@ -5,7 +5,7 @@ mod stage;
 mod watch;
 
 use super::open::{Opened, Purpose, open_with};
-use super::{folder_of, stop_on_signal, to_stdout, write_whole};
+use super::{check_writable, stop_on_signal, to_stdout, write_whole};
 use crate::audit::{self, AuditReport, ClientWitness};
 use crate::cli::{Output, RunArgs};
 use crate::db::schema::{self, RunRow};
@@ -21,7 +21,7 @@ use crate::fault::TimedFault;
 use crate::finding::ExpectedFinding;
 use crate::lab::LabServer;
 use crate::outcome::OnUnknown;
-use crate::report::change::{NOISE, check_same_load};
+use crate::report::change::{NOISE_PCT, check_same_load};
 use crate::report::client::CostMeter;
 use crate::report::config::Config;
 use crate::report::hdr::HdrLog;
@@ -31,7 +31,7 @@ use crate::report::model::{Parts as ReportParts, RedisInfo};
 use crate::report::progress::Progress;
 use crate::report::series::{FaultMark, Second};
 use crate::report::statements::StatementNames;
-use crate::report::{Report, junit, page, terminal};
+use crate::report::{Document, Report, junit, page, terminal};
 use crate::scenario::{self, Asked, Plan};
 use crate::strategy::Program;
 use crate::text;
@@ -62,14 +62,7 @@ pub(super) async fn run(args: RunArgs) -> Result<Exit> {
         as_it_is: false,
     };
     let mut plan = scenario::resolve(&asked, args.scenario.as_deref())?;
-    for file in [&args.json, &args.html, &args.history, &args.junit, &args.hdr].into_iter().flatten() {
-        if !folder_of(file).is_dir() || file.is_dir() {
-            return Err(usage(format!(
-                "cannot write {}: no such folder, or a folder itself",
-                file.display()
-            )));
-        }
-    }
+    check_writable([&args.json, &args.html, &args.history, &args.junit, &args.hdr].into_iter().flatten())?;
     let baseline = args.baseline.as_deref().map(super::report::read_run).transpose()?;
     stage::check_early(&args, &plan, expected_dialect(&args))?;
     if let Some(stale) = args.junit.as_ref().filter(|path| path.is_file()) {
@@ -85,7 +78,7 @@ pub(super) async fn run(args: RunArgs) -> Result<Exit> {
     let html = match &args.html {
         Some(path) => {
             let named = [(report.strategy.clone(), report.clone())];
-            write_whole(path, page::runs(&named, NOISE)?.as_bytes())
+            write_whole(path, page::runs(&named, NOISE_PCT)?.as_bytes())
         }
         None => Ok(()),
     };
@@ -136,7 +129,7 @@ pub(super) async fn measure(
     lock.release().await;
     let mut report = ran?;
     if let Some(baseline) = beside.baseline {
-        report.hold_against(baseline, args.noise.map_or(NOISE, |percent| f64::from(percent) / 100.0))?;
+        report.hold_against(baseline, args.noise.unwrap_or(NOISE_PCT))?;
     }
     Ok(report)
 }

@@ -87,8 +87,7 @@ pub(super) fn check_early(args: &RunArgs, plan: &Plan, expected: Option<Dialect>
 
 /// What a cluster cannot do is said before it answers with a riddle.
 fn check_cluster(database: &Database, isolation: Option<Isolation>) -> Result<()> {
-    let set = |name: &str, value: &str| database.info.settings.get(name).is_some_and(|set| set == value);
-    let is_multi_primary = set("group_replication_single_primary_mode", "OFF");
+    let is_multi_primary = database.info.single_primary() == Some(false);
     ensure_usage(!is_multi_primary || isolation != Some(Isolation::Serializable), || {
         "Group Replication refuses SERIALIZABLE where every member takes writes: use a group with one primary, \
          or a strategy that does not need it"

@@ -4,7 +4,7 @@ use super::super::compared::{self, CompareReport};
 use super::charts::{self, Chart, Line};
 use super::{cell, figure, page, rate, table};
 use crate::compare::judge::{Judged, Row, Verdict};
-use crate::compare::matrix::Setting;
+use crate::compare::matrix::{Setting, place};
 use crate::compare::stats::Estimate;
 use crate::text;
 use anyhow::Result;
@@ -24,8 +24,8 @@ pub fn comparison(report: &CompareReport) -> Result<String> {
             ul { @for sentence in &report.advice { li { (sentence) } } }
         }
         @if report.interrupted { p.bad { "The comparison was interrupted: " (report.samples.len()) " runs were made." } }
-        @let open = report.settings.iter().flat_map(Judged::open).count();
-        @if open > 0 { p.bad { (text::count(open as u64, "row")) " could not be judged, and are missing from the rankings." } }
+        @let open = report.open_rows();
+        @if open > 0 { p.bad { (text::count(open, "row")) " could not be judged, and are missing from the rankings." } }
         (heat_maps(report))
         (crossovers(report)?)
         h2 { "Every load" }
@@ -48,7 +48,7 @@ fn heat_maps(report: &CompareReport) -> Markup {
     let matrix = &report.matrix;
     html! {
         @for database in &matrix.databases { @for &rtt_us in &matrix.rtt_us {
-            h2 { "Fastest of those that kept the stock: " (compared::place(database, rtt_us)) }
+            h2 { "Fastest of those that kept the stock: " (place(database, rtt_us)) }
             div.scroll { table.heat {
                 thead { tr { th scope="col" { "SKUs" } @for &clients in &matrix.concurrency { th scope="col" { (text::count(clients, "client")) } } } }
                 tbody { @for &skus in &matrix.skus { tr {
@@ -64,7 +64,7 @@ fn heat_maps(report: &CompareReport) -> Markup {
 }
 
 fn heat(report: &CompareReport, setting: &Setting) -> Markup {
-    let judged = report.settings.iter().find(|judged| judged.setting == *setting);
+    let judged = report.judged(setting);
     let best = judged.map(Judged::best).unwrap_or_default();
     let Some(first) = best.first() else {
         let is_open = judged.is_none_or(|judged| !judged.open().is_empty());
@@ -89,8 +89,7 @@ fn crossovers(report: &CompareReport) -> Result<Markup> {
     for database in &matrix.databases {
         for &rtt_us in &matrix.rtt_us {
             for &concurrency in &matrix.concurrency {
-                let title =
-                    format!("{}, {}", compared::place(database, rtt_us), text::count(concurrency, "client"));
+                let title = format!("{}, {}", place(database, rtt_us), text::count(concurrency, "client"));
                 let is_here = |judged: &&Judged| {
                     let setting = &judged.setting;
                     (&setting.database, setting.rtt_us, setting.concurrency)

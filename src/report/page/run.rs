@@ -1,6 +1,6 @@
 //! The page of one run, or of several side by side.
 
-use super::super::change::{self, Change, Means};
+use super::super::change::{self, Change, Means, percent};
 use super::super::measured::{Distribution, as_f64};
 use super::super::model::Report;
 use super::super::terminal::{self, tenths};
@@ -24,7 +24,7 @@ const ORDERS_SHOWN: usize = 12;
 ///
 /// # Errors
 /// Their loads differ, or a report holds what is no histogram.
-pub fn runs(reports: &[(String, Report)], noise: f64) -> Result<String> {
+pub fn runs(reports: &[(String, Report)], noise_pct: u8) -> Result<String> {
     let title = match reports {
         [(_, only)] => format!("{} on {}", only.strategy, only.database.kind.title()),
         _ => "Runs side by side".to_owned(),
@@ -32,8 +32,8 @@ pub fn runs(reports: &[(String, Report)], noise: f64) -> Result<String> {
     let content = html! {
         h1 { (title) }
         @for (name, report) in reports { (verdict(name, report, reports.len() > 1)) }
-        @if let [(_, first), others @ ..] = reports {
-            @for (name, other) in others { (changes(&reports[0].0, first, name, other, noise)?) }
+        @if let [(base, first), others @ ..] = reports {
+            @for (name, other) in others { (changes(base, first, name, other, noise_pct)?) }
         }
         h2 { "Latency" }
         (latency(reports)?)
@@ -93,14 +93,13 @@ fn witnesses(audit: &AuditReport) -> String {
 }
 
 /// What changed from one run to another one, if they can be compared.
-fn changes(base: &str, before: &Report, name: &str, after: &Report, noise: f64) -> Result<Markup> {
-    let changes = change::between(before, after, noise)?;
+fn changes(base: &str, before: &Report, name: &str, after: &Report, noise_pct: u8) -> Result<Markup> {
+    let changes = change::between(before, after, noise_pct)?;
     let row = |change: &Change| -> Vec<Markup> {
         let value = |value: f64| match change.figure {
             "sold/s" => tenths(value),
             _ => text::micros_of(value),
         };
-        let percent = |ratio: f64| format!("{:+.1} %", (ratio - 1.0) * 100.0);
         let interval = change
             .interval
             .map_or_else(String::new, |(low, high)| format!("{} … {}", percent(low), percent(high)));
@@ -125,7 +124,7 @@ fn changes(base: &str, before: &Report, name: &str, after: &Report, noise: f64) 
         (table(&["figure", base, name, "change", "95 % interval", ""], &rows, 1..5))
         p.faint {
             "The interval comes from the seconds of both runs. One run each does not show what differs from run to run: "
-            "a change counts where the interval leaves out none, and it is larger than " (format!("{:.0}", noise * 100.0)) " %."
+            "a change counts where the interval leaves out none, and it is larger than " (noise_pct) " %."
         }
     })
 }
