@@ -42,6 +42,7 @@ fn program() -> Program {
 
 fn load(orders: u64, pace: Pace) -> Load {
     Load {
+        segment: stockbench::workload::Segment::WHOLE,
         concurrency: 64,
         connections: 64,
         threads: 1,

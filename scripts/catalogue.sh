@@ -17,7 +17,8 @@ mkdir -p docs
 Written by `make catalogue`: every strategy with the load of its own file, and every scenario, on
 every database. A cell names what the file expects of the audit, then in brackets what else was
 found; ✓ means that it was found, and that the exit code was right (0, or 3 for an unsafe strategy
-that was caught). – means that the database cannot express it; the strategy's file says why.
+that was caught: within three runs, since what goes wrong by chance need not do so in the first; a later
+one is named). – means that the database cannot express it; the strategy's file says why.
 
 TEXT
     printf 'Rounds for every cell: %s.\n\n## Strategies\n\n' "${ROUNDS:-1}"

@@ -10,11 +10,12 @@ use crate::load::{LoadArgs, positive};
 use crate::report::Threshold;
 use crate::report::change::NOISE_PCT;
 use crate::text::duration;
+use crate::workload::Segment;
 use crate::workload::skew::Distribution;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// A concurrency stress harness for stock deduction on real databases.
 #[derive(Debug, Parser)]
@@ -145,6 +146,15 @@ pub struct RunArgs {
     /// Set a param of the strategy, as in lock_ms=5
     #[arg(long, value_name = "NAME=VALUE", value_parser = param, help_heading = "Load")]
     pub param: Vec<(String, i64)>,
+
+    /// Be the K-th of N processes that share this run, on one machine or many: give each the same
+    /// command line but for K
+    #[arg(long, value_name = "K/N", requires_all = ["start_at", "random_seed"], help_heading = "Load",
+        conflicts_with_all = ["lab", "abort_on_breach", "baseline", "junit"])]
+    pub segment: Option<Segment>,
+    /// Begin at this moment, as in 2026-01-31T18:05:00Z (UTC)
+    #[arg(long, value_name = "WHEN", value_parser = instant, help_heading = "Load")]
+    pub start_at: Option<SystemTime>,
 
     /// Leave stock and ledger as they are
     #[arg(long, help_heading = "Stock")]
@@ -296,6 +306,12 @@ pub struct ReportArgs {
     /// `compare --json`
     #[arg(value_name = "FILE", required = true)]
     pub results: Vec<PathBuf>,
+    /// Put the segments of one run together (`run --segment`), exactly: all of them are needed
+    #[arg(long)]
+    pub merge: bool,
+    /// Write what they come to together as JSON
+    #[arg(long, value_name = "FILE", requires = "merge")]
+    pub json: Option<PathBuf>,
     /// Write a page of one file
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
@@ -327,9 +343,9 @@ pub struct SeedArgs {
 /// What `audit` takes.
 #[derive(Debug, Args)]
 pub struct AuditArgs {
-    /// The clients' answers, kept by `run --history`
+    /// The clients' answers, kept by `run --history`; repeatable, for the segments of one run
     #[arg(long, value_name = "FILE", conflicts_with = "mapping")]
-    pub history: Option<PathBuf>,
+    pub history: Vec<PathBuf>,
     /// Where.
     #[command(flatten)]
     pub database: DatabaseArgs,
@@ -588,6 +604,11 @@ pub enum AuditOutput {
 pub enum Repair {
     /// As statements.
     Sql,
+}
+
+fn instant(text: &str) -> Result<SystemTime, String> {
+    humantime::parse_rfc3339_weak(text)
+        .map_err(|error| format!("{error}: write it as in 2026-01-31T18:05:00Z"))
 }
 
 fn param(text: &str) -> Result<(String, i64), String> {

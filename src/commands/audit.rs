@@ -34,8 +34,8 @@ pub(super) async fn audit(args: AuditArgs) -> Result<Exit> {
     if let Some(mapping) = &args.mapping {
         return audit_tables::audit(&args, mapping).await;
     }
-    let history = args.history.as_deref().map(History::read).transpose();
-    let history = history.map_err(|error| usage(format!("{error:#}")))?;
+    let parts: Result<Vec<History>> = args.history.iter().map(|path| History::read(path)).collect();
+    let history = parts.and_then(History::join).map_err(|error| usage(format!("{error:#}")))?;
     let read_only = SessionSettings { read_only: true, ..SessionSettings::default() };
     let opened = open(&args.database, &read_only, Purpose::Look).await?;
     let database = &opened.database;
@@ -81,7 +81,8 @@ pub(super) async fn audit(args: AuditArgs) -> Result<Exit> {
         database.sessions_gone(&history.sessions, audit::SESSIONS_PATIENCE).await?;
     }
     let told = history.iter().flat_map(|history| history.told.iter().cloned());
-    let verdict = audit::audit(database, &source, witness, told, history.as_ref(), args.full).await;
+    let times = history.as_ref().filter(|history| history.segment.is_none());
+    let verdict = audit::audit(database, &source, witness, told, times, args.full).await;
     checking.finish();
     let verdict = verdict?;
 

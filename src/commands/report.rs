@@ -4,7 +4,7 @@ use super::{check_writable, to_stdout, write_whole};
 use crate::cli::ReportArgs;
 use crate::exit::{Exit, usage};
 use crate::report::compared::{self, CompareReport};
-use crate::report::{Report, markdown, page};
+use crate::report::{Document, Report, markdown, merge, page, terminal};
 use crate::text;
 use anyhow::Result;
 use serde::de::DeserializeOwned;
@@ -17,7 +17,7 @@ enum Kept {
 }
 
 pub(super) fn report(args: ReportArgs) -> Result<Exit> {
-    check_writable(&args.html)?;
+    check_writable(args.html.iter().chain(&args.json))?;
     let mut runs: Vec<(String, Report)> = Vec::new();
     let mut comparisons = Vec::new();
     for path in &args.results {
@@ -25,6 +25,9 @@ pub(super) fn report(args: ReportArgs) -> Result<Exit> {
             Kept::Run(report) => runs.push((path.display().to_string(), *report)),
             Kept::Comparison(report) => comparisons.push(*report),
         }
+    }
+    if args.merge {
+        return merge(&args, runs);
     }
     let comparison = match (&runs[..], &comparisons[..]) {
         ([], [only]) => Some(only),
@@ -49,6 +52,27 @@ pub(super) fn report(args: ReportArgs) -> Result<Exit> {
         }
     }
     Ok(Exit::Held)
+}
+
+/// Puts the segments of a run together, and shows them as that run.
+fn merge(args: &ReportArgs, segments: Vec<(String, Report)>) -> Result<Exit> {
+    let report = merge::together(segments).map_err(|error| usage(format!("--merge: {error:#}")))?;
+    if let Some(path) = &args.json {
+        write_whole(path, report.to_json()?.as_bytes())?;
+    }
+    let named = [(report.strategy.clone(), report)];
+    if let Some(path) = &args.html {
+        write_whole(path, page::runs(&named, args.noise)?.as_bytes())?;
+    }
+    let [(_, report)] = &named;
+    to_stdout(|out| {
+        if args.markdown {
+            return out.write_all(markdown::runs(&named, args.noise).unwrap_or_default().as_bytes());
+        }
+        writeln!(out, "{}", terminal::database_line(&report.database))?;
+        terminal::run(out, report)
+    })?;
+    Ok(report.exit())
 }
 
 /// Reads the report of a run.

@@ -244,34 +244,73 @@ impl Database {
         self.info.kind
     }
 
-    /// Takes the right to be the only run on this database.
+    /// Takes the right to be the only one that works on this database.
+    ///
+    /// # Errors
+    /// Another stockbench holds it, a segment of a run is at work, or the database
+    /// cannot be asked.
+    pub async fn lock(&self) -> Result<RunLock> {
+        let mut lock = self.lock_beside_segments().await?;
+        let at_work = lock.segments_at_work(self.dialect()).await;
+        if !matches!(at_work, Ok(0)) {
+            lock.release().await;
+            at_work?;
+            bail!("{}", taken(&self.url));
+        }
+        Ok(lock)
+    }
+
+    /// The same while segments of a run may be at work.
     ///
     /// # Errors
     /// Another stockbench holds it, or the database cannot be asked.
-    pub async fn lock(&self) -> Result<RunLock> {
+    pub async fn lock_beside_segments(&self) -> Result<RunLock> {
         if let Some(file) = self.url.file() {
             return Ok(RunLock { holder: LockHolder::File(LockFile::take(&file)?) });
         }
         if self.dialect() == Dialect::Null {
             return Ok(RunLock { holder: LockHolder::Nobody });
         }
+        let query = match self.dialect() {
+            Dialect::Postgres => {
+                "SELECT CASE WHEN pg_try_advisory_lock(hashtext('stockbench run')) THEN 1 ELSE 0 END"
+            }
+            _ => "SELECT GET_LOCK(LEFT(CONCAT('stockbench run ', DATABASE()), 64), 0)",
+        };
+        self.lock_by(query).await?.with_context(|| taken(&self.url))
+    }
+
+    /// Takes the right to be this segment of a run, beside others.
+    ///
+    /// # Errors
+    /// Another process is this segment, or the database cannot be asked.
+    pub async fn lock_segment(&self, number: u64) -> Result<RunLock> {
+        let query = match self.dialect() {
+            Dialect::Postgres => format!(
+                "SELECT CASE WHEN pg_try_advisory_lock(hashtext('stockbench run'), {number}) THEN 1 ELSE 0 END"
+            ),
+            _ => format!(
+                "SELECT GET_LOCK(CONCAT(LEFT(CONCAT('stockbench segment ', DATABASE()), 60), ' ', {number}), 0)"
+            ),
+        };
+        self.lock_by(&query)
+            .await?
+            .with_context(|| format!("segment {number} of a run is at work on {} already", self.url))
+    }
+
+    /// Asks for a lock on a session of its own; none where another has it.
+    async fn lock_by(&self, query: &str) -> Result<Option<RunLock>> {
         let mut session = self.open(&SessionSettings::default()).await?;
-        let (query, give_back) = match self.dialect() {
-            Dialect::Postgres => (
-                "SELECT CASE WHEN pg_try_advisory_lock(hashtext('stockbench run')) THEN 1 ELSE 0 END",
-                "SELECT pg_advisory_unlock_all()",
-            ),
-            _ => (
-                "SELECT GET_LOCK(LEFT(CONCAT('stockbench run ', DATABASE()), 64), 0)",
-                "DO RELEASE_ALL_LOCKS()",
-            ),
+        let give_back = match self.dialect() {
+            Dialect::Postgres => "SELECT pg_advisory_unlock_all()",
+            _ => "DO RELEASE_ALL_LOCKS()",
         };
         let row = super::first_row(session.as_mut(), query).await?.unwrap_or_default();
         if row.first().and_then(super::Value::as_int) != Some(1) {
             session.close().await;
-            bail!("{}", taken(&self.url));
+            return Ok(None);
         }
-        Ok(RunLock { holder: LockHolder::Session(session, give_back) })
+        Ok(Some(RunLock { holder: LockHolder::Session(session, give_back) }))
     }
 }
 
@@ -405,7 +444,27 @@ impl std::fmt::Debug for LockHolder {
     }
 }
 
+/// Segments that are at work on this database, by the locks that they hold.
+const SEGMENTS_AT_WORK_POSTGRES: &str = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted \
+     AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND objsubid = 2 \
+     AND classid = (hashtext('stockbench run')::bigint & 4294967295)::oid";
+const SEGMENTS_AT_WORK_MYSQL: &str = "WITH RECURSIVE segment(number) AS \
+     (SELECT 1 UNION ALL SELECT number + 1 FROM segment WHERE number < 256) \
+     SELECT COUNT(IS_USED_LOCK(CONCAT(LEFT(CONCAT('stockbench segment ', DATABASE()), 60), ' ', number))) FROM segment";
+
 impl RunLock {
+    /// How many segments of a run are at work.
+    ///
+    /// # Errors
+    /// The database cannot be asked.
+    pub async fn segments_at_work(&mut self, dialect: Dialect) -> Result<u64> {
+        let LockHolder::Session(session, _) = &mut self.holder else { return Ok(0) };
+        let query =
+            if dialect == Dialect::Postgres { SEGMENTS_AT_WORK_POSTGRES } else { SEGMENTS_AT_WORK_MYSQL };
+        let row = super::first_row(session.as_mut(), query).await?;
+        Ok(row.and_then(|row| row[0].as_int()).unwrap_or(0).unsigned_abs())
+    }
+
     /// Gives the right back.
     pub async fn release(self) {
         match self.holder {

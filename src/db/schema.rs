@@ -217,6 +217,26 @@ pub async fn register_run(
     Ok(RunRow { id, strategy: strategy.to_owned(), audit_source, started_ms })
 }
 
+/// What the processes that share a run have agreed on, if they do.
+///
+/// # Errors
+/// The database refuses.
+pub async fn joint(session: &mut dyn Session, run_id: i64) -> Result<Option<String>> {
+    let row = first_row(session, &format!("SELECT joint FROM stockbench_run WHERE id = {run_id}")).await?;
+    Ok(row.map(|row| row[0].to_text()).filter(|joint| !joint.is_empty()))
+}
+
+/// Keeps what they have agreed on.
+///
+/// # Errors
+/// The database refuses.
+pub async fn keep_joint(session: &mut dyn Session, dialect: Dialect, run_id: i64, joint: &str) -> Result<()> {
+    let update =
+        admin_statement(dialect, "UPDATE stockbench_run SET joint = ", 1, &format!(" WHERE id = {run_id}"));
+    session.execute(&update, &[joint.into()]).await?;
+    Ok(())
+}
+
 /// `head`, a placeholder for each bind, `tail`.
 fn admin_statement(dialect: Dialect, head: &str, binds: usize, tail: &str) -> Statement {
     let placeholders: Vec<String> = (1..=binds).map(|number| dialect.placeholder(number)).collect();

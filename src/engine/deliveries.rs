@@ -1,7 +1,7 @@
 //! Which order is delivered next: each once, or a share of them two or more
 //! times, some right behind the first and some much later.
 
-use crate::workload::chance;
+use crate::workload::{Segment, chance};
 use parking_lot::Mutex;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -25,27 +25,35 @@ pub struct Deliveries {
     end: AtomicU64,
     duplicates: u8,
     seed: u64,
+    segment: Segment,
+    /// Counts this segment's own orders, as `end` and the copies do.
     next: AtomicU64,
     copies: Mutex<BinaryHeap<Reverse<(u64, u64)>>>,
 }
 
 impl Deliveries {
-    /// Endlessly many; `duplicates` percent of them more than once.
-    pub fn new(duplicates: u8, seed: u64) -> Self {
+    /// Endlessly many of this segment; `duplicates` percent of them more than once.
+    pub fn new(duplicates: u8, seed: u64, segment: Segment) -> Self {
         let (end, next) = (AtomicU64::new(u64::MAX), AtomicU64::new(0));
-        Self { end, duplicates, seed, next, copies: Mutex::default() }
+        Self { end, duplicates, seed, segment, next, copies: Mutex::default() }
     }
 
-    /// From here on `orders` of them, or endlessly many; what was to come again
-    /// does not.
+    /// From here on this segment's share of `orders`, or endlessly many; what was to
+    /// come again does not.
     pub fn begin(&self, orders: Option<u64>) {
         self.copies.lock().clear();
         let next = self.next.load(Ordering::Relaxed);
-        self.end.store(orders.map_or(u64::MAX, |orders| next.saturating_add(orders)), Ordering::Relaxed);
+        let end = orders.map_or(u64::MAX, |orders| next.saturating_add(self.segment.share(orders)));
+        self.end.store(end, Ordering::Relaxed);
     }
 
-    /// The number of the order to deliver next; `None` when all have been.
+    /// The number in the whole run of the order to deliver next; `None` when all have
+    /// been.
     pub fn next(&self) -> Option<u64> {
+        self.next_own().map(|own| self.segment.in_whole(own))
+    }
+
+    fn next_own(&self) -> Option<u64> {
         if self.duplicates == 0 {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             return self.is_order(number).then_some(number);
@@ -70,16 +78,17 @@ impl Deliveries {
         number < self.end.load(Ordering::Relaxed)
     }
 
-    /// After how many orders each further copy of an order is due.
+    /// After how many orders each further copy of an order is due. Which orders have
+    /// copies is the same however many segments there are.
     fn copies_of(&self, number: u64) -> Vec<u64> {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
-        rng.set_stream(number | STREAM);
+        rng.set_stream(self.segment.in_whole(number) | STREAM);
         let mut copies = Vec::new();
         let mut is_copied = chance(self.duplicates, &mut rng);
         while is_copied {
             // Half of them at once, so that copies meet each other.
             let later = if chance(50, &mut rng) { 0 } else { rng.random_range(1..=LATER_MAX) };
-            copies.push(number + 1 + later);
+            copies.push(number + 1 + later / self.segment.of);
             is_copied = chance(ANOTHER_COPY, &mut rng);
         }
         copies
@@ -92,7 +101,11 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn delivered(orders: u64, duplicates: u8) -> BTreeMap<u64, u64> {
-        let deliveries = Deliveries::new(duplicates, 7);
+        delivered_by(Segment::WHOLE, orders, duplicates)
+    }
+
+    fn delivered_by(segment: Segment, orders: u64, duplicates: u8) -> BTreeMap<u64, u64> {
+        let deliveries = Deliveries::new(duplicates, 7, segment);
         deliveries.begin(Some(orders));
         let mut times = BTreeMap::new();
         while let Some(number) = deliveries.next() {
@@ -117,8 +130,19 @@ mod tests {
     }
 
     #[test]
+    fn segments_deliver_together_what_one_process_does() {
+        for duplicates in [0, 30] {
+            let mut together = BTreeMap::new();
+            for number in 1..=8 {
+                together.extend(delivered_by(Segment { number, of: 8 }, 1_001, duplicates));
+            }
+            assert_eq!(together, delivered(1_001, duplicates));
+        }
+    }
+
+    #[test]
     fn a_new_beginning_counts_anew_and_goes_on_with_the_numbers() {
-        let deliveries = Deliveries::new(100, 7);
+        let deliveries = Deliveries::new(100, 7, Segment::WHOLE);
         deliveries.begin(None);
         let warm: Vec<u64> = (0..50).filter_map(|_| deliveries.next()).collect();
         deliveries.begin(Some(10));
@@ -131,7 +155,7 @@ mod tests {
 
     #[test]
     fn copies_come_both_at_once_and_later() {
-        let deliveries = Deliveries::new(100, 7);
+        let deliveries = Deliveries::new(100, 7, Segment::WHOLE);
         deliveries.begin(Some(2_000));
         let mut places: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
         for place in 0.. {

@@ -8,10 +8,10 @@ use super::answers::{Answers, ToldOrder};
 use super::recorder::Delivery;
 use crate::db::schema::RunRow;
 use crate::outcome::Outcome;
-use crate::workload::{Line, Order, QUANTITY_MAX};
-use anyhow::{Context, Result, anyhow, ensure};
+use crate::workload::{Line, Order, QUANTITY_MAX, Segment};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
@@ -36,10 +36,11 @@ impl HistoryWriter {
     ///
     /// # Errors
     /// The file cannot be created.
-    pub fn create(path: &Path, run: &RunRow) -> Result<Self> {
+    pub fn create(path: &Path, run: &RunRow, segment: Option<Segment>) -> Result<Self> {
+        let segment = segment.map_or_else(String::new, |segment| format!(" segment={segment}"));
         let create = || -> std::io::Result<BufWriter<File>> {
             let mut file = BufWriter::new(File::create(path)?);
-            writeln!(file, "{MAGIC} run_id={} started_ms={}", run.id, run.started_ms)?;
+            writeln!(file, "{MAGIC} run_id={} started_ms={}{segment}", run.id, run.started_ms)?;
             writeln!(file, "{COLUMNS}")?;
             // What a client that is killed early leaves must still be readable.
             file.flush()?;
@@ -106,7 +107,9 @@ pub struct History {
     pub run_id: i64,
     /// When that run started, in milliseconds since 1970.
     pub started_ms: i64,
-    /// Whether the run lived to complete it.
+    /// Which part of the run it tells of, if that had several.
+    pub segment: Option<Segment>,
+    /// Whether the run lived to complete it, all parts of it.
     pub complete: bool,
     /// Every answered order, by ascending id.
     pub told: Vec<ToldOrder>,
@@ -154,12 +157,13 @@ impl History {
     pub fn parse(name: &str, text: &str) -> Result<Self> {
         let mut lines = text.lines().zip(1_u64..);
         let (first, _) = lines.next().unwrap_or_default();
-        let named = |key: &str| {
-            let value = first.split_whitespace().find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
-            value.and_then(|value| value.parse::<i64>().ok())
-        };
-        let header = (first.starts_with(MAGIC), named("run_id"), named("started_ms"), lines.next());
-        let (true, Some(run_id), Some(started_ms), Some((COLUMNS, _))) = header else {
+        let value =
+            |key: &str| first.split_whitespace().find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
+        let number = |key: &str| value(key).and_then(|value| value.parse::<i64>().ok());
+        let segment = value("segment").map(str::parse::<Segment>).transpose();
+        let header =
+            (first.starts_with(MAGIC), number("run_id"), number("started_ms"), segment, lines.next());
+        let (true, Some(run_id), Some(started_ms), Ok(segment), Some((COLUMNS, _))) = header else {
             return Err(anyhow!("{name}:1: not a history file of stockbench"));
         };
         let cut_short = !text.ends_with('\n');
@@ -191,7 +195,49 @@ impl History {
             known.answers.add(answer.outcome, answer.recorded);
             answers.push(answer);
         }
-        Ok(Self { run_id, started_ms, complete, told: told.into_values().collect(), answers, sessions })
+        let told = told.into_values().collect();
+        Ok(Self { run_id, started_ms, segment, complete, told, answers, sessions })
+    }
+
+    /// What several processes told of one run: every order belongs to one of them. Their
+    /// clocks are not one another's, so that times are left out of it.
+    ///
+    /// # Errors
+    /// Two of them are not of one run, or are the same part of it.
+    pub fn join(parts: Vec<Self>) -> Result<Option<Self>> {
+        let mut parts = parts.into_iter();
+        let Some(mut whole) = parts.next() else { return Ok(None) };
+        let Some(first) = whole.segment else {
+            ensure!(
+                parts.next().is_none(),
+                "several history files: the first is no segment's, it is of a whole run"
+            );
+            return Ok(Some(whole));
+        };
+        let mut numbers = BTreeSet::from([first.number]);
+        let mut told: BTreeMap<i64, ToldOrder> =
+            whole.told.drain(..).map(|told| (told.order.id, told)).collect();
+        whole.answers.clear();
+        for part in parts {
+            let is_of_run = (part.run_id, part.started_ms) == (whole.run_id, whole.started_ms);
+            let segment = part.segment.filter(|segment| is_of_run && segment.of == first.of);
+            let Some(segment) = segment else {
+                bail!("the history files are not of the segments of one run");
+            };
+            ensure!(numbers.insert(segment.number), "segment {segment} is told of by two history files");
+            for order in part.told {
+                let id = order.order.id;
+                ensure!(
+                    told.insert(id, order).is_none(),
+                    "order {id} is in the history files of two segments"
+                );
+            }
+            whole.complete &= part.complete;
+            whole.sessions.extend(part.sessions);
+        }
+        whole.complete &= numbers.len() as u64 == first.of;
+        whole.told = told.into_values().collect();
+        Ok(Some(whole))
     }
 }
 
@@ -265,6 +311,27 @@ mod tests {
         let history = History::parse("h", &text).unwrap();
         assert!(!history.complete);
         assert_eq!(history.told.len(), 1);
+    }
+
+    #[test]
+    fn what_the_segments_were_told_is_joined_and_what_is_not_of_one_run_is_refused() {
+        let part = |segment: &str, order: i64, end: &str| {
+            let head = head().replacen("started_ms=5", &format!("started_ms=5{segment}"), 1);
+            History::parse("h", &format!("{head}{order},1x4,deducted,,,0,5,1,\n{end}")).unwrap()
+        };
+        let of = |number: i64| format!(" segment={number}/2");
+        let complete = format!("{COMPLETE}\n");
+        let joined = |parts| History::join(parts).map(Option::unwrap);
+        let whole = joined(vec![part(&of(2), 8, &complete), part(&of(1), 7, &complete)]).unwrap();
+        assert!(whole.complete && whole.answers.is_empty());
+        assert_eq!(whole.told.iter().map(|told| told.order.id).collect::<Vec<_>>(), [7, 8]);
+        assert!(!joined(vec![part(&of(1), 7, &complete), part(&of(2), 8, "")]).unwrap().complete);
+        assert!(!joined(vec![part(&of(1), 7, &complete)]).unwrap().complete, "one is missing");
+        for (one, other) in [(of(1), of(1)), (of(1), " segment=2/3".to_owned()), (String::new(), of(1))] {
+            assert!(joined(vec![part(&one, 7, ""), part(&other, 8, "")]).is_err(), "{one} {other}");
+        }
+        let error = joined(vec![part(&of(1), 7, ""), part(&of(2), 7, "")]).unwrap_err().to_string();
+        assert!(error.contains("order 7"), "{error}");
     }
 
     #[test]

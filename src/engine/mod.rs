@@ -6,7 +6,7 @@
 //! sees one execution of a program through, [`batch`] gathers orders that are
 //! answered together, [`flow`] runs in the background, [`retry`] is the pure
 //! rule for trying again, [`lane`] a thread of clients, [`pool`] its connections,
-//! [`recorder`] the figures, [`recovery`] how soon orders succeed again after a
+//! [`recorder`] the figures, [`kept`] their histograms as text, [`recovery`] how soon orders succeed again after a
 //! fault, [`probe`] how long a task that is ready waits for its turn, [`answers`] what
 //! each client was told, [`stop`] how a run ends early.
 //!
@@ -19,6 +19,7 @@ mod batch;
 pub mod deliveries;
 mod flow;
 pub mod history;
+pub mod kept;
 mod lane;
 mod order;
 pub mod phase;
@@ -37,9 +38,9 @@ use crate::fault::Faults;
 use crate::outcome::Outcome;
 use crate::strategy::Program;
 use crate::strategy::interpret::TOKENS_PER_TASK;
-use crate::workload::Order;
 use crate::workload::arrivals::Pace;
 use crate::workload::orders::OrderStream;
+use crate::workload::{Order, Segment};
 use answers::AnswerBook;
 use anyhow::Result;
 use attempt::Ended;
@@ -57,7 +58,7 @@ use recorder::{Delivery, Figures, LatencyUs, Live, Recorder, ShardHandle};
 use recovery::Recovery;
 use retry::RetryPolicy;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use stop::Stop;
@@ -66,9 +67,11 @@ use tokio::task::JoinSet;
 /// How much is asked of the database at once, and until when.
 #[derive(Debug, Clone)]
 pub struct Load {
-    /// Concurrent clients.
+    /// Which part of the run this process has: orders, arrivals and clients of its own.
+    pub segment: Segment,
+    /// Concurrent clients of this process.
     pub concurrency: usize,
-    /// Connections that the clients share, on each database.
+    /// Connections that these clients share, on each database.
     pub connections: usize,
     /// Threads that carry the clients, at most.
     pub threads: usize,
@@ -81,7 +84,7 @@ pub struct Load {
     pub latency_limit: Option<Duration>,
     /// Whether each statement is timed.
     pub per_statement: bool,
-    /// Orders to send; `None` goes on until the duration has passed.
+    /// Orders to send in the whole run; `None` goes on until the duration has passed.
     pub orders: Option<u64>,
     /// Share of the orders that are delivered more than once, in percent.
     pub duplicates: u8,
@@ -152,7 +155,7 @@ pub(crate) struct Shared {
     /// Orders that a client had taken and never sent.
     unsent: AtomicU64,
     batches: Batches,
-    tokens: AtomicI64,
+    tokens: AtomicU64,
     recovery: Arc<Recovery>,
     /// When the first order could start: the zero of the history's times.
     epoch: OnceLock<Instant>,
@@ -266,10 +269,10 @@ impl Engine {
             members: parts.members,
             answers: AnswerBook::default(),
             history: parts.history,
-            deliveries: Deliveries::new(parts.load.duplicates, seed),
+            deliveries: Deliveries::new(parts.load.duplicates, seed, parts.load.segment),
             unsent: AtomicU64::new(0),
             recovery: parts.recovery,
-            tokens: AtomicI64::new(parts.stream.run_id.wrapping_mul(TASKS_PER_RUN)),
+            tokens: AtomicU64::new(0),
             stream: parts.stream,
             load: parts.load,
             faults: parts.faults,
@@ -444,7 +447,9 @@ impl Shared {
 
     /// A number that no other task has, times the attempts it may take.
     fn token(&self) -> i64 {
-        self.tokens.fetch_add(1, Ordering::Relaxed).wrapping_mul(TOKENS_PER_TASK)
+        let number = self.load.segment.in_whole(self.tokens.fetch_add(1, Ordering::Relaxed));
+        let task = self.stream.run_id.wrapping_mul(TASKS_PER_RUN).wrapping_add_unsigned(number);
+        task.wrapping_mul(TOKENS_PER_TASK)
     }
 
     /// The pool of a program's service.

@@ -105,6 +105,7 @@ impl Phase {
             Pace::Closed { clients } => Gate::Closed(profile(clients)),
             Pace::Open { rate, spacing } => {
                 let arrivals = Arrivals::new(profile(rate), *spacing, seed ^ u64::from(warmup.is_some()));
+                let arrivals = arrivals.of_segment(load.segment);
                 Gate::Open(Box::new(Open {
                     due: Semaphore::new(0),
                     paced: Mutex::new(Some(arrivals.clone())),
@@ -231,7 +232,8 @@ impl Phase {
                 || shared.stop.is_asked()
                 || self.window.is_some_and(|window| now >= window);
             #[expect(clippy::cast_precision_loss, reason = "a number of clients")]
-            let turn = clients.next_above(client as f64, now);
+            let in_whole = shared.load.segment.in_whole(client as u64) as f64;
+            let turn = clients.next_above(in_whole, now);
             if is_over {
                 self.close();
             }

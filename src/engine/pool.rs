@@ -8,7 +8,7 @@ use anyhow::Result;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -23,8 +23,8 @@ pub struct SessionPool {
     database: Database,
     settings: SessionSettings,
     statements: Vec<Statement>,
-    /// How long a lost connection is opened again and again before the server counts
-    /// as lost.
+    /// How long a lost connection is opened again and again, while no other one works
+    /// either, before the server counts as lost.
     patience: Duration,
     permits: Semaphore,
     idle: Mutex<Vec<Box<dyn Session>>>,
@@ -32,6 +32,10 @@ pub struct SessionPool {
     /// Every session that was ever opened, by the server's number for it.
     opened: Opened,
     next_node: AtomicUsize,
+    /// When the pool was made, and how many milliseconds later a session last came back
+    /// sound: a server that serves others is not lost.
+    made: Instant,
+    alive_ms: AtomicU64,
 }
 
 /// The server's numbers for the sessions that a pool has opened so far.
@@ -71,6 +75,8 @@ impl SessionPool {
             lost: Mutex::new(None),
             opened,
             next_node: next,
+            made: Instant::now(),
+            alive_ms: AtomicU64::new(0),
         })
     }
 
@@ -88,7 +94,7 @@ impl SessionPool {
 
     /// Replaces a session that was lost.
     async fn reopen(&self) -> Option<Box<dyn Session>> {
-        let deadline = Instant::now() + self.patience;
+        let since = Instant::now();
         let mut delay = REOPEN_DELAY.0;
         loop {
             let opened = open_prepared(
@@ -105,6 +111,8 @@ impl SessionPool {
             if self.permits.is_closed() {
                 return None;
             }
+            let alive = self.made + Duration::from_millis(self.alive_ms.load(Ordering::Relaxed));
+            let deadline = since.max(alive) + self.patience;
             if Instant::now() >= deadline {
                 break;
             }
@@ -169,6 +177,8 @@ impl Lease<'_> {
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
         if let Some(session) = self.session.take() {
+            let alive = u64::try_from(self.pool.made.elapsed().as_millis()).unwrap_or(u64::MAX);
+            self.pool.alive_ms.store(alive, Ordering::Relaxed);
             self.pool.idle.lock().push(session);
         }
     }

@@ -4,10 +4,12 @@
 //! its own (a time series, a log, live metrics), and added to the whole: so
 //! nothing is recorded twice.
 
+use super::kept;
 use crate::db::{DbError, ErrorClass};
 use crate::outcome::Outcome;
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,6 +28,11 @@ pub type LatencyUs = Histogram<u64>;
 /// An empty histogram of microseconds.
 pub fn latency_histogram() -> LatencyUs {
     Histogram::new_with_bounds(1, LATENCY_US_MAX, LATENCY_DIGITS).expect("the bounds are constants")
+}
+
+/// An empty histogram of retries.
+pub(super) fn retries_histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, RETRIES_MAX, LATENCY_DIGITS).expect("the bounds are constants")
 }
 
 /// Adds a duration to a histogram.
@@ -116,7 +123,7 @@ impl Delivery {
 }
 
 /// A statement of a program of the run, or what opens and ends a transaction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct StatementKey {
     /// Which program of the mix.
     pub program: usize,
@@ -127,7 +134,7 @@ pub struct StatementKey {
 }
 
 /// A part of a transaction, in the order in which they come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Part {
     /// BEGIN, in whatever form.
     Begin,
@@ -140,7 +147,7 @@ pub enum Part {
 }
 
 /// How often an error was met.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ErrorCount {
     /// What it means.
     pub class: ErrorClass,
@@ -151,18 +158,19 @@ pub struct ErrorCount {
 }
 
 /// What one program of a mix did.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ProgramFigures {
     /// Deliveries by outcome.
     pub outcomes: BTreeMap<Outcome, u64>,
     /// Attempts that concurrency control refused.
     pub conflicts: u64,
     /// Order latency by outcome.
+    #[serde(with = "kept::by_key")]
     pub order: BTreeMap<Outcome, LatencyUs>,
 }
 
 /// What a background program did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlowFigures {
     /// Times it found work and did it.
     pub runs: u64,
@@ -175,7 +183,7 @@ pub struct FlowFigures {
 }
 
 /// Everything that a run counted.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Figures {
     /// Deliveries by outcome.
     pub outcomes: BTreeMap<Outcome, u64>,
@@ -190,24 +198,33 @@ pub struct Figures {
     /// Units of deducted orders.
     pub units_deducted: u64,
     /// Order latency by outcome, from the intended start.
+    #[serde(with = "kept::by_key")]
     pub order: BTreeMap<Outcome, LatencyUs>,
     /// The same from the real start, where that is another: in an open loop.
+    #[serde(with = "kept::by_key")]
     pub uncorrected: BTreeMap<Outcome, LatencyUs>,
     /// From the intended start to the real one, in an open loop.
+    #[serde(with = "kept::latency")]
     pub schedule_lag: LatencyUs,
     /// Orders answered later than the limit after their intended start.
     pub late: u64,
     /// Attempt latency.
+    #[serde(with = "kept::latency")]
     pub attempt: LatencyUs,
     /// Attempt latency of those that concurrency control refused.
+    #[serde(with = "kept::latency")]
     pub refused_attempt: LatencyUs,
     /// Latency of single statements, where the run asks for it.
+    #[serde(with = "kept::by_key")]
     pub statements: BTreeMap<StatementKey, LatencyUs>,
     /// Retries, one value a delivery.
+    #[serde(with = "kept::retries")]
     pub retries_per_order: Histogram<u64>,
     /// Waits for a connection, one value a delivery.
+    #[serde(with = "kept::latency")]
     pub connection_wait: LatencyUs,
     /// Waits between attempts, one value a delivery that had any.
+    #[serde(with = "kept::latency")]
     pub backoff: LatencyUs,
     /// Errors by the database's code.
     pub errors: BTreeMap<String, ErrorCount>,
@@ -250,8 +267,7 @@ impl Figures {
             attempt: latency_histogram(),
             refused_attempt: latency_histogram(),
             statements: BTreeMap::new(),
-            retries_per_order: Histogram::new_with_bounds(1, RETRIES_MAX, LATENCY_DIGITS)
-                .expect("the bounds are constants"),
+            retries_per_order: retries_histogram(),
             connection_wait: latency_histogram(),
             backoff: latency_histogram(),
             errors: BTreeMap::new(),

@@ -56,6 +56,7 @@ pub(super) async fn judge(problem: &Problem, session: &mut dyn Session, ran: &Ra
     let history = History {
         run_id: problem.source.run_id,
         started_ms: 0,
+        segment: None,
         complete: true,
         told: told.into_values().collect(),
         answers,

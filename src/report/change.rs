@@ -13,6 +13,7 @@ use crate::compare::stats;
 use crate::outcome::Outcome;
 use anyhow::{Result, bail};
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// The noise that runs are granted by default, in percent.
 pub const NOISE_PCT: u8 = 10;
@@ -75,6 +76,18 @@ const OF_THE_STRATEGY: [&str; 4] = ["tries", "retry_delay_us", "retry_unknown", 
 /// # Errors
 /// Names what differs.
 pub fn check_same_load(before: &Config, after: &Config) -> Result<()> {
+    let differing = differences(before, after, &OF_THE_STRATEGY)?;
+    if !differing.is_empty() {
+        bail!("the loads differ, so their figures are not compared: {}", differing.join(", "));
+    }
+    Ok(())
+}
+
+/// In what two configurations differ, in words, apart from what does not matter.
+///
+/// # Errors
+/// Serialisation fails, which would be a bug.
+pub fn differences(before: &Config, after: &Config, apart_from: &[&str]) -> Result<Vec<String>> {
     let fields = |config: &Config| -> Result<serde_json::Map<String, Value>> {
         match serde_json::to_value(config)? {
             Value::Object(fields) => Ok(fields),
@@ -82,15 +95,15 @@ pub fn check_same_load(before: &Config, after: &Config) -> Result<()> {
         }
     };
     let (before, after) = (fields(before)?, fields(after)?);
-    let differing: Vec<String> = before
-        .iter()
-        .filter(|(name, value)| !OF_THE_STRATEGY.contains(&name.as_str()) && after.get(*name) != Some(*value))
-        .map(|(name, value)| format!("{name} {value} and {}", after.get(name).unwrap_or(&Value::Null)))
-        .collect();
-    if !differing.is_empty() {
-        bail!("the loads differ, so their figures are not compared: {}", differing.join(", "));
-    }
-    Ok(())
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let of = |fields: &serde_json::Map<String, Value>, name: &str| {
+        fields.get(name).cloned().unwrap_or(Value::Null)
+    };
+    Ok(names
+        .into_iter()
+        .filter(|name| !apart_from.contains(&name.as_str()) && of(&before, name) != of(&after, name))
+        .map(|name| format!("{name} {} and {}", of(&before, name), of(&after, name)))
+        .collect())
 }
 
 /// A figure that two runs are compared by.

@@ -1,7 +1,7 @@
 //! What a run costs on the client's side, and whether the client was its limit.
 
 use super::measured::{Distribution, as_f64, rounded};
-use crate::engine::recorder::LatencyUs;
+use crate::engine::Finished;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 use schemars::JsonSchema;
@@ -37,13 +37,8 @@ impl CostMeter {
     }
 
     /// The cost since the start.
-    pub fn stop(
-        self,
-        elapsed: Duration,
-        deliveries: u64,
-        delay: &LatencyUs,
-        includes_database: bool,
-    ) -> ClientCost {
+    pub fn stop(self, run: &Finished, includes_database: bool) -> ClientCost {
+        let (elapsed, deliveries) = (run.elapsed, run.figures.deliveries());
         let cpu = cpu_time().saturating_sub(self.cpu_at_start);
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let share = cpu.as_secs_f64() / (elapsed.as_secs_f64() * as_f64(processors as u64)).max(1e-9);
@@ -51,7 +46,7 @@ impl CostMeter {
             cpu_us_per_order: rounded(cpu.as_secs_f64() * 1e6 / as_f64(deliveries.max(1)), 100.0),
             cpu_share: rounded(share.min(1.0), 1e3),
             peak_rss_bytes: peak_rss_bytes(),
-            scheduling_delay_us: Distribution::of(delay),
+            scheduling_delay_us: Distribution::whole(&run.scheduling_delay),
             includes_database,
         }
     }

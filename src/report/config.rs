@@ -2,6 +2,7 @@
 //! compared.
 
 use crate::outcome::OnUnknown;
+use crate::workload::Segment;
 use crate::workload::arrivals::Spacing;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,9 +12,12 @@ use std::collections::BTreeMap;
 /// What was asked of the database.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Config {
+    /// The part of the run that this process had; what follows is of the whole run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segment: Option<Segment>,
     /// Concurrent clients.
     pub concurrency: u64,
-    /// Connections they shared.
+    /// Connections they shared; of a segment, its own.
     pub connections: u64,
     /// Orders to send.
     pub orders: Option<u64>,

@@ -2,14 +2,11 @@
 //! the run still goes on, so that a threshold can be judged early.
 
 use crate::db::classify::{self, ErrorClass};
-use crate::engine::Finished;
 use crate::engine::recorder::{Figures, LatencyUs};
+use crate::engine::{Finished, kept};
 use crate::outcome::Outcome;
-use anyhow::{Context, Result, anyhow};
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use anyhow::Result;
 use hdrhistogram::Histogram;
-use hdrhistogram::serialization::{Deserializer, Serializer as _, V2DeflateSerializer};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -164,10 +161,7 @@ impl Distribution {
 
     /// Of a histogram, all of which is kept.
     pub fn whole(histogram: &Histogram<u64>) -> Self {
-        let mut encoded = Vec::new();
-        let kept = V2DeflateSerializer::new().serialize(histogram, &mut encoded);
-        let hdr = kept.is_ok().then(|| BASE64_STANDARD.encode(&encoded));
-        Self { hdr, ..Self::of(histogram) }
+        Self { hdr: kept::encode(histogram), ..Self::of(histogram) }
     }
 
     /// The histogram, if all of it was kept.
@@ -175,10 +169,7 @@ impl Distribution {
     /// # Errors
     /// What was kept is no histogram.
     pub fn kept(&self) -> Result<Option<Histogram<u64>>> {
-        let Some(hdr) = &self.hdr else { return Ok(None) };
-        let encoded = BASE64_STANDARD.decode(hdr).context("hdr is not base64")?;
-        let kept = Deserializer::new().deserialize(&mut encoded.as_slice());
-        kept.map(Some).map_err(|error| anyhow!("hdr is no histogram: {error:?}"))
+        self.hdr.as_deref().map(kept::decode).transpose()
     }
 }
 

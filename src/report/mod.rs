@@ -19,6 +19,7 @@ pub mod hdr;
 pub mod junit;
 pub mod markdown;
 pub mod measured;
+pub mod merge;
 pub mod metrics;
 pub mod model;
 pub mod page;

@@ -6,6 +6,7 @@ use super::change::{self, Means};
 use super::client::ClientCost;
 use super::config::Config;
 use super::measured::{Distribution, Measured, Phases, distributions, rounded};
+use super::merge::Part;
 use super::series::{FaultMark, Second};
 use super::threshold::{self, Judged, Threshold};
 use crate::audit::AuditReport;
@@ -79,7 +80,14 @@ pub struct Report {
     pub flows: BTreeMap<String, FlowReport>,
     /// What the run cost on the client's side.
     pub client: ClientCost,
-    /// The verdict on the data; missing only where it could not be read.
+    /// What it counted, if it is a segment of a run: what the whole is put together from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Part>,
+    /// How many segments it was put together from, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segments: Option<u64>,
+    /// The verdict on the data; missing only where it could not be read, and where the
+    /// run has segments, which `audit` judges together.
     pub audit: Option<AuditReport>,
     /// Why there is no audit, if there is none.
     pub audit_error: Option<String>,
@@ -223,8 +231,13 @@ pub struct Parts<'a> {
     pub hint: Option<String>,
     /// What it cost.
     pub client: ClientCost,
-    /// The verdict on the data, or why there is none.
-    pub audit: Result<AuditReport>,
+    /// The verdict on the data, or why there is none; `None` where segments are judged
+    /// together.
+    pub audit: Option<Result<AuditReport>>,
+    /// What it counted, if it is a segment.
+    pub part: Option<Part>,
+    /// How many segments it is put together from.
+    pub segments: Option<u64>,
 }
 
 impl Document for Report {}
@@ -247,8 +260,9 @@ impl Report {
         let measured: u64 = figures.order.values().map(hdrhistogram::Histogram::len).sum();
         ensure!(measured == deliveries, "{measured} latencies of {deliveries} deliveries: {bug}");
         let (audit, audit_error) = match parts.audit {
-            Ok(audit) => (Some(audit), None),
-            Err(error) => (None, Some(format!("{error:#}"))),
+            Some(Ok(audit)) => (Some(audit), None),
+            Some(Err(error)) => (None, Some(format!("{error:#}"))),
+            None => (None, None),
         };
         let programs =
             figures.programs.iter().zip(&parts.members).map(|(program, (strategy, weight))| ProgramReport {
@@ -265,10 +279,12 @@ impl Report {
             unfinished: flow.unfinished,
         };
         let is_expected = |code: &str| parts.expected_errors.iter().any(|expected| is_code(code, expected));
-        let errors_met = parts
-            .expected_errors
-            .iter()
-            .all(|expected| figures.errors.keys().any(|code| is_code(code, expected)));
+        // What must be met, the segments of a run meet together.
+        let errors_met = parts.part.is_some()
+            || parts
+                .expected_errors
+                .iter()
+                .all(|expected| figures.errors.keys().any(|code| is_code(code, expected)));
         let unexpected = figures.ended_in.iter().filter(|(code, _)| !is_expected(code));
         let unexpected_errors = unexpected.map(|(_, count)| count).sum();
         let audit_met = audit.as_ref().is_some_and(|audit| match parts.expected {
@@ -313,6 +329,8 @@ impl Report {
             fault_error: parts.fault_error,
             statements: parts.statements,
             client: parts.client,
+            part: parts.part,
+            segments: parts.segments,
             audit,
             audit_error,
             passed: false,
@@ -354,13 +372,20 @@ impl Report {
         self.exit_code = exit as u8;
     }
 
+    /// Whether its stock is judged together with that of others, by `audit`.
+    pub const fn is_audited_elsewhere(&self) -> bool {
+        self.part.is_some() || self.segments.is_some()
+    }
+
     /// How the command ends.
     pub fn exit(&self) -> Exit {
-        let expects_finding = self.expectation.audit != ExpectedFinding::Nothing.as_str();
+        let expects_finding =
+            self.expectation.audit != ExpectedFinding::Nothing.as_str() && !self.is_audited_elsewhere();
         let is_as_expected = self.expectation.met && self.audit.is_some();
         // Where nothing is kept, nothing can be found: the figures are the result.
         let measures_itself = self.database.kind == Dialect::Null && self.measured.deliveries > 0;
-        let unaudited = if measures_itself { Exit::Held } else { Exit::CouldNot };
+        let has_done_its_part = self.is_audited_elsewhere() && self.measured.deliveries > 0;
+        let unaudited = if measures_itself || has_done_its_part { Exit::Held } else { Exit::CouldNot };
         let found = self.audit.as_ref().map_or(unaudited, AuditReport::exit);
         let mut exit = match found {
             // What was expected was found, or it was not: both are a verdict,

@@ -9,7 +9,7 @@ use crate::text;
 use std::collections::BTreeMap;
 
 /// What the parts of a run's programs are called, and what they send.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct StatementNames {
     names: BTreeMap<StatementKey, (String, String, String)>,
 }
@@ -22,6 +22,17 @@ impl StatementNames {
             add(&mut names, index, &member.program);
         }
         Self { names }
+    }
+
+    /// Adds what the statements of a report are called, whose keys are these.
+    pub fn read_back<'k>(
+        &mut self,
+        keys: impl Iterator<Item = &'k StatementKey>,
+        statements: &[StatementReport],
+    ) {
+        for (key, of) in keys.zip(statements) {
+            self.names.entry(*key).or_insert_with(|| (of.strategy.clone(), of.place.clone(), of.sql.clone()));
+        }
     }
 
     /// The statements that were timed, in the order of the programs.

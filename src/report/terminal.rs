@@ -63,7 +63,7 @@ pub fn run(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     faults(out, report)?;
     match (&report.audit, &report.audit_error) {
         (Some(verdict), _) => audit(out, verdict)?,
-        (None, _) if report.database.kind == Dialect::Null => {}
+        (None, _) if report.database.kind == Dialect::Null || report.is_audited_elsewhere() => {}
         (None, error) => {
             writeln!(out, "\naudit: could not be made: {}", error.as_deref().unwrap_or("unknown"))?;
         }
@@ -420,7 +420,11 @@ pub(crate) fn verdict(report: &Report) -> Vec<String> {
         } else {
             format!(" and errors {}", expected.errors.join(", "))
         };
-        let met = if expected.met { "and so it came" } else { "and that is NOT what came" };
+        let met = match expected.met {
+            _ if report.is_audited_elsewhere() => "which the audit will tell",
+            true => "and so it came",
+            false => "and that is NOT what came",
+        };
         lines.push(format!("expected: {}{errors}, {met}", expected.audit));
     }
     if let Some(expr) = &report.aborted_by {
@@ -437,6 +441,16 @@ fn last_word(report: &Report) -> String {
     match report.exit() {
         Exit::Held if report.database.kind == Dialect::Null => {
             "no database: this measured stockbench alone".to_owned()
+        }
+        Exit::Held if report.part.is_some() => {
+            let segment = report.config.segment.map(|segment| segment.to_string()).unwrap_or_default();
+            format!(
+                "segment {segment} has done its part: `stockbench report --merge` puts the segments together, \
+                 `stockbench audit --history FILE ...` judges the stock"
+            )
+        }
+        Exit::Held if let Some(segments) = report.segments => {
+            format!("{segments} segments, {orders}: `stockbench audit --history FILE ...` judges the stock")
         }
         Exit::Held if expected.audit != "nothing" => {
             format!("{} was caught, as the scenario expects", report.strategy)

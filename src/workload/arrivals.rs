@@ -2,6 +2,7 @@
 //! beforehand, whatever the database makes of them, and how a load rises and
 //! falls over time.
 
+use super::Segment;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, Exp1};
@@ -183,6 +184,8 @@ pub struct Arrivals {
     rng: ChaCha8Rng,
     /// The added-up rate at the next arrival.
     area: f64,
+    /// Arrivals of others before the next one of this segment, and between two of them.
+    others: (u64, u64),
 }
 
 /// Keeps the draws of arrivals apart from those of the orders.
@@ -193,11 +196,17 @@ impl Arrivals {
     pub fn new(profile: Profile, spacing: Spacing, seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(STREAM);
-        let mut arrivals = Self { profile, piece: 0, spacing, rng, area: 0.0 };
+        let mut arrivals = Self { profile, piece: 0, spacing, rng, area: 0.0, others: (0, 0) };
         if spacing == Spacing::Poisson {
             arrivals.area = arrivals.gap();
         }
         arrivals
+    }
+
+    /// Those of them that are this segment's.
+    #[must_use]
+    pub fn of_segment(self, segment: Segment) -> Self {
+        Self { others: (segment.number - 1, segment.of - 1), ..self }
     }
 
     fn gap(&mut self) -> f64 {
@@ -212,6 +221,16 @@ impl Iterator for Arrivals {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
+        for _ in 0..self.others.0 {
+            self.next_of_all()?;
+        }
+        self.others.0 = self.others.1;
+        self.next_of_all()
+    }
+}
+
+impl Arrivals {
+    fn next_of_all(&mut self) -> Option<Duration> {
         loop {
             let piece = self.profile.pieces.get(self.piece)?;
             let next_area = self.profile.pieces.get(self.piece + 1).map(|next| next.area);
@@ -262,6 +281,17 @@ mod tests {
         assert!((63_000 - 1_000..63_000 + 1_500).contains(&short), "{short}");
         assert!(Arrivals::new(profile.clone(), Spacing::Poisson, 1).eq(arrivals.iter().copied()));
         assert!(Arrivals::new(profile, Spacing::Poisson, 2).ne(arrivals.iter().copied()));
+    }
+
+    #[test]
+    fn segments_share_the_very_arrivals_of_the_whole() {
+        let profile = Profile::constant(1_000.0, Some(Duration::from_secs(3)));
+        let all = Arrivals::new(profile, Spacing::Poisson, 5);
+        let of = |number| all.clone().of_segment(Segment { number, of: 8 });
+        let mut together: Vec<Duration> = (1..=8).flat_map(of).collect();
+        together.sort();
+        assert!(all.clone().eq(together));
+        assert_eq!(of(2).nth(3), all.clone().nth(1 + 3 * 8));
     }
 
     #[test]

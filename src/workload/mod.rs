@@ -2,17 +2,19 @@
 //! orders told again without having been kept.
 //!
 //! [`skew`] chooses SKUs, [`orders`] makes the n-th order, [`replay`] reads
-//! orders from a file. No I/O but the reading of that file.
+//! orders from a file, [`segment`] says which of them are one process's. No I/O but the reading of that file.
 
 pub mod arrivals;
 pub mod orders;
 pub mod replay;
+pub mod segment;
 pub mod skew;
 
 use rand::{Rng, RngExt};
 
 pub use orders::{Generated, OrderSource, Span};
 pub use replay::Replay;
+pub use segment::Segment;
 pub use skew::Distribution;
 
 /// Units in one line, at most: sums over any order stay far from overflow.

@@ -14,6 +14,7 @@ mod guards;
 mod labs;
 mod mangled;
 mod pages;
+mod segments;
 mod shops;
 mod support;
 mod tables;

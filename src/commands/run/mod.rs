@@ -1,5 +1,6 @@
 //! `stockbench run`: seed, fire, drain, audit, report.
 
+mod joint;
 mod sabotage;
 mod stage;
 mod watch;
@@ -9,13 +10,14 @@ use super::{check_writable, stop_on_signal, to_stdout, write_whole};
 use crate::audit::{self, AuditReport, ClientWitness};
 use crate::cli::{Output, RunArgs};
 use crate::db::schema::{self, RunRow};
-use crate::db::{Database, DatabaseInfo, DatabaseUrl, Dialect, Session, SessionSettings};
+use crate::db::{Database, DatabaseInfo, DatabaseUrl, Dialect, RunLock, Session, SessionSettings};
 use crate::engine::answers::ToldOrder;
 use crate::engine::history::HistoryWriter;
+use crate::engine::recorder::Figures;
 use crate::engine::recovery::Recovery;
 use crate::engine::retry::RetryPolicy;
 use crate::engine::stop::Stop;
-use crate::engine::{Engine, Finished, Load, Member, Parts, Warm};
+use crate::engine::{Engine, Finished, Load, Member, Parts, Service, Warm};
 use crate::exit::{Exit, usage};
 use crate::fault::TimedFault;
 use crate::finding::ExpectedFinding;
@@ -26,6 +28,7 @@ use crate::report::client::CostMeter;
 use crate::report::config::Config;
 use crate::report::hdr::HdrLog;
 use crate::report::measured::Phases;
+use crate::report::merge::Part;
 use crate::report::metrics::Metrics;
 use crate::report::model::{Parts as ReportParts, RedisInfo};
 use crate::report::progress::Progress;
@@ -35,9 +38,11 @@ use crate::report::{Document, Report, junit, page, terminal};
 use crate::scenario::{self, Asked, Plan};
 use crate::strategy::Program;
 use crate::text;
+use crate::workload::Segment;
 use crate::workload::arrivals::Pace;
 use crate::workload::orders::OrderStream;
 use anyhow::{Context, Result, anyhow, ensure};
+use joint::Joint;
 use sabotage::{Sabotage, Targets};
 use stage::{CONNECTIONS_SPARE, RedisStage, Stage};
 pub(super) use stage::{check_isolation, named_services};
@@ -64,6 +69,7 @@ pub(super) async fn run(args: RunArgs) -> Result<Exit> {
     let mut plan = scenario::resolve(&asked, args.scenario.as_deref())?;
     check_writable([&args.json, &args.html, &args.history, &args.junit, &args.hdr].into_iter().flatten())?;
     let baseline = args.baseline.as_deref().map(super::report::read_run).transpose()?;
+    joint::check(&args, &plan)?;
     stage::check_early(&args, &plan, expected_dialect(&args))?;
     if let Some(stale) = args.junit.as_ref().filter(|path| path.is_file()) {
         // A run that cannot start must not leave the verdict of another one.
@@ -124,8 +130,12 @@ pub(super) async fn measure(
     if beside.of_many.is_none() {
         announce(database, stage.redis.as_ref().map(RedisStage::info).as_ref(), args.output)?;
     }
-    let lock = database.lock().await?;
-    let ran = run_locked(args, plan, stage, (database, lab.as_ref()), begun, beside).await;
+    let mut lock = match args.segment.and(args.start_at) {
+        Some(start_at) => joint::lock(database, start_at).await?,
+        None => database.lock().await?,
+    };
+    let ran =
+        Box::pin(run_locked(args, plan, stage, (database, lab.as_ref(), &mut lock), begun, beside)).await;
     lock.release().await;
     let mut report = ran?;
     if let Some(baseline) = beside.baseline {
@@ -172,16 +182,13 @@ async fn make_tables(
     args: &RunArgs,
     plan: &mut Plan,
     stage: &mut Stage,
-    database: &Database,
+    (database, lock): (&Database, &mut RunLock),
 ) -> Result<RunRow> {
     schema::migrate(database).await?;
-    if !args.no_seed && database.dialect() != Dialect::Null {
-        seed(plan, database).await?;
-    }
     // What is made and checked beforehand takes the time it takes.
     let untimed = SessionSettings { lock_timeout: None, statement_timeout: None, ..stage.settings };
     let mut control = database.open(&untimed).await?;
-    let made = make_tables_by(control.as_mut(), args, plan, stage, database).await;
+    let made = make_tables_by(control.as_mut(), args, plan, stage, (database, lock)).await;
     control.close().await;
     made
 }
@@ -191,12 +198,36 @@ async fn make_tables_by(
     args: &RunArgs,
     plan: &mut Plan,
     stage: &mut Stage,
-    database: &Database,
+    (database, lock): (&Database, &mut RunLock),
 ) -> Result<RunRow> {
-    if args.no_seed {
-        stage::check_unseeded(control, stage).await?;
-    } else {
-        stage.set_up(plan, control).await?;
+    let asked = match args.segment.zip(args.start_at) {
+        Some((segment, start_at)) => {
+            let retry = stage.programs.first().map(|program| retry(plan, program));
+            let config = config(args, plan, retry.as_ref(), &load(args, plan, database)?);
+            Some((segment, Joint::asked(plan, config, start_at)?))
+        }
+        None => None,
+    };
+    let entered = match &asked {
+        Some((segment, asked)) => joint::find(control, *segment, asked).await?,
+        None => None,
+    };
+    if entered.is_none() {
+        let at_work = lock.segments_at_work(database.dialect()).await?;
+        ensure!(
+            at_work == 0,
+            "{} of another run still at work on {}",
+            text::count(at_work, "segment"),
+            database.url()
+        );
+        if args.no_seed {
+            stage::check_unseeded(control, stage).await?;
+        } else {
+            if database.dialect() != Dialect::Null {
+                seed(plan, database).await?;
+            }
+            stage.set_up(plan, control).await?;
+        }
     }
     if plan.replay.is_none() {
         let stocked = schema::stocked_skus(control).await?;
@@ -214,33 +245,42 @@ async fn make_tables_by(
     }
     stage.verify(control, database).await?;
     let audit = serde_json::to_string(&stage.audit)?;
-    schema::register_run(control, database.dialect(), &mix_name(plan), audit).await
+    let Some((segment, asked)) = asked else {
+        return schema::register_run(control, database.dialect(), &mix_name(plan), audit).await;
+    };
+    let (run, joint) = match entered {
+        Some(entered) => entered,
+        None => (schema::register_run(control, database.dialect(), &mix_name(plan), audit).await?, asked),
+    };
+    joint::enter(control, (database, lock), segment, (&run, joint)).await?;
+    Ok(run)
 }
 
 async fn run_locked(
     args: &RunArgs,
     plan: &mut Plan,
     mut stage: Stage,
-    (database, lab): (&Database, Option<&Arc<LabServer>>),
+    (database, lab, lock): (&Database, Option<&Arc<LabServer>>, &mut RunLock),
     begun: Instant,
     Beside { of_many, baseline }: Beside<'_>,
 ) -> Result<Report> {
     // What cannot be served or written is said before anything is changed.
     let mut watch = watch_of(args, plan, database)?;
-    let run = make_tables(args, plan, &mut stage, database).await?;
+    let run = make_tables(args, plan, &mut stage, (database, lock)).await?;
     let load = load(args, plan, database)?;
     let faults = stage::check_faults(plan, &stage.programs)?;
     let source = stage.source(&run);
     // What was made on one node must be there on the others.
     audit::nodes::in_step(database, &source).await?;
     let redis = stage.redis.as_ref().map(RedisStage::info);
-    let services = stage.services.iter();
-    let services = services.map(|service| (service.name.clone(), service.database.info.clone())).collect();
+    let info = |service: &Service| (service.name.clone(), service.database.info.clone());
+    let services = stage.services.iter().map(info).collect();
     let members = members(plan, stage.programs);
     let config = config(args, plan, members.first().map(|member| &member.retry), &load);
     check_baseline(baseline, &config, &database.info)?;
     let names = StatementNames::of(&members);
-    let history = args.history.as_deref().map(|path| HistoryWriter::create(path, &run)).transpose()?;
+    let history =
+        args.history.as_deref().map(|path| HistoryWriter::create(path, &run, args.segment)).transpose()?;
     let stream = stream(plan, &run);
     let recovery = Arc::new(Recovery::default());
     let redis_killer = stage.redis.as_ref().and_then(RedisStage::killer);
@@ -258,16 +298,13 @@ async fn run_locked(
     };
 
     let stop = of_many.cloned().unwrap_or_default();
-    let listen = || tokio::spawn(stop_on_signal(stop.clone(), "finishing the orders that have begun"));
-    let signals = of_many.is_none().then(listen);
+    let signals = stop_on_signal(stop.clone(), "finishing the orders that have begun");
+    let signals = of_many.is_none().then(|| tokio::spawn(signals));
     let preparing = Progress::preparing("opening connections");
     let engine = Engine::prepare(database.clone(), stage.settings, parts, stop.clone()).await;
     preparing.finish();
-    let engine = engine?;
-    let setup = begun.elapsed();
-    let warming = plan.warmup.map(|_| Progress::preparing("warming up"));
-    let warm = engine.warm_up().await;
-    warming.into_iter().for_each(Progress::finish);
+    let (engine, setup) = (engine?, begun.elapsed());
+    let warm = warm_up(engine, args, plan, &stop).await?;
     let started_at = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
     let cost = CostMeter::start();
     let targets = Targets {
@@ -279,21 +316,23 @@ async fn run_locked(
         recovery,
     };
     let (finished, marks, carried_out) = fire(plan, warm, &mut watch, timed, targets).await;
-    let in_process = database.dialect() == Dialect::Sqlite;
-    let client =
-        cost.stop(finished.elapsed, finished.figures.deliveries(), &finished.scheduling_delay, in_process);
+    let client = cost.stop(&finished, database.dialect() == Dialect::Sqlite);
     let interrupted = stop.is_asked() && watch.breach.is_none() && !reached_its_end(plan, &finished);
 
     let checking = Progress::preparing("auditing");
     let phases = Phases::of(setup, &finished);
     let Finished { figures, answers, stream, elapsed, lost_server, history, sessions, .. } = finished;
-    let mut verdict = judge(database, &source, &sessions, answers.told(&stream), args.full).await;
+    // What a segment was told is a part; the stock is everybody's.
+    let told = answers.told(&stream);
+    let audit = if args.segment.is_some() {
+        None
+    } else {
+        Some(judge(database, &source, &sessions, told, &figures, args.full).await)
+    };
     checking.finish();
     signals.iter().for_each(JoinHandle::abort);
-    if let Ok(audit) = &mut verdict {
-        audit.add_futile_retries(&figures);
-    }
-    let hint = verdict.as_ref().ok().and_then(|audit| super::explore::hint(audit, &run.strategy, database));
+    let judged = audit.as_ref().and_then(|audit| audit.as_ref().ok());
+    let hint = judged.and_then(|audit| super::explore::hint(audit, &run.strategy, database));
     Report::new(ReportParts {
         run_id: run.id,
         strategy: run.strategy,
@@ -302,7 +341,7 @@ async fn run_locked(
         redis,
         expected: plan.expect.audit.get(database.dialect()).copied().unwrap_or(ExpectedFinding::Nothing),
         expected_errors: plan.expect.errors.clone(),
-        thresholds: &plan.expect.thresholds,
+        thresholds: if args.segment.is_some() { &[] } else { &plan.expect.thresholds },
         database: database.info.clone(),
         config,
         random_seed: plan.random_seed,
@@ -323,8 +362,19 @@ async fn run_locked(
         lost_server,
         hint,
         client,
-        audit: verdict,
+        audit,
+        part: args.segment.map(|_| part_of(plan, &figures, elapsed)),
+        segments: None,
     })
+}
+
+/// What the whole is put together from, of which this run is a segment.
+fn part_of(plan: &Plan, figures: &Figures, elapsed: Duration) -> Part {
+    Part {
+        figures: figures.clone(),
+        elapsed_us: u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
+        thresholds: plan.expect.thresholds.iter().map(ToString::to_string).collect(),
+    }
 }
 
 /// What would be compared in vain is not even run.
@@ -347,6 +397,16 @@ fn check_baseline(baseline: Option<&Report>, config: &Config, info: &DatabaseInf
         return Err(usage("--baseline: it was interrupted, or its audit did not pass: it is no measure"));
     }
     Ok(())
+}
+
+/// Sees the warm-up through, from the moment on that was asked for.
+async fn warm_up(engine: Engine, args: &RunArgs, plan: &Plan, stop: &Stop) -> Result<Warm> {
+    joint::wait(args.start_at, stop).await?;
+    let warming = plan.warmup.map(|_| Progress::preparing("warming up"));
+    let warm = engine.warm_up().await;
+    warming.into_iter().for_each(Progress::finish);
+    joint::wait_for_window(args.start_at, plan.warmup, stop).await;
+    Ok(warm)
 }
 
 /// Sees the measured window through, with what goes wrong in it.
@@ -394,6 +454,7 @@ fn watch_of(args: &RunArgs, plan: &Plan, database: &Database) -> Result<Watch> {
         hdr: args.hdr.as_deref().map(|path| HdrLog::create(path, &called())).transpose()?,
         metrics: args.metrics_listen.map(|address| Metrics::serve(address, &labels())).transpose()?,
         clients: plan.concurrency,
+        is_part: args.segment.is_some(),
         series: Vec::new(),
         breach: None,
     })
@@ -406,11 +467,14 @@ async fn judge(
     source: &audit::Source,
     sessions: &[(Option<String>, Vec<i64>)],
     told: impl Iterator<Item = ToldOrder> + Send,
+    figures: &Figures,
     full: bool,
 ) -> Result<AuditReport> {
     ensure!(database.dialect() != Dialect::Null, "null: keeps no stock: there is nothing to audit");
     sessions_gone(database, source, sessions).await?;
-    audit::audit(database, source, ClientWitness::Complete, told, None, full).await
+    let mut audit = audit::audit(database, source, ClientWitness::Complete, told, None, full).await?;
+    audit.add_futile_retries(figures);
+    Ok(audit)
 }
 
 /// Waits until no session of the run is left on any of its servers.
@@ -472,11 +536,15 @@ fn load(args: &RunArgs, plan: &Plan, database: &Database) -> Result<Load> {
             ));
         }
         Some(asked) => asked,
-        None => CONNECTIONS_DEFAULT_MAX.min(free),
+        None => CONNECTIONS_DEFAULT_MAX,
     };
+    let segment = args.segment.unwrap_or(Segment::WHOLE);
+    let concurrency = segment.share(plan.concurrency);
+    let connections = segment.share(connections).min(free).clamp(1, concurrency);
     Ok(Load {
-        concurrency: usize::try_from(plan.concurrency)?,
-        connections: usize::try_from(connections.min(plan.concurrency))?,
+        segment,
+        concurrency: usize::try_from(concurrency)?,
+        connections: usize::try_from(connections)?,
         threads: available_parallelism().map_or(1, usize::from),
         pace: plan.pace.clone(),
         warmup: plan.warmup,
@@ -502,6 +570,7 @@ fn config(args: &RunArgs, plan: &Plan, retry: Option<&RetryPolicy>, load: &Load)
         Pace::Open { rate, spacing } => ("open", rate, Some(rate.peak()), Some(*spacing)),
     };
     Config {
+        segment: args.segment,
         concurrency: plan.concurrency,
         connections: load.connections as u64,
         orders: plan.orders,

@@ -379,6 +379,9 @@ async fn redis(args: &RunArgs, plan: &Plan, programs: &[Program]) -> Result<Opti
         })?;
         return Ok(Some(RedisStage { redis: Redis::connect(url).await?, lab: None }));
     }
+    ensure_usage(args.segment.is_none(), || {
+        "--segment: the strategy needs a Redis that all segments share: name it with --redis-url".to_owned()
+    })?;
     let lab = start_lab(LabKind::Redis, LabOptions::default())
         .await
         .context("the strategy needs a Redis (--redis-url)")?;

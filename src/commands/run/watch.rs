@@ -17,6 +17,8 @@ pub(super) struct Watch {
     pub(super) hdr: Option<HdrLog>,
     pub(super) metrics: Option<Metrics>,
     pub(super) clients: u64,
+    /// Whether it is a segment, whose seconds are to be added to others'.
+    pub(super) is_part: bool,
     pub(super) series: Vec<Second>,
     pub(super) breach: Option<Judged>,
 }
@@ -24,7 +26,7 @@ pub(super) struct Watch {
 impl Watch {
     /// Looks at the figures; says whether the run may go on.
     pub(super) fn look(&mut self, tick: &Tick<'_>) -> ControlFlow<()> {
-        self.series.push(Second::of(tick));
+        self.series.push(Second::of(tick, self.is_part));
         if let Some(hdr) = &mut self.hdr {
             hdr.add(tick);
         }
