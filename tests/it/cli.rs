@@ -1,8 +1,9 @@
 //! What the binary says: exact words, exit codes, and one line for an error.
 
-use crate::support::{Backend, assert_one_line, outcome, place, stockbench};
+use crate::support::{Backend, assert_one_line, outcome, place, server, stockbench};
 use serde_json::Value;
 use std::fs;
+use stockbench::lab::LabKind;
 
 #[test]
 fn a_bare_run_sells_and_refuses_on_the_embedded_default() {
@@ -284,4 +285,48 @@ fn a_run_without_stock_is_not_a_pass() {
     let (code, report) = place.run(&["-s", "atomic", "--no-seed", "--orders", "20"]);
     assert_eq!((code, outcome(&report, "sold_out")), (1, 20), "{report:#}");
     assert_eq!(report["audit"]["judged"], false);
+}
+
+/// A line without its figures, units of time and frames: what stays the same from run to
+/// run and from server to server.
+fn shape(line: &str) -> String {
+    // The version that a server gives itself.
+    let line = line.find(" at postgres://").map_or(line, |at| &line[at..]);
+    let masked: String = line.chars().map(|c| if c.is_ascii_digit() { '#' } else { c }).collect();
+    let words = masked.split_whitespace().filter(|word| !["µs", "ms", "s"].contains(word));
+    let words = words.map(|word| {
+        let mut figure = word.replace("#,#", "##").replace("#.#", "##");
+        while figure.contains("##") {
+            figure = figure.replace("##", "#");
+        }
+        figure
+    });
+    words.collect::<Vec<String>>().join(" ")
+}
+
+#[test]
+fn the_samples_of_the_readme_are_what_is_printed() {
+    if server(LabKind::Postgres).is_none() {
+        return;
+    }
+    let readme = include_str!("../../README.md");
+    let mut samples = readme.split("```text\n$ stockbench ").skip(1).peekable();
+    assert!(samples.peek().is_some());
+    for sample in samples {
+        let (command, rest) = sample.split_once('\n').unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let said = stockbench(folder.path(), &command.split_whitespace().collect::<Vec<&str>>());
+        assert_eq!(said.code, 3, "{said:?}");
+        let mut printed = said.stdout.lines().map(shape);
+        let shown = rest.split("```").next().unwrap().lines();
+        // Frames are as wide as the figures in them; what is left out stands in brackets.
+        for line in shown.filter(|line| !line.is_empty() && !line.starts_with(['┌', '╞', '└', '('])) {
+            let wanted = shape(line);
+            let is_it = |line: String| match wanted.split_once("(…)") {
+                Some((from, to)) => line.starts_with(from) && line.ends_with(to),
+                None => line == wanted,
+            };
+            assert!(printed.any(is_it), "not printed, or not in this order: {wanted}\n{said:?}");
+        }
+    }
 }
