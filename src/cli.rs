@@ -148,7 +148,7 @@ pub struct RunArgs {
     pub param: Vec<(String, i64)>,
 
     /// Be the K-th of N processes that share this run, on one machine or many: give each the same
-    /// command line but for K
+    /// command line but for K and the names of files
     #[arg(long, value_name = "K/N", requires_all = ["start_at", "random_seed"], help_heading = "Load",
         conflicts_with_all = ["lab", "abort_on_breach", "baseline", "junit"])]
     pub segment: Option<Segment>,

@@ -27,7 +27,12 @@ pub(super) fn report(args: ReportArgs) -> Result<Exit> {
         }
     }
     if args.merge {
-        return merge(&args, runs);
+        if !comparisons.is_empty() {
+            return Err(usage(
+                "--merge puts segments of a run together, and one of the files is a comparison",
+            ));
+        }
+        return merge_segments(&args, runs);
     }
     let comparison = match (&runs[..], &comparisons[..]) {
         ([], [only]) => Some(only),
@@ -55,7 +60,7 @@ pub(super) fn report(args: ReportArgs) -> Result<Exit> {
 }
 
 /// Puts the segments of a run together, and shows them as that run.
-fn merge(args: &ReportArgs, segments: Vec<(String, Report)>) -> Result<Exit> {
+fn merge_segments(args: &ReportArgs, segments: Vec<(String, Report)>) -> Result<Exit> {
     let report = merge::together(segments).map_err(|error| usage(format!("--merge: {error:#}")))?;
     if let Some(path) = &args.json {
         write_whole(path, report.to_json()?.as_bytes())?;
@@ -65,13 +70,15 @@ fn merge(args: &ReportArgs, segments: Vec<(String, Report)>) -> Result<Exit> {
         write_whole(path, page::runs(&named, args.noise)?.as_bytes())?;
     }
     let [(_, report)] = &named;
-    to_stdout(|out| {
-        if args.markdown {
-            return out.write_all(markdown::runs(&named, args.noise).unwrap_or_default().as_bytes());
-        }
-        writeln!(out, "{}", terminal::database_line(&report.database))?;
-        terminal::run(out, report)
-    })?;
+    if args.markdown {
+        let markdown = markdown::runs(&named, args.noise)?;
+        to_stdout(|out| out.write_all(markdown.as_bytes()))?;
+    } else {
+        to_stdout(|out| {
+            writeln!(out, "{}", terminal::database_line(&report.database))?;
+            terminal::run(out, report)
+        })?;
+    }
     Ok(report.exit())
 }
 

@@ -250,26 +250,26 @@ impl Database {
     /// Another stockbench holds it, a segment of a run is at work, or the database
     /// cannot be asked.
     pub async fn lock(&self) -> Result<RunLock> {
-        let mut lock = self.lock_beside_segments().await?;
-        let at_work = lock.segments_at_work(self.dialect()).await;
-        if !matches!(at_work, Ok(0)) {
+        let mut lock = self.try_lock().await?.with_context(|| taken(&self.url))?;
+        // Who cannot be asked has no segments: they could not join there either.
+        if lock.segments_at_work(self.dialect()).await.unwrap_or(0) > 0 {
             lock.release().await;
-            at_work?;
             bail!("{}", taken(&self.url));
         }
         Ok(lock)
     }
 
-    /// The same while segments of a run may be at work.
+    /// The same while segments of a run may be at work; none where another stockbench
+    /// holds it.
     ///
     /// # Errors
-    /// Another stockbench holds it, or the database cannot be asked.
-    pub async fn lock_beside_segments(&self) -> Result<RunLock> {
+    /// The database cannot be asked.
+    pub async fn try_lock(&self) -> Result<Option<RunLock>> {
         if let Some(file) = self.url.file() {
-            return Ok(RunLock { holder: LockHolder::File(LockFile::take(&file)?) });
+            return Ok(LockFile::take(&file)?.map(|file| RunLock { holder: LockHolder::File(file) }));
         }
         if self.dialect() == Dialect::Null {
-            return Ok(RunLock { holder: LockHolder::Nobody });
+            return Ok(Some(RunLock { holder: LockHolder::Nobody }));
         }
         let query = match self.dialect() {
             Dialect::Postgres => {
@@ -277,7 +277,7 @@ impl Database {
             }
             _ => "SELECT GET_LOCK(LEFT(CONCAT('stockbench run ', DATABASE()), 64), 0)",
         };
-        self.lock_by(query).await?.with_context(|| taken(&self.url))
+        self.lock_by(query).await
     }
 
     /// Takes the right to be this segment of a run, beside others.
@@ -488,20 +488,19 @@ struct LockFile {
 }
 
 impl LockFile {
-    fn take(database: &Path) -> Result<Self> {
+    fn take(database: &Path) -> Result<Option<Self>> {
         let mut path = database.as_os_str().to_owned();
         path.push(".lock");
         let path = PathBuf::from(path);
         loop {
             let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
             if file.try_lock().is_err() {
-                let url = DatabaseUrl::parse(&format!("sqlite:{}", database.display()))?;
-                bail!("{}", taken(&url));
+                return Ok(None);
             }
             // The last holder may have removed the file between our two calls.
             let ours = file.metadata()?.ino();
             if std::fs::metadata(&path).is_ok_and(|there| there.ino() == ours) {
-                return Ok(Self { path, _locked: file });
+                return Ok(Some(Self { path, _locked: file }));
             }
         }
     }

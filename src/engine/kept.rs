@@ -1,6 +1,7 @@
 //! Histograms as text, whole: what results of several processes are put together from
 //! without loss. HdrHistogram's second format, deflated, in base64.
 
+use super::recorder::latency_histogram;
 use anyhow::{Context, Result, anyhow, ensure};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -33,6 +34,14 @@ fn decode_into(mut empty: Histogram<u64>, text: &str) -> Result<Histogram<u64>> 
     Ok(empty)
 }
 
+/// A histogram of latencies from its text.
+///
+/// # Errors
+/// The text is something else.
+pub fn latency_from(text: &str) -> Result<Histogram<u64>> {
+    decode_into(latency_histogram(), text)
+}
+
 /// For serde: one histogram.
 macro_rules! one {
     ($name:ident, $empty:path) => {
@@ -63,7 +72,7 @@ one!(retries, crate::engine::recorder::retries_histogram);
 
 /// For serde: histograms of latencies by a key, as pairs, since a key need not be text.
 pub(super) mod by_key {
-    use super::super::recorder::{LatencyUs, latency_histogram};
+    use super::super::recorder::LatencyUs;
     use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
     use std::collections::BTreeMap;
 
@@ -84,8 +93,7 @@ pub(super) mod by_key {
         D: Deserializer<'de>,
     {
         let pairs = Vec::<(K, String)>::deserialize(deserializer)?;
-        let histogram =
-            |text: String| super::decode_into(latency_histogram(), &text).map_err(de::Error::custom);
+        let histogram = |text: String| super::latency_from(&text).map_err(de::Error::custom);
         pairs.into_iter().map(|(key, text)| Ok((key, histogram(text)?))).collect()
     }
 }

@@ -6,11 +6,10 @@
 //! every reply, and that costs as much as the work itself.
 
 use super::Load;
-use super::pool::SessionPool;
+use super::pool::{Patience, SessionPool};
 use crate::db::{Database, SessionSettings, Statement};
 use anyhow::{Context, Result};
 use std::thread::JoinHandle;
-use std::time::Duration;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
@@ -61,7 +60,7 @@ impl Lane {
         settings: SessionSettings,
         connections: usize,
         statements: Vec<Statement>,
-        patience: Duration,
+        patience: Patience,
     ) -> Result<()> {
         let opening = self.runtime.spawn(async move {
             SessionPool::open(database, settings, connections, statements, patience).await

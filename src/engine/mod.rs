@@ -50,7 +50,7 @@ use history::HistoryWriter;
 use lane::Lane;
 use order::Asked;
 use phase::{Observer, Phase, Stretch};
-use pool::{Opened, SessionPool};
+use pool::{Opened, Patience, SessionPool};
 use probe::Probe;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -248,13 +248,12 @@ impl Engine {
             let connections = parts.load.connections.min(most);
             // A service may well be a replica that takes no writes.
             let settings = SessionSettings { writes_on_node: database.url().node_count() > 1, ..settings };
+            let patience = Patience::new(parts.load.reconnect);
             for (number, lane) in lanes.iter_mut().enumerate() {
                 let own = lane::share(connections, number, in_all);
-                let patience = parts.load.reconnect;
-                lane.open(database.clone(), settings, own, statements.clone(), patience).await?;
+                lane.open(database.clone(), settings, own, statements.clone(), patience.clone()).await?;
             }
-            flow_pools
-                .push(SessionPool::open(database, settings, flows, of_flows, parts.load.reconnect).await?);
+            flow_pools.push(SessionPool::open(database, settings, flows, of_flows, patience).await?);
             service_names.extend(service);
         }
         let seed = parts.stream.seed;

@@ -23,19 +23,41 @@ pub struct SessionPool {
     database: Database,
     settings: SessionSettings,
     statements: Vec<Statement>,
-    /// How long a lost connection is opened again and again, while no other one works
-    /// either, before the server counts as lost.
-    patience: Duration,
+    patience: Patience,
     permits: Semaphore,
     idle: Mutex<Vec<Box<dyn Session>>>,
     lost: Mutex<Option<String>>,
     /// Every session that was ever opened, by the server's number for it.
     opened: Opened,
     next_node: AtomicUsize,
-    /// When the pool was made, and how many milliseconds later a session last came back
-    /// sound: a server that serves others is not lost.
+}
+
+/// How long a lost connection is opened again and again before the server counts as
+/// lost: while no other one works either, in any pool of the same database.
+#[derive(Debug, Clone)]
+pub struct Patience {
+    limit: Duration,
     made: Instant,
-    alive_ms: AtomicU64,
+    /// How many milliseconds later a session last came back sound.
+    alive_ms: Arc<AtomicU64>,
+}
+
+impl Patience {
+    /// So long.
+    pub fn new(limit: Duration) -> Self {
+        Self { limit, made: Instant::now(), alive_ms: Arc::default() }
+    }
+
+    fn is_alive(&self) {
+        let alive = u64::try_from(self.made.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.alive_ms.store(alive, Ordering::Relaxed);
+    }
+
+    /// When it is over for whoever has waited since then.
+    fn deadline(&self, since: Instant) -> Instant {
+        let alive = self.made + Duration::from_millis(self.alive_ms.load(Ordering::Relaxed));
+        since.max(alive) + self.limit
+    }
 }
 
 /// The server's numbers for the sessions that a pool has opened so far.
@@ -58,7 +80,7 @@ impl SessionPool {
         settings: SessionSettings,
         connections: usize,
         statements: Vec<Statement>,
-        patience: Duration,
+        patience: Patience,
     ) -> Result<Self> {
         let opened = Arc::new(Mutex::new(Vec::with_capacity(connections)));
         let next = AtomicUsize::new(0);
@@ -75,8 +97,6 @@ impl SessionPool {
             lost: Mutex::new(None),
             opened,
             next_node: next,
-            made: Instant::now(),
-            alive_ms: AtomicU64::new(0),
         })
     }
 
@@ -111,8 +131,7 @@ impl SessionPool {
             if self.permits.is_closed() {
                 return None;
             }
-            let alive = self.made + Duration::from_millis(self.alive_ms.load(Ordering::Relaxed));
-            let deadline = since.max(alive) + self.patience;
+            let deadline = self.patience.deadline(since);
             if Instant::now() >= deadline {
                 break;
             }
@@ -177,8 +196,7 @@ impl Lease<'_> {
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
         if let Some(session) = self.session.take() {
-            let alive = u64::try_from(self.pool.made.elapsed().as_millis()).unwrap_or(u64::MAX);
-            self.pool.alive_ms.store(alive, Ordering::Relaxed);
+            self.pool.patience.is_alive();
             self.pool.idle.lock().push(session);
         }
     }

@@ -7,6 +7,7 @@ use super::measured::{Distribution, Measured, Phases, as_f64};
 use crate::db::Dialect;
 use crate::outcome::Outcome;
 use crate::text;
+use crate::workload::Segment;
 
 /// A run that was shorter, or sent less, says nothing about its limits.
 const ELAPSED_S_MIN: f64 = 1.0;
@@ -78,7 +79,8 @@ fn too_few_clients(measured: &Measured, phases: &Phases, config: &Config) -> Opt
     let needed = rate * mean_s;
     let skipped = measured.count(Outcome::Skipped);
     let lag = &measured.latency_us.schedule_lag;
-    (needed > as_f64(config.concurrency)).then(|| {
+    let clients = config.segment.unwrap_or(Segment::WHOLE).share(config.concurrency);
+    (needed > as_f64(clients)).then(|| {
         format!(
             "{:.0} orders/s that take {} each keep {:.0} clients busy, and there were {}: orders waited for a client, \
              {} at the 99th percentile, and {} were skipped. If more clients do not help, the rate is above what the \
@@ -86,7 +88,7 @@ fn too_few_clients(measured: &Measured, phases: &Phases, config: &Config) -> Opt
             rate,
             text::micros_of(mean_s * 1e6),
             needed.ceil(),
-            text::thousands(config.concurrency),
+            text::thousands(clients),
             text::micros(lag.p99),
             text::thousands(skipped),
         )

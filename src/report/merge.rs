@@ -5,19 +5,25 @@ use super::change::differences;
 use super::client::ClientCost;
 use super::measured::{Distribution, Phases, as_f64, rounded};
 use super::model::{Parts, Report};
-use super::series::Second;
+use super::series::{self, Second};
 use super::statements::StatementNames;
 use super::threshold::Threshold;
+use crate::engine::kept;
 use crate::engine::recorder::{Figures, latency_histogram};
+use crate::text;
 use crate::workload::Segment;
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::time::{Duration, SystemTime};
 
 /// What a segment of a run counted, for the whole to be put together from.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Part {
+    /// When the run was entered, in milliseconds since 1970: runs of other databases have
+    /// the same number.
+    pub run_started_ms: i64,
     /// Everything it counted: for `report --merge` to read, in whatever shape that likes.
     #[schemars(with = "serde_json::Value")]
     pub figures: Figures,
@@ -27,6 +33,13 @@ pub struct Part {
     pub thresholds: Vec<String>,
 }
 
+/// What segments of one run may differ in: which part they are, and their share of the
+/// connections.
+pub const OF_THE_PROCESS: [&str; 2] = ["segment", "connections"];
+
+/// More than any run counts: what is above it was not counted.
+const COUNT_MAX: u64 = 1 << 52;
+
 /// Puts the segments of one run together; each has the name that errors call it by.
 ///
 /// # Errors
@@ -34,8 +47,9 @@ pub struct Part {
 pub fn together(mut reports: Vec<(String, Report)>) -> Result<Report> {
     let mut segments = Vec::new();
     for (name, report) in &reports {
-        let segment = report.config.segment.filter(|_| report.part.is_some());
+        let segment = report.config.segment.filter(|segment| report.part.is_some() && segment.is_one());
         segments.push(segment.with_context(|| format!("{name} is no segment of a run"))?);
+        check_counts(&serde_json::to_value(report)?).with_context(|| name.clone())?;
     }
     reports.sort_by_key(|(_, report)| report.config.segment.map(|segment| segment.number));
     let ((first_name, first), others) = reports.split_first().context("no segment is named")?;
@@ -53,6 +67,9 @@ pub fn together(mut reports: Vec<(String, Report)>) -> Result<Report> {
         }
     }
 
+    let began: Result<Vec<SystemTime>> =
+        reports.iter().map(|(name, report)| began(report).with_context(|| name.clone())).collect();
+    let began = began?;
     let reports: Vec<&Report> = reports.iter().map(|(_, report)| report).collect();
     let (first, parts) = (reports[0], reports.iter().filter_map(|report| report.part.as_ref()));
     let mut figures = Figures::new(first.programs.len());
@@ -62,14 +79,11 @@ pub fn together(mut reports: Vec<(String, Report)>) -> Result<Report> {
     config.connections = reports.iter().map(|report| report.config.connections).sum();
     let mut faults: Vec<_> = reports.iter().flat_map(|report| report.faults.clone()).collect();
     faults.sort_by(|one, other| one.at_s.total_cmp(&other.at_s));
-    let mut series = Vec::new();
-    for second in 0.. {
-        let same: Vec<&Second> = reports.iter().filter_map(|report| report.series.get(second)).collect();
-        if same.is_empty() {
-            break;
-        }
-        series.push(Second::together(&same)?);
-    }
+    let first_began = began.iter().min().copied().context("no segment is named")?;
+    let offsets =
+        began.iter().map(|began| began.duration_since(first_began).unwrap_or_default().as_secs_f64());
+    let series = reports.iter().map(|report| &report.series[..]);
+    let mut series = series::together(&offsets.zip(series).collect::<Vec<_>>())?;
     Second::mark(&mut series, &faults);
     let thresholds = parts.clone().next().map_or(&[][..], |part| &part.thresholds);
     let thresholds: Result<Vec<Threshold>, String> = thresholds.iter().map(|text| text.parse()).collect();
@@ -88,7 +102,7 @@ pub fn together(mut reports: Vec<(String, Report)>) -> Result<Report> {
         random_seed: first.random_seed,
         started_at: reports.iter().map(|report| report.started_at.clone()).min().unwrap_or_default(),
         interrupted: reports.iter().any(|report| report.interrupted),
-        elapsed: elapsed(&reports)?,
+        elapsed: elapsed(&reports, &began, first_began)?,
         phases: phases(&reports),
         aborted_by: None,
         incomplete_file: first_of(|report| report.incomplete_file.as_ref()),
@@ -97,19 +111,22 @@ pub fn together(mut reports: Vec<(String, Report)>) -> Result<Report> {
         fault_error: first_of(|report| report.fault_error.as_ref()),
         statements: statements(&reports, &figures),
         lost_server: first_of(|report| report.lost_server.as_ref()),
-        hint: None,
+        hint: futile(&figures),
         client: client(&reports)?,
         audit: None,
         part: None,
         segments: Some(of),
         figures: &figures,
     })
+    .context("the figures of the segments do not add up")
 }
 
 /// The first thing that two segments of one run cannot differ in.
 fn difference(first: &Report, other: &Report) -> Result<Option<String>> {
     let of = |report: &Report| report.config.segment.map(|segment: Segment| segment.of);
-    let thresholds = |report: &Report| report.part.as_ref().map(|part| part.thresholds.clone());
+    let part = |of: fn(&Part) -> Vec<String>| (first.part.as_ref().map(of), other.part.as_ref().map(of));
+    let (thresholds, entered) =
+        (part(|part| part.thresholds.clone()), part(|part| vec![part.run_started_ms.to_string()]));
     let differing = [
         (first.stockbench_version != other.stockbench_version, "the version of stockbench"),
         (first.run_id != other.run_id || first.random_seed != other.random_seed, "the run"),
@@ -117,27 +134,54 @@ fn difference(first: &Report, other: &Report) -> Result<Option<String>> {
         (of(first) != of(other), "the number of segments"),
         (first.database.kind != other.database.kind, "the database"),
         (first.database.version != other.database.version, "the database's version"),
-        (thresholds(first) != thresholds(other), "the thresholds"),
+        (first.database.isolation != other.database.isolation, "the isolation level"),
+        (thresholds.0 != thresholds.1, "the thresholds"),
+        (entered.0 != entered.1, "when the run was entered"),
     ];
     if let Some((_, differing)) = differing.into_iter().find(|(differs, _)| *differs) {
         return Ok(Some(differing.to_owned()));
     }
-    Ok(differences(&first.config, &other.config, &["segment", "connections"])?.into_iter().next())
+    Ok(differences(&first.config, &other.config, &OF_THE_PROCESS)?.into_iter().next())
+}
+
+/// Nothing is added up that no run can have counted.
+fn check_counts(value: &Value) -> Result<()> {
+    match value {
+        Value::Number(number) => {
+            ensure!(number.as_u64().is_none_or(|count| count <= COUNT_MAX), "{number} is no count of a run");
+            Ok(())
+        }
+        Value::Array(values) => values.iter().try_for_each(check_counts),
+        Value::Object(fields) => fields.values().try_for_each(check_counts),
+        _ => Ok(()),
+    }
+}
+
+/// When its measured window began.
+fn began(report: &Report) -> Result<SystemTime> {
+    humantime::parse_rfc3339(&report.started_at)
+        .with_context(|| format!("`{}` is no moment", report.started_at))
 }
 
 /// From when the first of them began to when the last of them had its last answer.
-fn elapsed(reports: &[&Report]) -> Result<Duration> {
-    let (mut from, mut to) = (None::<SystemTime>, None::<SystemTime>);
-    for report in reports {
-        let began = humantime::parse_rfc3339(&report.started_at)
-            .with_context(|| format!("`{}` is no moment", report.started_at))?;
+fn elapsed(reports: &[&Report], began: &[SystemTime], first: SystemTime) -> Result<Duration> {
+    let mut last = first;
+    for (report, began) in reports.iter().zip(began) {
         let lasted = report.part.as_ref().map_or(0, |part| part.elapsed_us);
         let ended = began.checked_add(Duration::from_micros(lasted)).context("a moment beyond all time")?;
-        from = Some(from.map_or(began, |from| from.min(began)));
-        to = Some(to.map_or(ended, |to| to.max(ended)));
+        last = last.max(ended);
     }
-    let (from, to) = from.zip(to).context("no segment is named")?;
-    Ok(to.duration_since(from)?)
+    Ok(last.duration_since(first)?)
+}
+
+/// What only the counts tell: orders that were refused in vain.
+fn futile(figures: &Figures) -> Option<String> {
+    (figures.futile_orders > 0).then(|| {
+        format!(
+            "{} ended as conflict though each retry repeated the very values that had just been refused (futile_retry)",
+            text::count(figures.futile_orders, "order")
+        )
+    })
 }
 
 /// The longest of each, since they go on beside each other.
@@ -165,8 +209,8 @@ fn statements(reports: &[&Report], figures: &Figures) -> Vec<super::model::State
 fn client(reports: &[&Report]) -> Result<ClientCost> {
     let mut delay = latency_histogram();
     for report in reports {
-        if let Some(kept) = report.client.scheduling_delay_us.kept()? {
-            delay.add(kept)?;
+        if let Some(hdr) = &report.client.scheduling_delay_us.hdr {
+            delay.add(kept::latency_from(hdr)?)?;
         }
     }
     let deliveries: u64 = reports.iter().map(|report| report.measured.deliveries).sum();

@@ -294,7 +294,7 @@ impl Report {
         let expectation = Expectation {
             audit: parts.expected.as_str().into(),
             errors: parts.expected_errors.clone(),
-            met: audit_met && errors_met,
+            met: (audit_met || parts.part.is_some() || parts.segments.is_some()) && errors_met,
             errors_met,
             unexpected_errors,
         };
@@ -384,7 +384,8 @@ impl Report {
         let is_as_expected = self.expectation.met && self.audit.is_some();
         // Where nothing is kept, nothing can be found: the figures are the result.
         let measures_itself = self.database.kind == Dialect::Null && self.measured.deliveries > 0;
-        let has_done_its_part = self.is_audited_elsewhere() && self.measured.deliveries > 0;
+        let has_done_its_part =
+            self.part.is_some() || self.segments.is_some() && self.measured.deliveries > 0;
         let unaudited = if measures_itself || has_done_its_part { Exit::Held } else { Exit::CouldNot };
         let found = self.audit.as_ref().map_or(unaudited, AuditReport::exit);
         let mut exit = match found {

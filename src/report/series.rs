@@ -8,6 +8,7 @@ use crate::outcome::Outcome;
 use anyhow::{Context, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// A fault, as it happened to a server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -80,37 +81,13 @@ impl Second {
         };
         let nothing = latency_histogram();
         let deducted = figures.order.get(&Outcome::Deducted).unwrap_or(&nothing);
-        second.sold(deducted, tick.span.as_secs_f64());
+        second.sold(deducted, as_f64(deducted.len()) / tick.span.as_secs_f64().max(1e-9));
         second.hdr = is_part.then(|| kept::encode(deducted)).flatten();
         second
     }
 
-    /// The same second of several processes, whose windows began together.
-    ///
-    /// # Errors
-    /// The latencies of one of them were not kept.
-    pub fn together(parts: &[&Self]) -> Result<Self> {
-        let mut all = Self::default();
-        let mut deducted = latency_histogram();
-        for part in parts {
-            let latencies = kept::decode(part.hdr.as_deref().context("a second without its latencies")?)?;
-            deducted.add(latencies)?;
-            all.at_s = all.at_s.max(part.at_s);
-            all.span_s = all.span_s.max(part.span_s);
-            all.deliveries += part.deliveries;
-            all.sold_out += part.sold_out;
-            all.conflicts += part.conflicts;
-            all.retries += part.retries;
-            all.errors += part.errors;
-            all.late += part.late;
-            all.skipped += part.skipped;
-        }
-        all.sold(&deducted, all.span_s);
-        Ok(all)
-    }
-
-    fn sold(&mut self, deducted: &LatencyUs, seconds: f64) {
-        self.orders_per_s = rounded(as_f64(deducted.len()) / seconds.max(1e-9), 10.0);
+    fn sold(&mut self, deducted: &LatencyUs, orders_per_s: f64) {
+        self.orders_per_s = rounded(orders_per_s, 10.0);
         self.p50_us = deducted.value_at_quantile(0.5);
         self.p99_us = deducted.value_at_quantile(0.99);
         self.max_us = deducted.max();
@@ -124,4 +101,44 @@ impl Second {
             }
         }
     }
+}
+
+/// The seconds of several processes as those of one run: each with how long after the
+/// first of them its window began.
+///
+/// # Errors
+/// The latencies of a second were not kept.
+pub fn together(parts: &[(f64, &[Second])]) -> Result<Vec<Second>> {
+    let mut all: BTreeMap<u64, Vec<(f64, &Second)>> = BTreeMap::new();
+    for (offset, seconds) in parts {
+        for second in *seconds {
+            // Where its middle lies: a look that came late covers two of them.
+            let middle = (offset + second.at_s - second.span_s / 2.0).max(0.0);
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "seconds of a run")]
+            all.entry(middle as u64).or_default().push((*offset, second));
+        }
+    }
+    all.into_values().map(|same| one(&same)).collect()
+}
+
+/// The same second of several processes.
+fn one(parts: &[(f64, &Second)]) -> Result<Second> {
+    let mut all = Second::default();
+    let mut deducted = latency_histogram();
+    let mut orders_per_s = 0.0;
+    for (offset, part) in parts {
+        deducted.add(kept::latency_from(part.hdr.as_deref().context("a second without its latencies")?)?)?;
+        orders_per_s += part.orders_per_s;
+        all.at_s = all.at_s.max(rounded(offset + part.at_s, 1e3));
+        all.span_s = all.span_s.max(part.span_s);
+        all.deliveries += part.deliveries;
+        all.sold_out += part.sold_out;
+        all.conflicts += part.conflicts;
+        all.retries += part.retries;
+        all.errors += part.errors;
+        all.late += part.late;
+        all.skipped += part.skipped;
+    }
+    all.sold(&deducted, orders_per_s);
+    Ok(all)
 }

@@ -8,6 +8,7 @@ use crate::db::{DatabaseInfo, Dialect};
 use crate::exit::Exit;
 use crate::outcome::Outcome;
 use crate::text;
+use crate::workload::Segment;
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, Table};
 use std::io::{self, Write};
@@ -177,9 +178,10 @@ fn throughput(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     let staged = if config.profile.len() > 2 { ", in stages" } else { "" };
     writeln!(
         out,
-        "load       {pace}{staged} ({}, {})",
-        text::count(config.concurrency, "client"),
+        "load       {pace}{staged} ({}, {}{})",
+        text::count(config.segment.unwrap_or(Segment::WHOLE).share(config.concurrency), "client"),
         text::count(config.connections, "connection"),
+        config.segment.map_or_else(String::new, |segment| format!(", segment {segment}")),
     )?;
     writeln!(
         out,
@@ -467,7 +469,8 @@ fn last_word(report: &Report) -> String {
         }
         Exit::Violation => format!("VIOLATION: {} does not keep its stock", report.strategy),
         Exit::Interrupted => {
-            format!("interrupted after {orders}: what was started was finished and audited")
+            let audited = if report.audit.is_some() { " and audited" } else { "" };
+            format!("interrupted after {orders}: what was started was finished{audited}")
         }
         _ => match &report.lost_server {
             Some(reason) => format!("could not finish: the server was lost ({reason})"),

@@ -104,6 +104,12 @@ fn followed<'s>(schema: &'s Value, root: &'s Value) -> &'s Value {
     }
 }
 
+/// Whether a figure of this first name is one of the audit's, by the report's schema.
+fn is_of_audit(first: &str, root: &Value) -> bool {
+    let audit = &root["$defs"]["AuditReport"];
+    root["properties"].get(first).is_none() && audit["properties"].get(first).is_some()
+}
+
 /// Every name of a figure must be one of the report's, and its last a number.
 fn check_figure(figure: &str) -> Result<(), String> {
     let root = serde_json::to_value(schemars::schema_for!(Report)).unwrap_or_default();
@@ -119,8 +125,7 @@ fn check_figure(figure: &str) -> Result<(), String> {
     };
     let first = figure.split('.').next().unwrap_or_default();
     let audit = &root["$defs"]["AuditReport"];
-    let is_of_audit = root["properties"].get(first).is_none() && audit["properties"].get(first).is_some();
-    let mut at = if is_of_audit { audit } else { &root };
+    let mut at = if is_of_audit(first, &root) { audit } else { &root };
     for (depth, name) in figure.split('.').enumerate() {
         at = followed(at, &root);
         if let Some(next) = at["properties"].get(name) {
@@ -204,6 +209,13 @@ impl Threshold {
             Comparison::Equal => grows && value > self.value,
             Comparison::Above | Comparison::AtLeast | Comparison::NotEqual => false,
         }
+    }
+
+    /// Whether its figure is one of the audit's.
+    pub fn is_of_audit(&self) -> bool {
+        let first = self.figure.split('.').next().unwrap_or_default();
+        first == "audit"
+            || is_of_audit(first, &serde_json::to_value(schemars::schema_for!(Report)).unwrap_or_default())
     }
 
     fn judge(&self, report: &Value) -> Judged {

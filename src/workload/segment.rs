@@ -26,6 +26,11 @@ impl Segment {
     /// All of a run.
     pub const WHOLE: Self = Self { number: 1, of: 1 };
 
+    /// Whether there can be such a one.
+    pub const fn is_one(&self) -> bool {
+        1 <= self.number && self.number <= self.of && self.of <= SEGMENTS_MAX
+    }
+
     /// The number in the whole run of what is this segment's own `own`-th, from 0.
     pub const fn in_whole(self, own: u64) -> u64 {
         own.saturating_mul(self.of).saturating_add(self.number - 1)
@@ -44,8 +49,10 @@ impl FromStr for Segment {
         let parsed = text.split_once('/').and_then(|(number, of)| {
             Some(Self { number: number.trim().parse().ok()?, of: of.trim().parse().ok()? })
         });
-        parsed.filter(|Self { number, of }| (1..=*of).contains(number) && *of <= SEGMENTS_MAX).ok_or_else(|| {
-            format!("expected K/N, as in 2/8: the K-th of N segments, of which there are at most {SEGMENTS_MAX}")
+        parsed.filter(Self::is_one).ok_or_else(|| {
+            format!(
+                "expected K/N, as in 2/8: the K-th of N segments, of which there are at most {SEGMENTS_MAX}"
+            )
         })
     }
 }

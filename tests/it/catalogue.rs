@@ -21,7 +21,20 @@ const BACKENDS: [(Backend, Dialect); 4] = [
 ];
 
 /// What a run on one database came to; nothing where it cannot run.
-type Cell = Option<Result<String, String>>;
+type Cell = Option<Result<String, Wrong>>;
+
+/// What is not as expected.
+struct Wrong {
+    /// Whether what was expected did not happen, and nothing else is wrong.
+    is_missed: bool,
+    why: String,
+}
+
+impl Wrong {
+    fn new(why: String) -> Self {
+        Self { is_missed: false, why }
+    }
+}
 
 fn rounds() -> u32 {
     std::env::var("STOCKBENCH_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(1)
@@ -54,7 +67,7 @@ fn judge(
     arguments: &[&str],
     want: ExpectedFinding,
     code: i32,
-) -> (Result<String, String>, Value) {
+) -> (Result<String, Wrong>, Value) {
     let (exit, report) = place.run(arguments);
     let found = report["audit"]["findings_by_kind"].as_object().cloned().unwrap_or_default();
     let as_wanted = match want {
@@ -75,39 +88,41 @@ fn judge(
         let gist = ["outcomes", "errors", "expectation", "lost_server", "audit_error"]
             .map(|key| report[key].to_string())
             .join(" ");
+        let is_missed = want != ExpectedFinding::Nothing && found.is_empty();
         let want = want.as_str();
-        Err(format!("expected {want} and exit {code}, found {found} and exit {exit}: {gist}: {report:#}"))
+        let why =
+            format!("expected {want} and exit {code}, found {found} and exit {exit}: {gist}: {report:#}");
+        Err(Wrong { is_missed, why })
     };
     (cell, report)
 }
 
-/// What goes wrong by chance alone need not do so in the first run: on a machine that is
-/// busy enough nobody gets in between.
+/// What goes wrong by chance need not do so in the first run: on a machine that is busy
+/// enough nobody gets in between.
 const RUNS_TO_CATCH: u32 = 3;
 
-/// A strategy that is safe must come out clean; one that is not must be caught within a
-/// few runs.
+/// A strategy that is not safe must be caught within a few runs. Whatever else is wrong
+/// is wrong at once.
 fn strategy_cell(name: &str, place: &Place, dialect: Dialect) -> Cell {
     let file = Strategy::load(name).unwrap().file;
     if file.refused.get(dialect).is_some() {
         return None;
     }
     let want = file.expect.audit.get(dialect).copied().unwrap_or(ExpectedFinding::Nothing);
-    let by_chance = want != ExpectedFinding::Nothing || file.expect.deadlocks.contains(&dialect);
-    Some(caught(by_chance, || one_run(name, place, dialect, want)))
+    Some(caught(|| one_run(name, place, dialect, want)))
 }
 
-fn caught(by_chance: bool, one_run: impl Fn() -> Result<String, String>) -> Result<String, String> {
+fn caught(one_run: impl Fn() -> Result<String, Wrong>) -> Result<String, Wrong> {
     let mut cell = one_run();
-    for run in 2..=if by_chance { RUNS_TO_CATCH } else { 1 } {
-        if cell.is_err() {
+    for run in 2..=RUNS_TO_CATCH {
+        if cell.as_ref().is_err_and(|wrong| wrong.is_missed) {
             cell = one_run().map(|found| format!("{found}, in run {run}"));
         }
     }
     cell
 }
 
-fn one_run(name: &str, place: &Place, dialect: Dialect, want: ExpectedFinding) -> Result<String, String> {
+fn one_run(name: &str, place: &Place, dialect: Dialect, want: ExpectedFinding) -> Result<String, Wrong> {
     let file = Strategy::load(name).unwrap().file;
     let code = if want == ExpectedFinding::Nothing { 0 } else { 3 };
     let history = place.path("answers.csv").display().to_string();
@@ -120,7 +135,7 @@ fn one_run(name: &str, place: &Place, dialect: Dialect, want: ExpectedFinding) -
         // What only the run itself can know is not in the file.
         let is_of_the_run = want == ExpectedFinding::Kind(FindingKind::FutileRetry);
         let is_same = later.code == code || asks_for_services || is_of_the_run;
-        if is_same { Ok(found) } else { Err(format!("with its history: {later:?}")) }
+        if is_same { Ok(found) } else { Err(Wrong::new(format!("with its history: {later:?}"))) }
     });
     if !file.expect.deadlocks.contains(&dialect) {
         return cell;
@@ -128,7 +143,10 @@ fn one_run(name: &str, place: &Place, dialect: Dialect, want: ExpectedFinding) -
     let deadlocks = report["deadlocks"].as_u64().unwrap();
     match cell {
         Ok(found) if deadlocks > 0 => Ok(format!("{found}; deadlocks")),
-        Ok(_) => Err(format!("expected deadlocks and met {}: {report:#}", report["errors"])),
+        Ok(_) => {
+            let why = format!("expected deadlocks and met {}: {report:#}", report["errors"]);
+            Err(Wrong { is_missed: true, why })
+        }
         error => error,
     }
 }
@@ -139,8 +157,7 @@ fn scenario_cell(name: &str, place: &Place, dialect: Dialect) -> Cell {
         return None;
     }
     let want = scenario.expect.audit.get(dialect).copied().unwrap_or(ExpectedFinding::Nothing);
-    let by_chance = want != ExpectedFinding::Nothing || !scenario.expect.errors.is_empty();
-    Some(caught(by_chance, || judge(place, &["--scenario", name], want, 0).0))
+    Some(caught(|| judge(place, &["--scenario", name], want, 0).0))
 }
 
 fn markdown(heading: &str, rows: &[(String, String)], columns: &[Vec<Cell>]) -> String {
@@ -176,7 +193,7 @@ fn report(part: &str, names: &[&str], text: &str, columns: &[Vec<Cell>]) {
     let mut wrong = String::new();
     for ((_, dialect), column) in BACKENDS.iter().zip(columns) {
         for (name, cell) in names.iter().zip(column) {
-            if let Some(Err(why)) = cell {
+            if let Some(Err(Wrong { why, .. })) = cell {
                 writeln!(wrong, "{name} on {dialect}: {why}").unwrap();
             }
         }

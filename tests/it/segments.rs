@@ -144,10 +144,34 @@ fn eight_segments_are_one_run(place: &Place) {
     assert_one_line(&merge(&["1.json", "2.json"]), 2, &["segment 3/8 is missing"]);
     assert_one_line(&merge(&["1.json", "1.json"]), 2, &["segment 1/8 is named twice"]);
     assert_one_line(&merge(&["all.json"]), 2, &["all.json is no segment"]);
+    mangled(folder);
     let said = place.stockbench(&["audit", "-o", "json", "--history", "1.csv", "--history", "2.csv"]);
     assert!(said.stdout.contains("cut_short"), "{said:?}");
     let twice = place.stockbench(&["audit", "--history", "1.csv", "--history", "1.csv"]);
     assert_one_line(&twice, 2, &["segment 1/8", "two history files"]);
+}
+
+/// Files that nobody wrote are refused in one line, whatever they hold.
+fn mangled(folder: &Path) {
+    let names = names("json");
+    let text = std::fs::read_to_string(folder.join("1.json")).unwrap();
+    let good: Value = serde_json::from_str(&text).unwrap();
+    let bend = |path: &[&str], value: Value| {
+        let mut bent = good.clone();
+        *path.iter().fold(&mut bent, |at, name| &mut at[*name]) = value;
+        std::fs::write(folder.join("1.json"), bent.to_string()).unwrap();
+        let files: Vec<&str> = names.iter().map(String::as_str).collect();
+        let said = stockbench(folder, &[&["report", "--merge"], &files[..]].concat());
+        assert_one_line(&said, 2, &["1.json"]);
+    };
+    bend(&["config", "segment", "number"], 0.into());
+    bend(&["config", "segment", "number"], 9.into());
+    bend(&["config", "think_us"], 5.into());
+    bend(&["part", "figures", "attempts"], u64::MAX.into());
+    bend(&["part", "figures", "attempt"], "bm9uZQ==".into());
+    bend(&["part", "run_started_ms"], 1.into());
+    bend(&["started_at"], "then".into());
+    std::fs::write(folder.join("1.json"), text).unwrap();
 }
 
 on_every_database!(eight_segments_are_one_run);
@@ -164,8 +188,9 @@ fn segments_join_only_what_they_were_asked_for_and_nobody_else_comes_between() {
         let own = ["run", "--segment", segment, "--start-at", &at];
         stockbench(folder, &[&own[..], &load, more].concat())
     };
-    assert_one_line(&segment("1/8", &[]), 1, &["segment 1/8", "taken already"]);
-    assert_one_line(&segment("2/9", &[]), 2, &["segment 1/8 already"]);
+    assert_one_line(&segment("1/8", &[]), 1, &["segment 1 of a run is at work", "already"]);
+    assert_one_line(&segment("2/9", &[]), 2, &["asked for something else: the number of segments"]);
+    assert_one_line(&segment("2/8", &["--isolation", "serializable"]), 2, &["the isolation level"]);
     assert_one_line(&segment("2/8", &["--think", "1ms"]), 2, &["asked for something else", "think_us"]);
     assert_one_line(&place.stockbench(&["run", "-s", "atomic"]), 1, &["another stockbench is working"]);
     assert_one_line(&place.stockbench(&["clean"]), 1, &["another stockbench is working"]);
@@ -177,6 +202,14 @@ fn segments_join_only_what_they_were_asked_for_and_nobody_else_comes_between() {
     let at = soon();
     let few = ["run", "--segment", "1/99", "--start-at", &at, "-c", "16", "--random-seed", "1"];
     assert_one_line(&place.stockbench(&few), 2, &["16 clients are too few to share"]);
+    let of_audit =
+        ["run", "--segment", "1/2", "--start-at", &at, "--random-seed", "1", "--scenario", "ci-smoke"];
+    assert_one_line(&place.stockbench(&of_audit), 2, &["--segment 1/2", "is of the audit"]);
+    let flow = ["run", "--segment", "1/2", "--start-at", &at, "--random-seed", "1", "-s", "reserve-confirm"];
+    assert_one_line(&place.stockbench(&flow), 2, &["--segment", "[[flow]]"]);
+    let blow =
+        ["run", "--segment", "1/2", "--start-at", &at, "--random-seed", "1", "--fault", "lock-rows@1s"];
+    assert_one_line(&place.stockbench(&blow), 2, &["--segment", "lock-rows@1s", "befalls a server"]);
 }
 
 #[test]

@@ -2,22 +2,31 @@
 //! the run, the others join it. What they agree on stands in the list of runs; the
 //! database's locks say who is at work. There is nobody else to ask.
 
+use super::CONNECTIONS_DEFAULT_MAX;
 use crate::cli::RunArgs;
 use crate::db::schema::{self, RunRow};
 use crate::db::{Database, Dialect, RunLock, Session};
 use crate::engine::stop::Stop;
 use crate::exit::usage;
+use crate::fault::FaultSpec;
 use crate::report::change::differences;
 use crate::report::config::Config;
+use crate::report::merge::OF_THE_PROCESS;
 use crate::report::progress::Progress;
 use crate::scenario::Plan;
+use crate::text;
 use crate::workload::Segment;
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How often a lock that another segment has for a moment is asked for again.
-const LOCK_POLL: Duration = Duration::from_millis(100);
+const LOCK_POLL: Duration = Duration::from_millis(500);
+
+/// Connections beside the clients' that a segment has while it comes up: its lock, and one
+/// to look around.
+const CONNECTIONS_ASIDE: u64 = 2;
 
 /// What the segments of a run have agreed on.
 #[derive(Debug, Serialize, Deserialize)]
@@ -26,43 +35,73 @@ pub(super) struct Joint {
     stockbench_version: String,
     start_at_ms: u64,
     random_seed: u64,
-    /// The texts of the strategies, which may be files of the machines' own.
-    strategies: Vec<String>,
+    /// How many segments there are.
+    of: u64,
+    /// What the strategies are, and what is expected of them: they may come from files of
+    /// the machines' own.
+    strategies: u64,
+    /// The content of the file that the orders come from.
+    replay: Option<u64>,
+    isolation: String,
+    /// The nodes of a cluster in their order, since locks belong to a node.
+    nodes: Vec<String>,
     config: Config,
-    /// Who has joined.
-    taken: Vec<Segment>,
+    /// Connections of all segments together, as whoever came first saw them free.
+    pub(super) connections: u64,
 }
 
 impl Joint {
     /// What this process was asked for.
-    pub(super) fn asked(plan: &Plan, config: Config, start_at: SystemTime) -> Result<Self> {
+    pub(super) fn asked(
+        plan: &Plan,
+        database: &Database,
+        config: Config,
+        (segment, start_at): (Segment, SystemTime),
+    ) -> Result<Self> {
+        let nodes = database.url().nodes();
+        let files: Vec<_> = plan.mix.iter().map(|(strategy, _)| &strategy.file).collect();
+        let replay = plan.replay.as_ref().map(|(path, _)| std::fs::read(path)).transpose()?;
         Ok(Self {
             stockbench_version: env!("CARGO_PKG_VERSION").to_owned(),
             start_at_ms: u64::try_from(start_at.duration_since(UNIX_EPOCH)?.as_millis())?,
             random_seed: plan.random_seed,
-            strategies: plan.mix.iter().map(|(strategy, _)| strategy.text.clone()).collect(),
+            of: segment.of,
+            strategies: digest(&format!("{files:?} {:?}", plan.expect)),
+            replay: replay.map(|content| digest(&content)),
+            isolation: database.info.isolation.clone(),
+            nodes: if nodes.len() > 1 { nodes.iter().map(ToString::to_string).collect() } else { Vec::new() },
             config,
-            taken: Vec::new(),
+            connections: 0,
         })
     }
 
     /// The first thing in which another process was asked for something else.
     fn difference(&self, other: &Self) -> Result<Option<String>> {
         let differing = [
-            (self.stockbench_version != other.stockbench_version).then_some("the version of stockbench"),
-            (self.random_seed != other.random_seed).then_some("--random-seed"),
-            (self.strategies != other.strategies).then_some("the text of a strategy"),
+            (self.of != other.of, "the number of segments"),
+            (self.stockbench_version != other.stockbench_version, "the version of stockbench"),
+            (self.random_seed != other.random_seed, "--random-seed"),
+            (self.strategies != other.strategies, "the content of a strategy, or what is expected of it"),
+            (self.replay != other.replay, "the content of the file with the orders"),
+            (self.isolation != other.isolation, "the isolation level"),
+            (self.nodes != other.nodes, "the nodes of the cluster, or their order"),
         ];
-        if let Some(differing) = differing.into_iter().flatten().next() {
+        if let Some((_, differing)) = differing.into_iter().find(|(differs, _)| *differs) {
             return Ok(Some(differing.to_owned()));
         }
-        // How many connections are free here, and which part this is, is its own affair.
-        Ok(differences(&self.config, &other.config, &["segment", "connections"])?.into_iter().next())
+        Ok(differences(&self.config, &other.config, &OF_THE_PROCESS)?.into_iter().next())
     }
 }
 
+/// The same content has the same digest in the same version of stockbench.
+fn digest(content: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    content.hash(&mut hasher);
+    hasher.finish()
+}
+
 /// What is not for a segment is said before anything is asked of a database.
-pub(super) fn check(args: &RunArgs, plan: &Plan) -> Result<()> {
+pub(super) fn check(args: &RunArgs, plan: &Plan, expected: Option<Dialect>) -> Result<()> {
     if let Some(start_at) = args.start_at
         && start_at <= SystemTime::now()
     {
@@ -71,11 +110,24 @@ pub(super) fn check(args: &RunArgs, plan: &Plan) -> Result<()> {
         ));
     }
     let Some(segment) = args.segment else { return Ok(()) };
-    if plan.concurrency < segment.of {
-        return Err(usage(format!(
-            "--segment {segment}: {} clients are too few to share, every segment needs one",
-            plan.concurrency
-        )));
+    let refused = |why: String| Err(usage(format!("--segment {segment}: {why}")));
+    if matches!(expected, Some(Dialect::Sqlite | Dialect::Null)) {
+        return refused("segments share a run on a server; here one process is enough".to_owned());
+    }
+    if let Some(fault) = plan.faults.iter().find(|fault| matches!(fault, FaultSpec::Timed(_))) {
+        return refused(format!(
+            "--fault {fault} befalls a server, which every segment would do: leave it out"
+        ));
+    }
+    if let Some(threshold) = plan.expect.thresholds.iter().find(|threshold| threshold.is_of_audit()) {
+        return refused(format!(
+            "the threshold `{threshold}` is of the audit, which is made when all have ended"
+        ));
+    }
+    for (what, how_many) in [("clients", Some(plan.concurrency)), ("orders", plan.orders)] {
+        if let Some(how_many) = how_many.filter(|how_many| *how_many < segment.of) {
+            return refused(format!("{how_many} {what} are too few to share, every segment needs one"));
+        }
     }
     Ok(())
 }
@@ -83,14 +135,15 @@ pub(super) fn check(args: &RunArgs, plan: &Plan) -> Result<()> {
 /// Takes the right to look who is there and to join: others have it for moments only,
 /// but for the one that seeds.
 pub(super) async fn lock(database: &Database, start_at: SystemTime) -> Result<RunLock> {
-    if matches!(database.dialect(), Dialect::Sqlite | Dialect::Null) {
-        return Err(usage("--segment shares a run on a server: here one process is enough"));
-    }
-    let waiting = Progress::preparing("waiting for other segments to join");
+    let waiting = Progress::preparing("waiting for another segment");
     let lock = loop {
-        match database.lock_beside_segments().await {
-            Err(_) if SystemTime::now() < start_at => tokio::time::sleep(LOCK_POLL).await,
-            lock => break lock,
+        match database.try_lock().await {
+            Ok(None) if SystemTime::now() < start_at => tokio::time::sleep(LOCK_POLL).await,
+            Ok(None) => {
+                break Err(anyhow!("another stockbench is working on {} at --start-at", database.url()));
+            }
+            Ok(Some(lock)) => break Ok(lock),
+            Err(error) => break Err(error),
         }
     };
     waiting.finish();
@@ -110,28 +163,47 @@ pub(super) async fn find(
     if joint.start_at_ms != asked.start_at_ms {
         return Ok(None);
     }
-    if let Some(differing) = joint.difference(asked)? {
-        return Err(usage(format!(
+    match joint.difference(asked)? {
+        Some(differing) => Err(usage(format!(
             "--segment {segment}: the others of the run were asked for something else: {differing}"
-        )));
+        ))),
+        None => Ok(Some((run, joint))),
     }
-    if let Some(other) = joint.taken.iter().find(|taken| taken.of != segment.of) {
-        return Err(usage(format!("--segment {segment}: the run has a segment {other} already")));
-    }
-    ensure!(!joint.taken.contains(&segment), "segment {segment} of the run has been taken already");
-    Ok(Some((run, joint)))
 }
 
-/// Joins it: this segment is taken, and others may look who is there again.
-pub(super) async fn enter(
+/// Decides for all segments how many connections they have, and lets them find the run.
+pub(super) async fn open(
     control: &mut dyn Session,
-    (database, lock): (&Database, &mut RunLock),
+    database: &Database,
     segment: Segment,
-    (run, mut joint): (&RunRow, Joint),
+    (run, joint): (&RunRow, &Joint),
 ) -> Result<()> {
+    ensure!(
+        joint.connections >= segment.of,
+        "{} has {} left, too few for {} segments",
+        database.dialect().title(),
+        text::count(joint.connections, "connection"),
+        segment.of
+    );
+    schema::keep_joint(control, database.dialect(), run.id, &serde_json::to_string(joint)?).await
+}
+
+/// Connections for all segments: what was asked for, or what is free beside what each of
+/// them has aside.
+pub(super) fn connections(plan: &Plan, free: u64, segment: Segment) -> Result<u64> {
+    let free = free.saturating_sub(CONNECTIONS_ASIDE * segment.of);
+    match plan.connections {
+        Some(asked) if asked > free => {
+            bail!("--connections {asked} is more than the {free} that are left for {} segments", segment.of)
+        }
+        asked => Ok(asked.unwrap_or(CONNECTIONS_DEFAULT_MAX).min(free)),
+    }
+}
+
+/// From here on this process is its segment, and others may look who is there: the
+/// database knows by the lock, and forgets with it.
+pub(super) async fn enter((database, lock): (&Database, &mut RunLock), segment: Segment) -> Result<()> {
     let own = database.lock_segment(segment.number).await?;
-    joint.taken.push(segment);
-    schema::keep_joint(control, database.dialect(), run.id, &serde_json::to_string(&joint)?).await?;
     std::mem::replace(lock, own).release().await;
     Ok(())
 }

@@ -69,8 +69,9 @@ pub(super) async fn run(args: RunArgs) -> Result<Exit> {
     let mut plan = scenario::resolve(&asked, args.scenario.as_deref())?;
     check_writable([&args.json, &args.html, &args.history, &args.junit, &args.hdr].into_iter().flatten())?;
     let baseline = args.baseline.as_deref().map(super::report::read_run).transpose()?;
-    joint::check(&args, &plan)?;
-    stage::check_early(&args, &plan, expected_dialect(&args))?;
+    let expected = expected_dialect(&args);
+    joint::check(&args, &plan, expected)?;
+    stage::check_early(&args, &plan, expected)?;
     if let Some(stale) = args.junit.as_ref().filter(|path| path.is_file()) {
         // A run that cannot start must not leave the verdict of another one.
         std::fs::remove_file(stale).with_context(|| format!("cannot write {}", stale.display()))?;
@@ -183,7 +184,7 @@ async fn make_tables(
     plan: &mut Plan,
     stage: &mut Stage,
     (database, lock): (&Database, &mut RunLock),
-) -> Result<RunRow> {
+) -> Result<(RunRow, u64)> {
     schema::migrate(database).await?;
     // What is made and checked beforehand takes the time it takes.
     let untimed = SessionSettings { lock_timeout: None, statement_timeout: None, ..stage.settings };
@@ -193,33 +194,35 @@ async fn make_tables(
     made
 }
 
+/// Also tells how many connections the run has, over all of its segments.
 async fn make_tables_by(
     control: &mut dyn Session,
     args: &RunArgs,
     plan: &mut Plan,
     stage: &mut Stage,
     (database, lock): (&Database, &mut RunLock),
-) -> Result<RunRow> {
-    let asked = match args.segment.zip(args.start_at) {
-        Some((segment, start_at)) => {
-            let retry = stage.programs.first().map(|program| retry(plan, program));
-            let config = config(args, plan, retry.as_ref(), &load(args, plan, database)?);
-            Some((segment, Joint::asked(plan, config, start_at)?))
-        }
-        None => None,
-    };
-    let entered = match &asked {
-        Some((segment, asked)) => joint::find(control, *segment, asked).await?,
-        None => None,
-    };
+) -> Result<(RunRow, u64)> {
+    let shared = args.segment.zip(args.start_at);
+    let mut asked = None;
+    let mut entered = None;
+    if let Some(shared) = shared {
+        let retry = stage.programs.first().map(|program| retry(plan, program));
+        let joint = Joint::asked(plan, database, config(args, plan, retry.as_ref(), 0), shared)?;
+        entered = joint::find(control, shared.0, &joint).await?;
+        asked = Some(joint);
+    }
     if entered.is_none() {
-        let at_work = lock.segments_at_work(database.dialect()).await?;
-        ensure!(
-            at_work == 0,
-            "{} of another run still at work on {}",
-            text::count(at_work, "segment"),
-            database.url()
-        );
+        if shared.is_some() {
+            let at_work = lock.segments_at_work(database.dialect()).await?;
+            let at_work = Some(at_work).filter(|at_work| *at_work > 0);
+            let segments = at_work.map(|at_work| text::count(at_work, "segment"));
+            ensure!(
+                segments.is_none(),
+                "{} of another run still at work on {}",
+                segments.unwrap_or_default(),
+                database.url()
+            );
+        }
         if args.no_seed {
             stage::check_unseeded(control, stage).await?;
         } else {
@@ -244,16 +247,30 @@ async fn make_tables_by(
         }
     }
     stage.verify(control, database).await?;
+    let Some((segment, mut joint)) = args.segment.zip(asked) else {
+        let run = register(control, plan, stage, database).await?;
+        return Ok((run, connections(plan, database)?));
+    };
+    let (run, joint) = if let Some(entered) = entered {
+        entered
+    } else {
+        joint.connections = joint::connections(plan, free_connections(database), segment)?;
+        let run = register(control, plan, stage, database).await?;
+        joint::open(control, database, segment, (&run, &joint)).await?;
+        (run, joint)
+    };
+    joint::enter((database, lock), segment).await?;
+    Ok((run, joint.connections))
+}
+
+async fn register(
+    control: &mut dyn Session,
+    plan: &Plan,
+    stage: &Stage,
+    database: &Database,
+) -> Result<RunRow> {
     let audit = serde_json::to_string(&stage.audit)?;
-    let Some((segment, asked)) = asked else {
-        return schema::register_run(control, database.dialect(), &mix_name(plan), audit).await;
-    };
-    let (run, joint) = match entered {
-        Some(entered) => entered,
-        None => (schema::register_run(control, database.dialect(), &mix_name(plan), audit).await?, asked),
-    };
-    joint::enter(control, (database, lock), segment, (&run, joint)).await?;
-    Ok(run)
+    schema::register_run(control, database.dialect(), &mix_name(plan), audit).await
 }
 
 async fn run_locked(
@@ -266,8 +283,8 @@ async fn run_locked(
 ) -> Result<Report> {
     // What cannot be served or written is said before anything is changed.
     let mut watch = watch_of(args, plan, database)?;
-    let run = make_tables(args, plan, &mut stage, (database, lock)).await?;
-    let load = load(args, plan, database)?;
+    let (run, connections) = make_tables(args, plan, &mut stage, (database, lock)).await?;
+    let load = load(args, plan, connections)?;
     let faults = stage::check_faults(plan, &stage.programs)?;
     let source = stage.source(&run);
     // What was made on one node must be there on the others.
@@ -276,7 +293,7 @@ async fn run_locked(
     let info = |service: &Service| (service.name.clone(), service.database.info.clone());
     let services = stage.services.iter().map(info).collect();
     let members = members(plan, stage.programs);
-    let config = config(args, plan, members.first().map(|member| &member.retry), &load);
+    let config = config(args, plan, members.first().map(|member| &member.retry), load.connections as u64);
     check_baseline(baseline, &config, &database.info)?;
     let names = StatementNames::of(&members);
     let history =
@@ -315,7 +332,7 @@ async fn run_locked(
         stop: stop.clone(),
         recovery,
     };
-    let (finished, marks, carried_out) = fire(plan, warm, &mut watch, timed, targets).await;
+    let (finished, marks, carried_out) = fire(args, plan, warm, &mut watch, timed, targets).await;
     let client = cost.stop(&finished, database.dialect() == Dialect::Sqlite);
     let interrupted = stop.is_asked() && watch.breach.is_none() && !reached_its_end(plan, &finished);
 
@@ -324,14 +341,16 @@ async fn run_locked(
     let Finished { figures, answers, stream, elapsed, lost_server, history, sessions, .. } = finished;
     // What a segment was told is a part; the stock is everybody's.
     let told = answers.told(&stream);
-    let audit = if args.segment.is_some() {
-        None
+    let (audit, gone) = if args.segment.is_some() {
+        // Whoever has the database next must not meet what a lost connection still does.
+        (None, sessions_gone(database, &source, &sessions).await)
     } else {
-        Some(judge(database, &source, &sessions, told, &figures, args.full).await)
+        (Some(judge(database, &source, &sessions, told, &figures, args.full).await), Ok(()))
     };
     checking.finish();
     signals.iter().for_each(JoinHandle::abort);
     let judged = audit.as_ref().and_then(|audit| audit.as_ref().ok());
+    let part = args.segment.map(|_| part_of(plan, &run, &figures, elapsed));
     let hint = judged.and_then(|audit| super::explore::hint(audit, &run.strategy, database));
     Report::new(ReportParts {
         run_id: run.id,
@@ -354,7 +373,7 @@ async fn run_locked(
         series: std::mem::take(&mut watch.series),
         faults: marks,
         fault_error: carried_out.err().map(|error| format!("{error:#}")),
-        incomplete_file: [history, watch.finish()]
+        incomplete_file: [history, watch.finish(), gone]
             .into_iter()
             .find_map(Result::err)
             .map(|error| format!("{error:#}")),
@@ -363,14 +382,15 @@ async fn run_locked(
         hint,
         client,
         audit,
-        part: args.segment.map(|_| part_of(plan, &figures, elapsed)),
+        part,
         segments: None,
     })
 }
 
 /// What the whole is put together from, of which this run is a segment.
-fn part_of(plan: &Plan, figures: &Figures, elapsed: Duration) -> Part {
+fn part_of(plan: &Plan, run: &RunRow, figures: &Figures, elapsed: Duration) -> Part {
     Part {
+        run_started_ms: run.started_ms,
         figures: figures.clone(),
         elapsed_us: u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
         thresholds: plan.expect.thresholds.iter().map(ToString::to_string).collect(),
@@ -411,13 +431,15 @@ async fn warm_up(engine: Engine, args: &RunArgs, plan: &Plan, stop: &Stop) -> Re
 
 /// Sees the measured window through, with what goes wrong in it.
 async fn fire(
+    args: &RunArgs,
     plan: &Plan,
     warm: Warm,
     watch: &mut Watch,
     timed: Vec<TimedFault>,
     targets: Targets,
 ) -> (Finished, Vec<FaultMark>, Result<()>) {
-    let progress = Progress::running(warm.live(), plan.orders, plan.duration);
+    let orders = plan.orders.map(|orders| segment_of(args).share(orders));
+    let progress = Progress::running(warm.live(), orders, plan.duration);
     let sabotage = Sabotage::start(timed.into_iter(), targets, plan.random_seed);
     let finished = warm.run(&mut |tick| watch.look(tick)).await;
     let (marks, carried_out) = sabotage.finish().await;
@@ -453,7 +475,7 @@ fn watch_of(args: &RunArgs, plan: &Plan, database: &Database) -> Result<Watch> {
         abort_on: if args.abort_on_breach { plan.expect.thresholds.clone() } else { Vec::new() },
         hdr: args.hdr.as_deref().map(|path| HdrLog::create(path, &called())).transpose()?,
         metrics: args.metrics_listen.map(|address| Metrics::serve(address, &labels())).transpose()?,
-        clients: plan.concurrency,
+        clients: segment_of(args).share(plan.concurrency),
         is_part: args.segment.is_some(),
         series: Vec::new(),
         breach: None,
@@ -525,22 +547,35 @@ async fn seed(plan: &Plan, database: &Database) -> Result<()> {
     seeded
 }
 
-fn load(args: &RunArgs, plan: &Plan, database: &Database) -> Result<Load> {
-    let spare = if database.dialect() == Dialect::Sqlite { 0 } else { CONNECTIONS_SPARE };
-    let free = u64::from(database.info.free_connections.saturating_sub(spare).max(1));
-    let connections = match plan.connections {
-        Some(asked) if asked > free && database.dialect() != Dialect::Sqlite => {
-            return Err(anyhow!(
-                "--connections {asked} is more than the {free} that {} has left",
-                database.dialect().title()
-            ));
-        }
-        Some(asked) => asked,
-        None => CONNECTIONS_DEFAULT_MAX,
-    };
-    let segment = args.segment.unwrap_or(Segment::WHOLE);
+/// The part of the run that this process has.
+fn segment_of(args: &RunArgs) -> Segment {
+    args.segment.unwrap_or(Segment::WHOLE)
+}
+
+/// Connections that the database has left for the clients.
+fn free_connections(database: &Database) -> u64 {
+    u64::from(database.info.free_connections.saturating_sub(CONNECTIONS_SPARE).max(1))
+}
+
+fn connections(plan: &Plan, database: &Database) -> Result<u64> {
+    if database.dialect() == Dialect::Sqlite {
+        let most = u64::from(database.info.free_connections.max(1));
+        return Ok(plan.connections.unwrap_or(CONNECTIONS_DEFAULT_MAX.min(most)));
+    }
+    let free = free_connections(database);
+    match plan.connections {
+        Some(asked) if asked > free => Err(anyhow!(
+            "--connections {asked} is more than the {free} that {} has left",
+            database.dialect().title()
+        )),
+        asked => Ok(asked.unwrap_or(CONNECTIONS_DEFAULT_MAX).min(free)),
+    }
+}
+
+fn load(args: &RunArgs, plan: &Plan, connections: u64) -> Result<Load> {
+    let segment = segment_of(args);
     let concurrency = segment.share(plan.concurrency);
-    let connections = segment.share(connections).min(free).clamp(1, concurrency);
+    let connections = segment.share(connections).min(concurrency);
     Ok(Load {
         segment,
         concurrency: usize::try_from(concurrency)?,
@@ -560,7 +595,7 @@ fn load(args: &RunArgs, plan: &Plan, database: &Database) -> Result<Load> {
     })
 }
 
-fn config(args: &RunArgs, plan: &Plan, retry: Option<&RetryPolicy>, load: &Load) -> Config {
+fn config(args: &RunArgs, plan: &Plan, retry: Option<&RetryPolicy>, connections: u64) -> Config {
     let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     let replayed = plan.replay.as_ref().map(|(path, _)| path.display().to_string());
     let of_file = |value: String| if replayed.is_some() { "as in the file".to_owned() } else { value };
@@ -572,7 +607,7 @@ fn config(args: &RunArgs, plan: &Plan, retry: Option<&RetryPolicy>, load: &Load)
     Config {
         segment: args.segment,
         concurrency: plan.concurrency,
-        connections: load.connections as u64,
+        connections,
         orders: plan.orders,
         duration_s: plan.duration.map(|duration| duration.as_secs_f64()),
         skus: plan.seed.sku_ids.len() as u64,

@@ -148,7 +148,8 @@ pub(super) async fn prepare(args: &RunArgs, plan: &Plan, database: &mut Database
     }
     let named = named_services(&args.service)?;
     check_services(&named, plan)?;
-    let services = services(&named, &settings).await?;
+    let segments = args.segment.map_or(1, |segment| usize::try_from(segment.of).unwrap_or(1));
+    let services = services(&named, &settings, segments).await?;
     let setting = Setting {
         dialect: database.dialect(),
         services: services.iter().map(|service| (service.name.clone(), service.database.dialect())).collect(),
@@ -162,6 +163,10 @@ pub(super) async fn prepare(args: &RunArgs, plan: &Plan, database: &mut Database
             || programs.iter().all(|program| program.batch.is_none() && program.flows.is_empty()),
         || "null: has no answers for a batch and no work for a [[flow]]: take a strategy without".to_owned(),
     )?;
+    ensure_usage(args.segment.is_none() || programs.iter().all(|program| program.flows.is_empty()), || {
+        "--segment: the strategy has a [[flow]], which runs once beside a run: take a strategy without"
+            .to_owned()
+    })?;
     let settings =
         SessionSettings { isolation: isolation(&mut programs, plan, database.dialect())?, ..settings };
     if settings.isolation != plan.isolation {
@@ -212,14 +217,19 @@ pub(in crate::commands) fn named_services(given: &[String]) -> Result<Vec<(Strin
     Ok(named)
 }
 
-async fn services(named: &[(String, String)], settings: &SessionSettings) -> Result<Vec<Service>> {
+async fn services(
+    named: &[(String, String)],
+    settings: &SessionSettings,
+    segments: usize,
+) -> Result<Vec<Service>> {
     let mut services: Vec<Service> = Vec::new();
     for (name, url) in named {
         let url = DatabaseUrl::parse(url).map_err(|error| usage(format!("--service {name}: {error:#}")))?;
         let database = Database::connect(&url, settings, std::time::Duration::ZERO).await?;
-        // Services may share a server with each other and with the stock.
+        // Services may share a server with each other and with the stock, and all that
+        // with other segments.
         let free = database.info.free_connections.saturating_sub(CONNECTIONS_SPARE);
-        let connections = usize::try_from(free)? / (named.len() + 1);
+        let connections = usize::try_from(free)? / (named.len() + 1) / segments;
         services.push(Service { name: name.clone(), database, connections: connections.max(1) });
     }
     Ok(services)
