@@ -58,14 +58,35 @@ fn too_few_rounds(judged: &[Judged]) -> Option<String> {
     let ranked = judged.iter().map(|judged| judged.ranking().count()).max()?;
     let comparisons = Some(stats::pairs(ranked)).filter(|comparisons| *comparisons > 0)?;
     let runs = judged.iter().flat_map(Judged::ranking).map(|row| row.runs).min()?;
-    let needed =
-        (1..=ROUNDS_MAX as usize).find(|rounds| stats::least_p(*rounds, comparisons) < stats::SIGNIFICANT)?;
+    let needed = rounds_needed(comparisons)?;
     (runs < needed).then(|| {
         format!(
             "{} cannot tell {ranked} strategies apart, however far apart they are: take at least {needed}",
             text::count(runs as u64, "round")
         )
     })
+}
+
+/// A crossover is looked for among all pairs at all contentions, which takes more rounds
+/// than telling strategies apart at one of them.
+fn too_few_for_crossovers(group: &[&Judged]) -> Option<String> {
+    let family: usize = group.iter().map(|judged| stats::pairs(judged.ranking().count())).sum();
+    let runs = group.iter().flat_map(|judged| judged.ranking()).map(|row| row.runs).min()?;
+    let needed = rounds_needed(family)?;
+    (group.len() > 1 && runs < needed).then(|| {
+        format!(
+            "{}: {} cannot tell a crossover over {} contentions: take at least {needed}",
+            place(group),
+            text::count(runs as u64, "round"),
+            group.len()
+        )
+    })
+}
+
+/// The fewest rounds that can tell anything among so many comparisons.
+fn rounds_needed(comparisons: usize) -> Option<usize> {
+    let can_tell = |rounds: &usize| stats::least_p(*rounds, comparisons) < stats::SIGNIFICANT;
+    (1..=ROUNDS_MAX as usize).find(can_tell)
 }
 
 fn groups<K: Ord>(judged: &[Judged], key: impl Fn(&Setting) -> K) -> Vec<Vec<&Judged>> {
@@ -88,7 +109,12 @@ fn skus(judged: &Judged) -> String {
 }
 
 fn times(change: &Change) -> String {
-    format!("{:.2} times, p = {:.3}", change.ratio, change.p)
+    format!("{:.2} times, {}", change.ratio, chance(change.p))
+}
+
+/// A p, which is never nothing.
+fn chance(p: f64) -> String {
+    if p < 0.001 { "p < 0.001".to_owned() } else { format!("p = {p:.3}") }
 }
 
 fn fastest(group: &[&Judged]) -> Option<String> {
@@ -102,7 +128,7 @@ fn fastest(group: &[&Judged]) -> Option<String> {
                 ([], Some(next)) => {
                     let behind = next.against_best?;
                     let times = stats::ratio(first.goodput_per_s.median, next.goodput_per_s.median);
-                    format!(" ({times:.2} times {}, p = {:.3})", next.strategy, behind.p)
+                    format!(" ({times:.2} times {}, {})", next.strategy, chance(behind.p))
                 }
                 ([], None) => " (the only one that held)".to_owned(),
                 (beside, _) => {
@@ -125,8 +151,8 @@ fn fastest(group: &[&Judged]) -> Option<String> {
 fn crossovers(group: &[&Judged]) -> Vec<String> {
     let mut by_skus = group.to_vec();
     by_skus.sort_by_key(|judged| judged.setting.skus);
+    let mut said = Vec::from_iter(too_few_for_crossovers(&by_skus));
     let told = told_apart(&by_skus);
-    let mut said = Vec::new();
     for (pair, changes) in &told {
         let (one, other) = (&pair.0, &pair.1);
         for ends in changes.windows(2) {
@@ -340,6 +366,14 @@ mod tests {
         let text = said(&all, &names, &[1]);
         assert!(text.contains("3 rounds cannot tell 2 strategies apart"), "{text}");
         assert!(text.contains("take at least 4"), "{text}");
+        assert!(!text.contains("crossover"), "one contention has none: {text}");
+
+        // Five rounds tell two strategies apart at one contention, and nothing at twenty.
+        let skus: Vec<u64> = (1..=20).collect();
+        let at = |skus: &u64| samples("cas", *skus, 100.0).chain(samples("atomic", *skus, 900.0));
+        let all: Vec<Sample> = skus.iter().flat_map(at).collect();
+        let text = said(&all, &names, &skus);
+        assert!(text.contains("5 rounds cannot tell a crossover over 20 contentions"), "{text}");
     }
 
     #[test]
