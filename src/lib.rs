@@ -29,5 +29,6 @@ pub mod report;
 pub mod scenario;
 mod shipped;
 pub mod strategy;
+mod streamed;
 mod text;
 pub mod workload;

@@ -103,11 +103,19 @@ pub struct AuditReport {
     pub missing_entry_units: u64,
     /// The strategy's own invariants that were checked as well.
     pub invariants: u64,
-    /// Lost answers that the ledger shows as applied.
+    /// Acknowledged sales that the ledger does not have: *lost*, as Jepsen calls them. Here
+    /// and in the next two an order counts once for each of its SKUs.
+    pub lost_orders: u64,
+    /// Sales that took effect more than once: *duplicated*.
+    pub duplicated_orders: u64,
+    /// Orders in the ledger that no client placed: *unexpected*.
+    pub unexpected_orders: u64,
+    /// Lost answers that the ledger shows as applied: *recovered*.
     pub unknown_recovered: u64,
     /// Lost answers that the ledger shows as not applied.
     pub unknown_not_applied: u64,
-    /// Nodes of the cluster that did not answer and were not compared.
+    /// Nodes of the cluster that could not be asked, and why: whether they agree is not
+    /// known, so that the audit cannot pass.
     pub nodes_away: Vec<String>,
     /// How many findings there are; the list may be a bounded part of them.
     pub findings_total: u64,
@@ -119,7 +127,8 @@ pub struct AuditReport {
 
 impl AuditReport {
     /// Adds what the comparison of a cluster's nodes has shown.
-    fn add_nodes(&mut self, (differing, away): (Vec<Finding>, Vec<String>)) {
+    fn add_nodes(&mut self, nodes::Compared { differing, away }: nodes::Compared) {
+        self.passed &= away.is_empty();
         self.nodes_away = away;
         if differing.is_empty() {
             return;
@@ -171,7 +180,7 @@ impl AuditReport {
 
     /// How a command ends that found this.
     pub fn exit(&self) -> Exit {
-        match (self.findings.is_empty(), self.judged) {
+        match (self.findings.is_empty(), self.judged && self.nodes_away.is_empty()) {
             (false, _) => Exit::Violation,
             (true, true) => Exit::Held,
             (true, false) => Exit::CouldNot,

@@ -1,18 +1,23 @@
 //! Whether the nodes of a cluster hold the same once replication is idle.
 //!
 //! Each node adds up its own stock and ledger, SKU by SKU. A node may be behind for
-//! a while; what still differs when patience is over is a finding.
+//! a while; what still differs when nothing moves any more is a finding. A node that has
+//! left its cluster, or does not answer, has no say: it is named, and nobody can know
+//! whether it agrees.
 
 use super::read::{Source, stock};
 use super::{Finding, FindingKind, Key};
-use crate::db::{Database, Session, SessionSettings, Value};
+use crate::db::{Database, DatabaseUrl, Dialect, Session, SessionSettings, Value, first_row};
 use crate::text;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-/// How long nodes may be behind before it counts.
+/// How long nodes may differ while none of them changes, before it counts.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long they may differ at all.
+const PATIENCE_MAX: Duration = Duration::from_secs(600);
 
 /// How often they are asked.
 const ASK_EVERY: Duration = Duration::from_millis(200);
@@ -26,52 +31,116 @@ struct Held {
     stock: Option<i64>,
     entries: i64,
     moved: i64,
+    /// Differs where entries of the same size are of other orders.
+    fingerprint: i64,
 }
 
 type Holdings = BTreeMap<i64, Held>;
 
-/// Waits until all nodes that answer hold the same; returns what still differs
-/// then, and the nodes that do not answer. One server by itself always agrees.
+/// What a comparison of nodes came to.
+#[derive(Debug, Default)]
+pub struct Compared {
+    /// What they still differ in.
+    pub differing: Vec<Finding>,
+    /// Nodes that could not be asked, and why.
+    pub away: Vec<String>,
+}
+
+/// Waits until all nodes that can be asked hold the same; says what still differs
+/// then. One server by itself always agrees.
 ///
 /// # Errors
 /// No node answers, or one of them cannot be read.
-pub async fn in_step(database: &Database, source: &Source) -> Result<(Vec<Finding>, Vec<String>)> {
+pub async fn in_step(database: &Database, source: &Source) -> Result<Compared> {
     if database.url().node_count() == 1 {
-        return Ok((Vec::new(), Vec::new()));
+        return Ok(Compared::default());
     }
-    let deadline = Instant::now() + PATIENCE;
+    let begun = Instant::now();
+    let (mut last, mut moved) = (Vec::new(), begun);
     loop {
-        let mut held: Vec<(String, Holdings)> = Vec::new();
-        let mut away = Vec::new();
+        let is_over = moved.elapsed() >= PATIENCE || begun.elapsed() >= PATIENCE_MAX;
+        let (mut held, mut away) = (Vec::new(), Vec::new());
         for (url, node) in database.each_node().await {
-            match node {
-                Ok(node) => match holdings(&node, source).await {
-                    Ok(holdings) => held.push((url.to_string(), holdings)),
-                    // A node that has not heard of the tables yet is behind.
-                    Err(_) if Instant::now() < deadline => held.push((url.to_string(), Holdings::new())),
-                    Err(error) => return Err(error.context(format!("cannot read {url}"))),
-                },
-                Err(_) => away.push(url.to_string()),
+            match ask(&url, node, source, is_over).await? {
+                Ok(holdings) => held.push((url.to_string(), holdings)),
+                Err(why) => away.push(format!("{url} ({why})")),
             }
         }
-        let (first, others) = held.split_first().context("no node of the cluster answers")?;
+        let (first, others) = held
+            .split_first()
+            .with_context(|| format!("no node of the cluster can be asked: {}", away.join(", ")))?;
         if others.iter().all(|(_, holdings)| *holdings == first.1) {
-            return Ok((Vec::new(), away));
+            return Ok(Compared { differing: Vec::new(), away });
         }
-        if Instant::now() >= deadline {
+        if is_over {
             let differing = others.iter().flat_map(|other| differences(first, other));
-            return Ok((differing.take(FINDINGS_MAX).collect(), away));
+            return Ok(Compared { differing: differing.take(FINDINGS_MAX).collect(), away });
+        }
+        if held != last {
+            (last, moved) = (held, Instant::now());
         }
         tokio::time::sleep(ASK_EVERY).await;
     }
 }
 
-async fn holdings(node: &Database, source: &Source) -> Result<Holdings> {
+/// Waits until all nodes hold the same.
+///
+/// # Errors
+/// One that names what they differ in, or a node that could not be asked.
+pub async fn must_agree(database: &Database, source: &Source) -> Result<()> {
+    let Compared { differing, away } = in_step(database, source).await?;
+    ensure!(away.is_empty(), "a node of the cluster is not there: {}", away.join(", "));
+    let differs = differing.first().map(|finding| &finding.message);
+    ensure!(differs.is_none(), "before the first order: {}", differs.map_or("", String::as_str));
+    Ok(())
+}
+
+/// What a node holds, or why it has no say.
+async fn ask(
+    url: &DatabaseUrl,
+    node: Result<Database>,
+    source: &Source,
+    is_over: bool,
+) -> Result<Result<Holdings, String>> {
+    let node = match node {
+        Ok(node) => node,
+        Err(error) => return Ok(Err(text::one_line(&format!("{error:#}")))),
+    };
+    match holdings(&node, source).await {
+        Ok(holdings) => Ok(holdings),
+        // A node that has not heard of the tables yet is behind.
+        Err(_) if !is_over => Ok(Ok(Holdings::new())),
+        Err(error) => Err(error.context(format!("cannot read {url}"))),
+    }
+}
+
+async fn holdings(node: &Database, source: &Source) -> Result<Result<Holdings, String>> {
     let settings = SessionSettings { read_only: true, ..SessionSettings::default() };
     let mut session = node.open(&settings).await?;
-    let read = read(session.as_mut(), source).await;
+    let held = match left(session.as_mut(), node.dialect()).await {
+        Some(state) => Ok(Err(format!("it has left its cluster: {state}"))),
+        None => read(session.as_mut(), source).await.map(Ok),
+    };
     session.close().await;
-    read
+    held
+}
+
+/// The state of a node that goes on answering without its cluster; none where it is a
+/// member of one, of no cluster that we know, or does not let itself be asked.
+async fn left(session: &mut dyn Session, dialect: Dialect) -> Option<String> {
+    let states = match dialect {
+        Dialect::MySql => {
+            "SELECT member_state FROM performance_schema.replication_group_members \
+             WHERE member_id = @@server_uuid AND member_state NOT IN ('ONLINE', 'RECOVERING')"
+        }
+        Dialect::MariaDb => {
+            "SELECT variable_value FROM information_schema.global_status \
+             WHERE variable_name = 'WSREP_CLUSTER_STATUS' AND variable_value NOT IN ('Primary', '')"
+        }
+        Dialect::Postgres | Dialect::Sqlite | Dialect::Null => return None,
+    };
+    let row = first_row(session, states).await.ok()??;
+    row.first().map(Value::to_text)
 }
 
 async fn read(session: &mut dyn Session, source: &Source) -> Result<Holdings> {
@@ -80,11 +149,15 @@ async fn read(session: &mut dyn Session, source: &Source) -> Result<Holdings> {
         held.entry(sku_id).or_default().stock = Some(units);
     }
     if let Some(ledger) = source.reads.ledger.as_table() {
-        let sql = format!("SELECT sku_id, COUNT(*), SUM(delta) FROM {ledger} GROUP BY sku_id");
+        let sql = format!(
+            "SELECT sku_id, COUNT(*), SUM(delta), \
+             SUM((COALESCE(order_id, 0) % 1000003) * (31 * delta + CHAR_LENGTH(kind))) \
+             FROM {ledger} GROUP BY sku_id"
+        );
         let mut keep = |row: &[Value]| {
             let number = |at: usize| row[at].to_text().parse::<i64>().context("a sum is a whole number");
             let of_sku = held.entry(number(0)?).or_default();
-            (of_sku.entries, of_sku.moved) = (number(1)?, number(2)?);
+            (of_sku.entries, of_sku.moved, of_sku.fingerprint) = (number(1)?, number(2)?, number(3)?);
             Ok(())
         };
         session.for_each_row(&sql, &mut keep).await?;
@@ -107,11 +180,10 @@ fn differences<'h>(
         };
         let (here, there) = (of(here), of(there));
         let units = here.stock.unwrap_or(0).abs_diff(there.stock.unwrap_or(0));
-        let message = format!(
-            "SKU {sku_id}: {home} holds {}, {node} {}: the nodes do not agree",
-            in_words(here),
-            in_words(there)
-        );
+        let (own, others) = (in_words(here), in_words(there));
+        let of_others = if own == others { ", of other orders" } else { "" };
+        let message =
+            format!("SKU {sku_id}: {home} holds {own}, {node} {others}{of_others}: the nodes do not agree");
         Finding { sku_id: Some(Key::Int(sku_id)), units, ..Finding::new(FindingKind::NodesDiffer, message) }
     })
 }
@@ -122,7 +194,7 @@ mod tests {
 
     #[test]
     fn what_differs_is_named_with_its_units() {
-        let held = |stock, entries, moved| Held { stock: Some(stock), entries, moved };
+        let held = |stock, entries, moved| Held { stock: Some(stock), entries, moved, fingerprint: moved };
         let node =
             |name: &str, of: &[(i64, Held)]| (name.to_owned(), of.iter().copied().collect::<Holdings>());
         let one = node("one", &[(1, held(5, 2, 5)), (2, held(7, 1, 7))]);
@@ -135,5 +207,10 @@ mod tests {
             found[0].message,
             "SKU 2: one holds 7 in stock and 1 entry, other 4 in stock and 2 entries: the nodes do not agree"
         );
+        // As many entries, as large, and not the same ones.
+        let others = node("others", &[(1, held(5, 2, 5)), (2, Held { fingerprint: 8, ..held(7, 1, 7) })]);
+        let found: Vec<Finding> = differences(&one, &others).collect();
+        assert_eq!((found.len(), found[0].units), (1, 0));
+        assert!(found[0].message.contains("of other orders"), "{}", found[0].message);
     }
 }

@@ -235,6 +235,10 @@ pub async fn audit_on(
     sessions.close().await?;
 
     let undersold_orders = findings.orders_of(FindingKind::Undersold);
+    let lost_orders = findings.orders_of(FindingKind::LostSale);
+    let duplicated_orders =
+        findings.orders_of(FindingKind::DuplicateEntry) + findings.orders_of(FindingKind::SoldAgain);
+    let unexpected_orders = findings.orders_of(FindingKind::UnexpectedOrder);
     let (findings_by_kind, findings) = findings.finish();
     let findings_total = findings_by_kind.values().sum();
     let judged = match source.reads.ledger {
@@ -261,6 +265,9 @@ pub async fn audit_on(
         invariants: source.reads.invariants.len() as u64,
         lost_update_units: totals.sum.lost_update.unsigned_abs(),
         missing_entry_units: totals.sum.missing_entry.unsigned_abs(),
+        lost_orders,
+        duplicated_orders,
+        unexpected_orders,
         unknown_recovered: orders.unknown_recovered,
         unknown_not_applied: orders.unknown_not_applied,
         nodes_away: Vec::new(),

@@ -1,6 +1,6 @@
 //! `stockbench audit --mapping` and `--init`: the shop's own tables.
 
-use super::open::{Purpose, open};
+use super::open::{Opened, Purpose, open};
 use super::{check_writable, to_stdout, write_whole};
 use crate::audit::tables::{self, Asked, Limits, Mapping, init as proposal, repair};
 use crate::cli::{AuditArgs, AuditOutput, Repair};
@@ -28,12 +28,23 @@ pub(super) async fn init(args: &AuditArgs) -> Result<Exit> {
         ..READ_ONLY
     };
     let opened = open(&args.database, &READ_ONLY, Purpose::Look).await?;
+    check_one_node(&opened)?;
     let mut session = opened.database.open(&limits).await?;
     let proposed = proposal::propose(session.as_mut(), opened.database.dialect()).await;
     session.close().await;
     let proposed = proposed?;
     to_stdout(|out| write!(out, "{proposed}"))?;
     Ok(Exit::Held)
+}
+
+/// The others would be believed to agree.
+fn check_one_node(opened: &Opened) -> Result<()> {
+    if opened.database.url().node_count() > 1 {
+        return Err(usage(
+            "an audit of your own tables reads one server: name one node, and then the others",
+        ));
+    }
+    Ok(())
 }
 
 pub(super) async fn audit(args: &AuditArgs, file: &Path) -> Result<Exit> {
@@ -58,6 +69,7 @@ pub(super) async fn audit(args: &AuditArgs, file: &Path) -> Result<Exit> {
         full: args.full,
     };
     let opened = open(&args.database, &READ_ONLY, Purpose::Look).await?;
+    check_one_node(&opened)?;
     let database = &opened.database;
     if flags.replica.is_some() && database.dialect() == Dialect::Sqlite {
         return Err(usage("--replica: SQLite has no replicas"));

@@ -67,6 +67,7 @@ fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
         let readable_by_all = Permissions::from_mode(0o644);
         let mut file = tempfile::Builder::new().permissions(readable_by_all).tempfile_in(folder_of(path))?;
         file.write_all(content)?;
+        file.as_file().sync_all()?;
         file.persist(path)?;
         Ok(())
     };

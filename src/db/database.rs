@@ -3,7 +3,7 @@
 use super::relay::{self, WiredSession};
 use super::{
     DatabaseInfo, DatabaseUrl, DbError, Dialect, ErrorClass, Session, SessionSettings, Statement, mysql,
-    null, postgres, sqlite, url,
+    null, patient::PatientSession, postgres, sqlite, url,
 };
 use crate::text;
 use anyhow::{Context, Result, anyhow, bail};
@@ -212,8 +212,9 @@ impl Database {
         let deadline = Instant::now() + patience;
         let mut session = match open_one(url, &SessionSettings::default()).await {
             Ok(session) => session,
-            // A node that is gone took its sessions with it.
-            Err(_) if self.url.node_count() > 1 => return Ok(()),
+            // A node that is gone took its sessions with it; one that is only too busy to
+            // answer did not.
+            Err(error) if self.url.node_count() > 1 && error.class == ErrorClass::Lost => return Ok(()),
             Err(error) => return Err(error.into()),
         };
         let left = loop {
@@ -386,12 +387,14 @@ async fn open_one(url: &DatabaseUrl, settings: &SessionSettings) -> Result<Box<d
 }
 
 async fn open_directly(url: &DatabaseUrl, settings: &SessionSettings) -> Result<Box<dyn Session>, DbError> {
-    Ok(match url.family {
+    let session = match url.family {
         url::Family::Postgres => Box::new(postgres::open(url, settings).await?) as Box<dyn Session>,
         url::Family::MySql => Box::new(mysql::open(url, settings).await?),
-        url::Family::Sqlite => Box::new(sqlite::open(url, settings).await?),
-        url::Family::Null => Box::new(null::NullSession),
-    })
+        // What is in this process waits for nobody longer than it is told to.
+        url::Family::Sqlite => return Ok(Box::new(sqlite::open(url, settings).await?)),
+        url::Family::Null => return Ok(Box::new(null::NullSession)),
+    };
+    Ok(Box::new(PatientSession::new(session, settings)))
 }
 
 async fn read_info(url: &DatabaseUrl, session: &mut dyn Session) -> Result<DatabaseInfo> {

@@ -11,6 +11,7 @@ pub mod classify;
 pub mod database;
 mod mysql;
 mod null;
+mod patient;
 mod postgres;
 pub mod redis;
 pub mod relay;

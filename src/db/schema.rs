@@ -4,6 +4,7 @@
 //! Architecture invariant: every table named here carries the prefix
 //! `stockbench_`, and nothing else is ever dropped.
 
+use super::patient::answer;
 use super::scratch::Scratch;
 use super::{
     Database, Dialect, Session, SessionSettings, Statement, Value, first_row, mysql, postgres, sqlite,
@@ -100,13 +101,14 @@ pub async fn migrate(database: &Database) -> Result<()> {
     match database.dialect() {
         Dialect::Null => Ok(()),
         Dialect::Postgres => {
-            apply(sqlx::migrate!("migrations/postgres"), &mut postgres::connect_raw(url).await?).await
+            apply(sqlx::migrate!("migrations/postgres"), &mut answer(postgres::connect_raw(url)).await??)
+                .await
         }
         Dialect::MySql | Dialect::MariaDb => {
-            apply(sqlx::migrate!("migrations/mysql"), &mut mysql::connect_raw(url).await?).await
+            apply(sqlx::migrate!("migrations/mysql"), &mut answer(mysql::connect_raw(url)).await??).await
         }
         Dialect::Sqlite => {
-            apply(sqlx::migrate!("migrations/sqlite"), &mut sqlite::connect_raw(url).await?).await
+            apply(sqlx::migrate!("migrations/sqlite"), &mut answer(sqlite::connect_raw(url)).await??).await
         }
     }
     .with_context(|| format!("cannot create stockbench's own tables in {url}"))
@@ -116,7 +118,7 @@ async fn apply<C: Migrate>(mut migrator: Migrator, connection: &mut C) -> Result
     migrator.dangerous_set_table_name(MIGRATIONS_TABLE);
     // Our own run lock is held: the driver's would only add a second one.
     migrator.set_locking(false);
-    Ok(migrator.run_direct(None, connection, false).await?)
+    Ok(answer(migrator.run_direct(None, connection, false)).await??)
 }
 
 /// Replaces the stock and the ledger: every SKU with its units, and an opening
@@ -167,28 +169,28 @@ const FORGET_RUNS: &str = "UPDATE stockbench_run SET since_seed = 0 WHERE since_
 
 async fn copy_rows(database: &Database, seed: &Seed) -> Result<()> {
     use sqlx::{Connection, Executor};
-    let mut connection = postgres::connect_raw(&database.writable_node().await?).await?;
-    let mut tx = connection.begin().await?;
-    tx.execute("TRUNCATE stockbench_sku, stockbench_ledger RESTART IDENTITY").await?;
-    let mut copy = tx.copy_in_raw("COPY stockbench_sku (id, stock) FROM STDIN").await?;
+    let mut connection = answer(postgres::connect_raw(&database.writable_node().await?)).await??;
+    let mut tx = answer(connection.begin()).await??;
+    answer(tx.execute("TRUNCATE stockbench_sku, stockbench_ledger RESTART IDENTITY")).await??;
+    let mut copy = answer(tx.copy_in_raw("COPY stockbench_sku (id, stock) FROM STDIN")).await??;
     let mut chunk = String::with_capacity(COPY_CHUNK + 64);
     for sku_id in seed.sku_ids.iter() {
         writeln!(chunk, "{sku_id}\t{}", seed.stock)?;
         if chunk.len() >= COPY_CHUNK {
-            copy.send(chunk.as_bytes()).await?;
+            answer(copy.send(chunk.as_bytes())).await??;
             chunk.clear();
         }
     }
-    copy.send(chunk.as_bytes()).await?;
-    copy.finish().await?;
-    tx.execute(OPENING_ENTRIES).await?;
-    tx.execute(FORGET_RUNS).await?;
-    tx.commit().await?;
+    answer(copy.send(chunk.as_bytes())).await??;
+    answer(copy.finish()).await??;
+    answer(tx.execute(OPENING_ENTRIES)).await??;
+    answer(tx.execute(FORGET_RUNS)).await??;
+    answer(tx.commit()).await??;
     // Without statistics the planner guesses, and autovacuum comes too late. Not
     // so the ledger: it would be known as small, and plans that read it whole
     // would be kept while it grows.
-    connection.execute("ANALYZE stockbench_sku").await?;
-    connection.close().await?;
+    answer(connection.execute("ANALYZE stockbench_sku")).await??;
+    answer(connection.close()).await??;
     Ok(())
 }
 

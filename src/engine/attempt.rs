@@ -7,6 +7,7 @@ use super::pool::{Lease, SessionPool};
 use super::recorder::{Part, ShardHandle, StatementKey};
 use super::retry::RetryPolicy;
 use super::stop::Stop;
+use crate::db::relay::Cut;
 use crate::db::{DbError, ErrorClass, Reply, Statement};
 use crate::fault::{self, Mishap};
 use crate::outcome::Outcome;
@@ -15,6 +16,9 @@ use crate::strategy::{Action, Machine, Program};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Keeps these draws apart from those of the orders themselves.
+const STREAM: u64 = 1 << 62;
 
 /// What an order comes to whose client stopped in the middle.
 const CUT_OFF: Outcome = Outcome::Unknown;
@@ -32,7 +36,8 @@ pub(super) struct Run<'s> {
     leases: Vec<Option<Lease<'s>>>,
     /// Seeded when something is first left to chance, which is rare.
     rng: Option<Box<ChaCha8Rng>>,
-    token: i64,
+    /// What tells this task's chances from others'.
+    chance: u64,
     started: Instant,
     attempt_started: Option<Instant>,
     transaction_started: Option<Instant>,
@@ -100,7 +105,7 @@ impl<'s> Run<'s> {
             program,
             member,
             recorder,
-            token: task.token,
+            chance: task.token.unsigned_abs(),
             machine: Machine::new(program, task),
             pools,
             leases: pools.iter().map(|_| None).collect(),
@@ -117,6 +122,12 @@ impl<'s> Run<'s> {
             connection_wait: Duration::ZERO,
             backoff: Duration::ZERO,
         }
+    }
+
+    /// What is left to chance follows from this number and the run's seed.
+    pub(super) fn with_chance(mut self, chance: u64) -> Self {
+        self.chance = chance;
+        self
     }
 
     /// A flow goes on when the run is being stopped: it finishes what others have
@@ -246,8 +257,9 @@ impl<'s> Run<'s> {
         let completes = self.machine.completes_transaction();
         let name = self.machine.transaction_name();
         let cut = if completes && self.shared.faults.cut_wires() {
-            let shared = self.shared;
-            shared.faults.cut(name, self.rng())
+            [Cut::Before, Cut::During, Cut::After]
+                .into_iter()
+                .find(|&cut| self.strikes(Mishap::Cut(cut), name))
         } else {
             None
         };
@@ -278,12 +290,11 @@ impl<'s> Run<'s> {
             self.recorder.statement(key, started.elapsed());
         }
         if completes && sent.is_ok() && self.shared.faults.strike_transactions() {
-            let shared = self.shared;
-            if shared.faults.strike(Mishap::Crash, name, self.rng()) {
+            if self.strikes(Mishap::Crash, name) {
                 self.leases.iter_mut().filter_map(Option::take).for_each(Lease::discard);
                 return false;
             }
-            if shared.faults.strike(Mishap::Lose, name, self.rng()) {
+            if self.strikes(Mishap::Lose, name) {
                 self.failed(&fault::answer_lost(), pool);
                 return true;
             }
@@ -338,10 +349,9 @@ impl<'s> Run<'s> {
     }
 
     fn is_failed_on_purpose(&mut self) -> bool {
-        let faults = &self.shared.faults;
-        let is_failed = faults.strike_transactions()
+        let is_failed = self.shared.faults.strike_transactions()
             && self.machine.starts_transaction()
-            && faults.strike(Mishap::Fail, self.machine.transaction_name(), self.rng());
+            && self.strikes(Mishap::Fail, self.machine.transaction_name());
         if is_failed {
             self.begun = true;
             self.failed(&fault::failed(), None);
@@ -351,13 +361,22 @@ impl<'s> Run<'s> {
 
     /// Whether the client stops here for good, in the middle of a transaction.
     fn dies_on_purpose(&mut self) -> bool {
-        let shared = self.shared;
         let in_between = self.machine.in_transaction() && !self.machine.starts_transaction();
         let is_statement = matches!(self.machine.action(), Action::Execute(_) | Action::Commit);
         in_between
             && is_statement
-            && shared.faults.strike_transactions()
-            && shared.faults.strike(Mishap::Die, self.machine.transaction_name(), self.rng())
+            && self.shared.faults.strike_transactions()
+            && self.strikes(Mishap::Die, self.machine.transaction_name())
+    }
+
+    /// Whether this mishap befalls the transaction now; then it is counted.
+    fn strikes(&mut self, mishap: Mishap, transaction: Option<&str>) -> bool {
+        let shared = self.shared;
+        let has_struck = shared.faults.strike(mishap, transaction, self.rng());
+        if has_struck {
+            self.recorder.struck(mishap);
+        }
+        has_struck
     }
 
     /// Counts an error and tells the machine; a lost connection is not used
@@ -418,8 +437,12 @@ impl<'s> Run<'s> {
     /// Waits and faults differ from task to task, and are the same when the run
     /// is repeated with its seed.
     fn rng(&mut self) -> &mut ChaCha8Rng {
-        let chance = self.shared.stream.seed ^ self.token.unsigned_abs().rotate_left(32);
-        self.rng.get_or_insert_with(|| Box::new(ChaCha8Rng::seed_from_u64(chance)))
+        let (seed, chance) = (self.shared.stream.seed, self.chance);
+        self.rng.get_or_insert_with(|| {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            rng.set_stream(chance | STREAM);
+            Box::new(rng)
+        })
     }
 
     fn retry(&self) -> RetryPolicy {

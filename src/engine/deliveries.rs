@@ -28,7 +28,17 @@ pub struct Deliveries {
     segment: Segment,
     /// Counts this segment's own orders, as `end` and the copies do.
     next: AtomicU64,
-    copies: Mutex<BinaryHeap<Reverse<(u64, u64)>>>,
+    /// When each copy is due, of which order, and which copy it is.
+    copies: Mutex<BinaryHeap<Reverse<(u64, u64, u32)>>>,
+}
+
+/// One delivery of an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Next {
+    /// The order's number in the whole run.
+    pub number: u64,
+    /// Which delivery of it this is, from 0.
+    pub copy: u32,
 }
 
 impl Deliveries {
@@ -47,26 +57,25 @@ impl Deliveries {
         self.end.store(end, Ordering::Relaxed);
     }
 
-    /// The number in the whole run of the order to deliver next; `None` when all have
-    /// been.
-    pub fn next(&self) -> Option<u64> {
-        self.next_own().map(|own| self.segment.in_whole(own))
+    /// What to deliver next; `None` when all has been.
+    pub fn next(&self) -> Option<Next> {
+        self.next_own().map(|(own, copy)| Next { number: self.segment.in_whole(own), copy })
     }
 
-    fn next_own(&self) -> Option<u64> {
+    fn next_own(&self) -> Option<(u64, u32)> {
         if self.duplicates == 0 {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
-            return self.is_order(number).then_some(number);
+            return self.is_order(number).then_some((number, 0));
         }
         let mut copies = self.copies.lock();
         let number = self.next.load(Ordering::Relaxed);
-        let is_due = copies.peek().is_some_and(|Reverse((due, _))| *due <= number);
+        let is_due = copies.peek().is_some_and(|Reverse((due, ..))| *due <= number);
         if is_due || !self.is_order(number) {
-            return copies.pop().map(|Reverse((_, number))| number);
+            return copies.pop().map(|Reverse((_, number, copy))| (number, copy));
         }
         self.next.store(number + 1, Ordering::Relaxed);
-        copies.extend(self.copies_of(number).into_iter().map(|due| Reverse((due, number))));
-        Some(number)
+        copies.extend((1..).zip(self.copies_of(number)).map(|(copy, due)| Reverse((due, number, copy))));
+        Some((number, 0))
     }
 
     /// Whether every order has been delivered as often as it is to be.
@@ -98,7 +107,7 @@ impl Deliveries {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     fn delivered(orders: u64, duplicates: u8) -> BTreeMap<u64, u64> {
         delivered_by(Segment::WHOLE, orders, duplicates)
@@ -107,8 +116,9 @@ mod tests {
     fn delivered_by(segment: Segment, orders: u64, duplicates: u8) -> BTreeMap<u64, u64> {
         let deliveries = Deliveries::new(duplicates, 7, segment);
         deliveries.begin(Some(orders));
-        let mut times = BTreeMap::new();
-        while let Some(number) = deliveries.next() {
+        let (mut times, mut seen) = (BTreeMap::new(), BTreeSet::new());
+        while let Some(Next { number, copy }) = deliveries.next() {
+            assert!(seen.insert((number, copy)), "copy {copy} of {number} came twice");
             *times.entry(number).or_default() += 1;
         }
         times
@@ -144,9 +154,9 @@ mod tests {
     fn a_new_beginning_counts_anew_and_goes_on_with_the_numbers() {
         let deliveries = Deliveries::new(100, 7, Segment::WHOLE);
         deliveries.begin(None);
-        let warm: Vec<u64> = (0..50).filter_map(|_| deliveries.next()).collect();
+        let warm: Vec<u64> = (0..50).filter_map(|_| deliveries.next()).map(|next| next.number).collect();
         deliveries.begin(Some(10));
-        let numbers: Vec<u64> = std::iter::from_fn(|| deliveries.next()).collect();
+        let numbers: Vec<u64> = std::iter::from_fn(|| deliveries.next()).map(|next| next.number).collect();
         assert!(numbers.iter().all(|number| !warm.contains(number)), "no copy of what came before");
         let first = numbers[0];
         assert!((first..first + 10).all(|number| numbers.contains(&number)));
@@ -159,7 +169,7 @@ mod tests {
         deliveries.begin(Some(2_000));
         let mut places: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
         for place in 0.. {
-            let Some(number) = deliveries.next() else { break };
+            let Some(Next { number, .. }) = deliveries.next() else { break };
             places.entry(number).or_default().push(place);
         }
         let gaps: Vec<u64> = places.values().map(|places| places[1] - places[0]).collect();

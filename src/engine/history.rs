@@ -2,19 +2,20 @@
 //! later audit has the clients' witness too.
 //!
 //! A CSV file. Its first line names the run, its last line says that nothing
-//! is missing: a client that was killed leaves a file without it.
+//! is missing: a client that was killed leaves a file without it, which is still called
+//! `….partial`.
 
 use super::answers::{Answers, ToldOrder};
 use super::recorder::Delivery;
 use crate::db::schema::RunRow;
 use crate::outcome::Outcome;
+use crate::streamed::StreamedFile;
 use crate::workload::{Line, Order, QUANTITY_MAX, Segment};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::fs::File;
-use std::io::{BufWriter, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ const SESSIONS: &str = "# sessions ";
 #[derive(Debug)]
 pub struct HistoryWriter {
     path: PathBuf,
-    file: Mutex<BufWriter<File>>,
+    file: Mutex<StreamedFile>,
     failure: Mutex<Option<std::io::Error>>,
 }
 
@@ -38,8 +39,8 @@ impl HistoryWriter {
     /// The file cannot be created.
     pub fn create(path: &Path, run: &RunRow, segment: Option<Segment>) -> Result<Self> {
         let segment = segment.map_or_else(String::new, |segment| format!(" segment={segment}"));
-        let create = || -> std::io::Result<BufWriter<File>> {
-            let mut file = BufWriter::new(File::create(path)?);
+        let create = || -> std::io::Result<StreamedFile> {
+            let mut file = StreamedFile::create(path)?;
             writeln!(file, "{MAGIC} run_id={} started_ms={}{segment}", run.id, run.started_ms)?;
             writeln!(file, "{COLUMNS}")?;
             // What a client that is killed early leaves must still be readable.
@@ -94,7 +95,7 @@ impl HistoryWriter {
             }
             let mut file = self.file.into_inner();
             writeln!(file, "{COMPLETE}")?;
-            file.flush()
+            file.finish()
         };
         finish().with_context(|| format!("cannot write {}", self.path.display()))
     }

@@ -6,7 +6,7 @@
 //! every reply, and that costs as much as the work itself.
 
 use super::Load;
-use super::pool::{Patience, SessionPool};
+use super::pool::{SessionPool, Upkeep};
 use crate::db::{Database, SessionSettings, Statement};
 use anyhow::{Context, Result};
 use std::thread::JoinHandle;
@@ -60,10 +60,10 @@ impl Lane {
         settings: SessionSettings,
         connections: usize,
         statements: Vec<Statement>,
-        patience: Patience,
+        upkeep: Upkeep,
     ) -> Result<()> {
         let opening = self.runtime.spawn(async move {
-            SessionPool::open(database, settings, connections, statements, patience).await
+            SessionPool::open(database, settings, connections, statements, upkeep).await
         });
         self.pools.push(opening.await.context("a lane ended early")??);
         Ok(())

@@ -50,7 +50,7 @@ use history::HistoryWriter;
 use lane::Lane;
 use order::Asked;
 use phase::{Observer, Phase, Stretch};
-use pool::{Opened, Patience, SessionPool};
+use pool::{Opened, Patience, SessionPool, Upkeep};
 use probe::Probe;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -144,10 +144,10 @@ pub(crate) struct Shared {
     service_names: Vec<String>,
     redis: Option<Redis>,
     redis_killer: Option<RedisKiller>,
-    /// What the background programs count.
-    background: Recorder,
+    /// What the background programs count, and whoever opens lost connections again.
+    background: Arc<Recorder>,
     answers: AnswerBook,
-    history: Option<HistoryWriter>,
+    history: Option<Arc<HistoryWriter>>,
     stop: Stop,
     /// Asked for once every client has ended.
     drain: Stop,
@@ -230,6 +230,8 @@ impl Engine {
         let connections = scarcest.map_or(parts.load.connections, |most| most.min(parts.load.connections));
         let mut lanes = Lane::start_all(&parts.load, connections)?;
         let in_all = lanes.len();
+        let background = Arc::new(Recorder::new(parts.members.len(), None));
+        let history = parts.history.map(Arc::new);
         let of_stock = std::iter::once((None, database, usize::MAX));
         let of_services = parts.services.into_iter();
         let of_services =
@@ -248,26 +250,26 @@ impl Engine {
             let connections = parts.load.connections.min(most);
             // A service may well be a replica that takes no writes.
             let settings = SessionSettings { writes_on_node: database.url().node_count() > 1, ..settings };
-            let patience = Patience::new(parts.load.reconnect);
+            let upkeep = Upkeep {
+                patience: Patience::new(parts.load.reconnect),
+                recorder: Arc::clone(&background),
+                history: history.clone().filter(|_| service.is_none()),
+            };
             for (number, lane) in lanes.iter_mut().enumerate() {
                 let own = lane::share(connections, number, in_all);
-                lane.open(database.clone(), settings, own, statements.clone(), patience.clone()).await?;
+                lane.open(database.clone(), settings, own, statements.clone(), upkeep.clone()).await?;
             }
-            flow_pools.push(SessionPool::open(database, settings, flows, of_flows, patience).await?);
+            flow_pools.push(SessionPool::open(database, settings, flows, of_flows, upkeep).await?);
             service_names.extend(service);
         }
         let seed = parts.stream.seed;
-        if let Some(history) = &parts.history {
-            let own = lanes.iter().map(|lane| &lane.pools[0]).chain(flow_pools.first());
-            history.sessions(&own.flat_map(|pool| pool.opened().lock().clone()).collect::<Vec<i64>>());
-        }
         let window = Phase::new(&parts.load, parts.members.len(), seed, None);
         let shared = Shared {
-            background: Recorder::new(parts.members.len(), None),
+            background,
             weights: parts.members.iter().map(|member| u64::from(member.weight)).sum(),
             members: parts.members,
             answers: AnswerBook::default(),
-            history: parts.history,
+            history,
             deliveries: Deliveries::new(parts.load.duplicates, seed, parts.load.segment),
             unsent: AtomicU64::new(0),
             recovery: parts.recovery,
@@ -394,9 +396,10 @@ impl Warm {
                 all.extend(own);
             }
         }
+        let history = shared.history.map(|history| Arc::into_inner(history).expect("every pool is closed"));
         let service_names = std::iter::once(None).chain(shared.service_names.into_iter().map(Some));
         Finished {
-            history: shared.history.map_or(Ok(()), HistoryWriter::finish),
+            history: history.map_or(Ok(()), HistoryWriter::finish),
             figures,
             answers: shared.answers,
             stream: shared.stream,

@@ -19,12 +19,16 @@ pub(super) struct Asked<'a> {
     pub(super) member: usize,
     pub(super) order: &'a Order,
     pub(super) number: u64,
+    /// Which delivery of it this is, from 0.
+    pub(super) copy: u32,
+    /// How often it was asked for before, because the answer was lost.
+    pub(super) asks: u32,
     pub(super) started: Instant,
 }
 
 /// Sees an order through by itself.
 pub(super) async fn alone(shared: &Shared, asked: Asked<'_>) -> Option<Ended> {
-    let Asked { recorder, pools, member, order, number, started } = asked;
+    let Asked { recorder, pools, member, order, number, copy, asks, started } = asked;
     let program = &shared.members[member].program;
     let mut task = Task { token: shared.token(), ..Task::of(order, shared.stream.run_id) };
     if program.leaves_to_chance() {
@@ -33,5 +37,8 @@ pub(super) async fn alone(shared: &Shared, asked: Asked<'_>) -> Option<Ended> {
         task.chance = of_order.next_u64();
         task.drawn = program.draw(&mut of_order);
     }
-    Run::new(shared, pools, member, program, recorder, task, started).finish().await
+    // Each time it is sent something else may befall it, the same when the run is repeated.
+    let chance = number.rotate_left(32) ^ u64::from(copy).rotate_left(16) ^ u64::from(asks);
+    let run = Run::new(shared, pools, member, program, recorder, task, started);
+    run.with_chance(chance).finish().await
 }

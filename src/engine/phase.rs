@@ -6,6 +6,7 @@
 //! of them is by then is part of its latency. The backlog is a number, so it
 //! cannot outgrow the memory.
 
+use super::deliveries::Next;
 use super::recorder::{Delivery, Figures, Recorder};
 use super::stop::Stop;
 use super::{Load, Shared};
@@ -62,7 +63,7 @@ struct Open {
 
 /// An order that a client is to send now.
 pub(super) struct Start {
-    pub(super) number: u64,
+    pub(super) next: Next,
     /// When it was to start.
     pub(super) intended: Instant,
     /// How long ago that was, in an open loop.
@@ -239,8 +240,8 @@ impl Phase {
             }
             let turn = turn.filter(|_| !is_over)?;
             if turn <= now {
-                let number = self.take_order(shared)?;
-                return Some(Start { number, intended: self.start() + now, lag: None });
+                let next = self.take_order(shared)?;
+                return Some(Start { next, intended: self.start() + now, lag: None });
             }
             super::attempt::pause(turn.saturating_sub(now), &self.over).await;
         }
@@ -249,7 +250,7 @@ impl Phase {
     async fn next_open(&self, shared: &Shared, open: &Open, client: usize) -> Option<Start> {
         loop {
             open.due.acquire().await.ok()?.forget();
-            let (at, number) = {
+            let (at, next) = {
                 let mut arrivals = open.arrivals.lock();
                 (arrivals.next()?, self.take_order(shared)?)
             };
@@ -257,7 +258,7 @@ impl Phase {
             let lag = intended.elapsed();
             let is_over = self.window.is_some_and(|window| at + lag >= window);
             if !is_over && self.latency_limit.is_none_or(|limit| lag <= limit) {
-                return Some(Start { number, intended, lag: Some(lag) });
+                return Some(Start { next, intended, lag: Some(lag) });
             }
             self.skip(client, lag);
             if is_over {
@@ -267,12 +268,12 @@ impl Phase {
         }
     }
 
-    fn take_order(&self, shared: &Shared) -> Option<u64> {
-        let number = shared.deliveries.next();
-        if number.is_none() {
+    fn take_order(&self, shared: &Shared) -> Option<Next> {
+        let next = shared.deliveries.next();
+        if next.is_none() {
             self.close();
         }
-        number
+        next
     }
 
     /// Counts an order that was taken up and never sent, because the run is

@@ -3,7 +3,9 @@
 //! A driver's own pool pings a connection at every turn; here a session goes
 //! from hand to hand as it is, and the wait for one is measured.
 
-use crate::db::{Database, Session, SessionSettings, Statement};
+use super::history::HistoryWriter;
+use super::recorder::Recorder;
+use crate::db::{Database, DbError, Session, SessionSettings, Statement};
 use anyhow::Result;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
@@ -23,7 +25,7 @@ pub struct SessionPool {
     database: Database,
     settings: SessionSettings,
     statements: Vec<Statement>,
-    patience: Patience,
+    upkeep: Upkeep,
     permits: Semaphore,
     idle: Mutex<Vec<Box<dyn Session>>>,
     lost: Mutex<Option<String>>,
@@ -60,6 +62,18 @@ impl Patience {
     }
 }
 
+/// What goes with connections that are lost and opened again, alike for all pools of a
+/// database.
+#[derive(Debug, Clone)]
+pub struct Upkeep {
+    /// How long that is tried.
+    pub patience: Patience,
+    /// Counts the errors that keep them from being opened.
+    pub recorder: Arc<Recorder>,
+    /// Is told of each new session, where it is the stock's database.
+    pub history: Option<Arc<HistoryWriter>>,
+}
+
 /// The server's numbers for the sessions that a pool has opened so far.
 pub type Opened = Arc<Mutex<Vec<i64>>>;
 
@@ -80,18 +94,21 @@ impl SessionPool {
         settings: SessionSettings,
         connections: usize,
         statements: Vec<Statement>,
-        patience: Patience,
+        upkeep: Upkeep,
     ) -> Result<Self> {
         let opened = Arc::new(Mutex::new(Vec::with_capacity(connections)));
         let next = AtomicUsize::new(0);
         let opening =
             (0..connections).map(|_| open_prepared(&database, &settings, &statements, &opened, &next));
-        let idle = stream::iter(opening).buffer_unordered(OPENING_AT_ONCE).try_collect().await?;
+        let idle = stream::iter(opening).buffer_unordered(OPENING_AT_ONCE);
+        let idle: Vec<(Box<dyn Session>, Option<i64>)> = idle.try_collect().await?;
+        let (idle, ids): (Vec<_>, Vec<Option<i64>>) = idle.into_iter().unzip();
+        upkeep.note(ids.into_iter().flatten().collect());
         Ok(Self {
             database,
             settings,
             statements,
-            patience,
+            upkeep,
             permits: Semaphore::new(connections),
             idle: Mutex::new(idle),
             lost: Mutex::new(None),
@@ -125,13 +142,21 @@ impl SessionPool {
                 &self.next_node,
             );
             match opened.await {
-                Ok(session) => return Some(session),
-                Err(error) => *self.lost.lock() = Some(error.to_string()),
+                Ok((session, id)) => {
+                    self.upkeep.note(id.into_iter().collect());
+                    return Some(session);
+                }
+                Err(error) => {
+                    if let Some(refused) = error.downcast_ref::<DbError>() {
+                        self.upkeep.recorder.shard(0).failed(refused);
+                    }
+                    *self.lost.lock() = Some(error.to_string());
+                }
             }
             if self.permits.is_closed() {
                 return None;
             }
-            let deadline = self.patience.deadline(since);
+            let deadline = self.upkeep.patience.deadline(since);
             if Instant::now() >= deadline {
                 break;
             }
@@ -173,12 +198,20 @@ async fn open_prepared(
     statements: &[Statement],
     opened: &Mutex<Vec<i64>>,
     next_node: &AtomicUsize,
-) -> Result<Box<dyn Session>> {
+) -> Result<(Box<dyn Session>, Option<i64>)> {
     // The nodes of a cluster in turn.
     let node = next_node.fetch_add(1, Ordering::Relaxed);
     let (session, id) = database.open_prepared(node, settings, statements).await?;
     opened.lock().extend(id);
-    Ok(session)
+    Ok((session, id))
+}
+
+impl Upkeep {
+    fn note(&self, sessions: Vec<i64>) {
+        if let Some(history) = self.history.as_ref().filter(|_| !sessions.is_empty()) {
+            history.sessions(&sessions);
+        }
+    }
 }
 
 impl Lease<'_> {
@@ -196,7 +229,7 @@ impl Lease<'_> {
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
         if let Some(session) = self.session.take() {
-            self.pool.patience.is_alive();
+            self.pool.upkeep.patience.is_alive();
             self.pool.idle.lock().push(session);
         }
     }

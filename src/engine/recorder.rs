@@ -6,6 +6,7 @@
 
 use super::kept;
 use crate::db::{DbError, ErrorClass};
+use crate::fault::Mishap;
 use crate::outcome::Outcome;
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
@@ -230,6 +231,8 @@ pub struct Figures {
     pub errors: BTreeMap<String, ErrorCount>,
     /// Deliveries that ended in an error, by its code.
     pub ended_in: BTreeMap<String, u64>,
+    /// Faults that befell transactions, by their word.
+    pub struck: BTreeMap<String, u64>,
     /// Deliveries that ended as conflict although every retry of theirs was
     /// futile: it repeated the very values refused just before.
     pub futile_orders: u64,
@@ -272,6 +275,7 @@ impl Figures {
             backoff: latency_histogram(),
             errors: BTreeMap::new(),
             ended_in: BTreeMap::new(),
+            struck: BTreeMap::new(),
             futile_orders: 0,
             stuck_orders: 0,
             futile_retries: 0,
@@ -366,6 +370,7 @@ impl Figures {
         }
         self.merge_errors(other.errors);
         add_counts(&mut self.ended_in, other.ended_in);
+        add_counts(&mut self.struck, other.struck);
         self.futile_orders += other.futile_orders;
         self.stuck_orders += other.stuck_orders;
         self.futile_retries += other.futile_retries;
@@ -383,6 +388,7 @@ impl Figures {
     /// which are no orders'.
     pub fn merge_background(&mut self, other: Self) {
         self.merge_errors(other.errors);
+        add_counts(&mut self.struck, other.struck);
         self.merge_flows(other.flows);
     }
 
@@ -500,6 +506,11 @@ impl ShardHandle<'_> {
     /// Counts an error that the database answered with.
     pub fn failed(&self, error: &DbError) {
         self.figures.lock().failed(error);
+    }
+
+    /// Counts a fault that befell a transaction.
+    pub fn struck(&self, mishap: Mishap) {
+        *self.figures.lock().struck.entry(mishap.as_str().to_owned()).or_default() += 1;
     }
 
     /// Counts what a background program did.

@@ -2,6 +2,7 @@
 
 use super::Shared;
 use super::attempt::{Ended, pause};
+use super::deliveries::Next;
 use super::order::{self, Asked};
 use super::phase::{Phase, Start};
 use super::recorder::Delivery;
@@ -17,12 +18,12 @@ pub(super) async fn client(shared: Arc<Shared>, phase: Arc<Phase>, client: usize
     let recorder = phase.recorder.shard(client);
     let pools = shared.lane_of(client).pools.as_slice();
     while let Some(start) = phase.next(&shared, client).await {
-        let Start { number, intended, lag } = start;
+        let Start { next: Next { number, copy }, intended, lag } = start;
         let order = shared.stream.order(number);
         let member = shared.member_of(number);
         let started = intended + lag.unwrap_or_default();
         let invoked = started.saturating_duration_since(shared.epoch());
-        let asked = Asked { recorder, pools, member, order: &order, number, started };
+        let asked = Asked { recorder, pools, member, order: &order, number, copy, asks: 0, started };
         let Some(mut ended) = answer(&shared, asked).await else {
             return phase.not_sent(&shared, client, lag);
         };
@@ -63,7 +64,7 @@ async fn ask_again(shared: &Shared, asked: Asked<'_>, mut ended: Ended, retry: &
             RetryPolicy { tries: 0, ..*retry }.next_delay(asks, asked.started.elapsed(), &mut rand::rng());
         let Some(delay) = delay.filter(|_| !shared.stop.is_asked()) else { break };
         pause(delay, &shared.stop).await;
-        let Some(again) = answer(shared, asked).await else { break };
+        let Some(again) = answer(shared, Asked { asks, ..asked }).await else { break };
         ended = again.after(&ended);
     }
     ended
@@ -74,7 +75,7 @@ async fn order_again(shared: &Shared, asked: Asked<'_>) {
     let order = shared.stream.order_again(asked.number);
     let started = Instant::now();
     let invoked = started.saturating_duration_since(shared.epoch());
-    let again = Asked { order: &order, started, ..asked };
+    let again = Asked { order: &order, started, asks: 1, ..asked };
     if let Some(ended) = answer(shared, again).await {
         let delivery = delivery(asked.member, ended, &order, started.elapsed(), None);
         shared.answered_again(again, &delivery, invoked);

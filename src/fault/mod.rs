@@ -13,7 +13,7 @@ use rand::Rng;
 use serde::{Deserialize, Deserializer};
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What happens to a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +41,8 @@ impl Mishap {
         Self::Cut(Cut::After),
     ];
 
-    const fn as_str(self) -> &'static str {
+    /// The word on the command line.
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Fail => "fail",
             Self::Lose => "lose",
@@ -102,9 +103,15 @@ impl Blow {
         matches!(self, Self::PauseServer | Self::TakeConnections | Self::LockRows | Self::FillDisk)
     }
 
-    /// Whether only a lab server that this run has started takes it.
-    pub const fn needs_lab(self) -> bool {
+    /// Whether it happens to the server as a whole.
+    pub const fn is_of_server(self) -> bool {
         matches!(self, Self::KillServer | Self::PauseServer | Self::FillDisk)
+    }
+
+    /// Whether only a lab server that this run has started takes it: others would miss
+    /// the server, or the connections that are taken.
+    pub const fn needs_lab(self) -> bool {
+        self.is_of_server() || matches!(self, Self::TakeConnections)
     }
 }
 
@@ -126,6 +133,16 @@ pub struct TimedFault {
 const LASTS: Duration = Duration::from_secs(2);
 
 impl TimedFault {
+    /// When it happens again after it was due `last`; none if it does not. One that came
+    /// due while another one lasted is left out: a server that is killed again before it
+    /// has answered anybody says nothing of its clients.
+    pub fn next_due(&self, last: Instant, now: Instant) -> Option<Instant> {
+        let every = self.every?;
+        let missed = now.saturating_duration_since(last).as_nanos() / every.as_nanos().max(1);
+        let steps = u32::try_from(missed + 1).unwrap_or(u32::MAX);
+        last.checked_add(every.checked_mul(steps)?)
+    }
+
     fn parse(blow: Blow, when: &str) -> Result<Self, String> {
         let (when, lasts) = match when.split_once(':') {
             Some((when, lasts)) if blow.lasts() => (when, text::duration(lasts)?),
@@ -296,13 +313,6 @@ impl Faults {
         })
     }
 
-    /// How a transaction's connection is cut this time, if it is.
-    pub fn cut(&self, transaction: Option<&str>, rng: &mut impl Rng) -> Option<Cut> {
-        [Cut::Before, Cut::During, Cut::After]
-            .into_iter()
-            .find(|cut| self.strike(Mishap::Cut(*cut), transaction, rng))
-    }
-
     fn mishaps(&self) -> impl Iterator<Item = (Mishap, &str, u8)> {
         self.specs.iter().filter_map(|spec| match spec {
             FaultSpec::Transaction { mishap, transaction, percent } => {
@@ -399,6 +409,19 @@ mod tests {
     }
 
     #[test]
+    fn a_timed_fault_keeps_its_beat_and_leaves_out_what_it_missed() {
+        let FaultSpec::Timed(fault) = "kill-server@1s/2s".parse().unwrap() else { panic!() };
+        let (start, s) = (Instant::now(), Duration::from_secs);
+        assert_eq!(fault.next_due(start + s(1), start + s(1)), Some(start + s(3)));
+        assert_eq!(fault.next_due(start + s(1), start + s(4)), Some(start + s(5)));
+        assert_eq!(fault.next_due(start + s(1), start + s(5)), Some(start + s(7)));
+        let FaultSpec::Timed(busy) = "end-session@0s/1ns".parse().unwrap() else { panic!() };
+        assert!(busy.next_due(start, start + s(1)).unwrap() > start + s(1));
+        let FaultSpec::Timed(once) = "kill-server@1s".parse().unwrap() else { panic!() };
+        assert_eq!(once.next_due(start, start), None);
+    }
+
+    #[test]
     fn a_fault_strikes_its_transaction_as_often_as_it_says() {
         let faults = Faults::new(vec!["fail@order:20%".parse().unwrap()], &["order"]).unwrap();
         let mut rng = ChaCha8Rng::seed_from_u64(1);
@@ -407,10 +430,8 @@ mod tests {
         assert!(!faults.strike(Mishap::Lose, Some("order"), &mut rng));
         assert!(!faults.strike(Mishap::Fail, Some("pay"), &mut rng));
         let any = Faults::new(vec!["cut-after@*".parse().unwrap()], &[]).unwrap();
-        assert_eq!(
-            (any.cut(None, &mut rng), any.cut(Some("pay"), &mut rng)),
-            (Some(Cut::After), Some(Cut::After))
-        );
+        let cut = Mishap::Cut(Cut::After);
+        assert!(any.strike(cut, None, &mut rng) && any.strike(cut, Some("pay"), &mut rng));
         assert!(any.cut_wires() && !faults.cut_wires());
         let error = Faults::new(vec!["fail@ordre".parse().unwrap()], &["order"]).unwrap_err();
         assert!(error.contains("did you mean \"order\"?"), "{error}");

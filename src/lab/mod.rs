@@ -12,7 +12,7 @@ mod programs;
 mod watchdog;
 
 use crate::db::{Database, DatabaseUrl, SessionSettings};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use cluster::Node;
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
@@ -409,48 +409,54 @@ impl LabServer {
         self.signal(Signal::SIGKILL)
     }
 
-    /// Kills the server and all its processes, as a crash would, and has it started
-    /// again on the same data and port; of a cluster the second node.
+    /// How many nodes it has: 1, where it is one server.
+    pub const fn nodes(&self) -> usize {
+        1 + self.others.len()
+    }
+
+    /// A node of the cluster, from 0 in the order of the URLs; the server itself where
+    /// it is one.
+    fn node(&self, number: usize) -> &Self {
+        number.checked_sub(1).and_then(|other| self.others.get(other)).unwrap_or(self)
+    }
+
+    /// Kills a node and all its processes, as a crash would, and has it started again on
+    /// the same data and port.
     ///
     /// # Errors
     /// There is no such server any more.
-    pub fn crash(&self) -> Result<()> {
-        if let Some(other) = self.others.first() {
-            // The run's own session is on the first node.
-            return other.crash();
-        }
-        self.watchdog.comes_back().context("cannot have the lab server started again")?;
-        self.signal(Signal::SIGKILL)
+    pub fn crash(&self, node: usize) -> Result<()> {
+        let node = self.node(node);
+        node.watchdog.comes_back().context("cannot have the lab server started again")?;
+        node.signal(Signal::SIGKILL)
     }
 
-    /// The node of the cluster that a crash takes; 0 where it is one server.
-    pub fn crashes_node(&self) -> usize {
-        usize::from(!self.others.is_empty())
-    }
-
-    /// Waits until the server answers again after a pause; in a cluster, until it is
-    /// in step.
+    /// Waits until a node answers again after a pause; in a cluster, until it is in step.
     ///
     /// # Errors
     /// It does not.
-    pub async fn goes_on(&self) -> Result<()> {
-        if self.others.is_empty() { self.is_back().await } else { cluster::in_step(self.kind, self).await }
+    pub async fn goes_on(&self, node: usize) -> Result<()> {
+        if self.others.is_empty() {
+            self.answers().await
+        } else {
+            cluster::in_step(self.kind, self.node(node)).await
+        }
     }
 
-    /// Stops the server where it is, with all its processes.
+    /// Stops a node where it is, with all its processes.
     ///
     /// # Errors
     /// There is no such server any more.
-    pub fn pause(&self) -> Result<()> {
-        self.signal(Signal::SIGSTOP)
+    pub fn pause(&self, node: usize) -> Result<()> {
+        self.node(node).signal(Signal::SIGSTOP)
     }
 
     /// Lets it go on.
     ///
     /// # Errors
     /// There is no such server any more.
-    pub fn resume(&self) -> Result<()> {
-        self.signal(Signal::SIGCONT)
+    pub fn resume(&self, node: usize) -> Result<()> {
+        self.node(node).signal(Signal::SIGCONT)
     }
 
     /// Fills the server's small disk to the last byte. A server that cannot go on then
@@ -488,17 +494,25 @@ impl LabServer {
         Ok(disk.join("filler"))
     }
 
-    /// Waits until the server answers after a crash.
+    /// Waits until a node is back after a crash; in a cluster, until it is in step.
     ///
     /// # Errors
     /// It does not come back: its own last log lines are shown.
-    pub async fn is_back(&self) -> Result<()> {
-        if let Some(other) = self.others.first() {
+    pub async fn is_back(&self, node: usize) -> Result<()> {
+        let crashed = self.node(node);
+        if self.others.is_empty() {
+            self.answers().await?;
+        } else {
             if self.kind != LabKind::Galera {
-                cluster::join_again(self, other).await?;
+                let other = self.node(usize::from(node == 0));
+                cluster::join_again(other, crashed).await?;
             }
-            return cluster::in_step(self.kind, other).await;
+            cluster::in_step(self.kind, crashed).await?;
         }
+        crashed.watchdog.is_back().context("cannot leave the lab server to itself")
+    }
+
+    async fn answers(&self) -> Result<()> {
         let url = DatabaseUrl::parse(&self.url)?;
         let deadline = Instant::now() + READY_WITHIN;
         while Database::connect(&url, &SessionSettings::default(), Duration::ZERO).await.is_err() {
@@ -519,6 +533,8 @@ impl LabServer {
     /// PostgreSQL is a family of processes: those that the server has forked get the
     /// signal too.
     fn signal(&self, signal: Signal) -> Result<()> {
+        // Its number may be another's by now.
+        ensure!(!self.watchdog.server_has_ended(), "the {} lab server has ended", self.kind.as_str());
         let server = self.server_pid().context("the lab server has no process")?;
         let children = fs::read_to_string(format!("/proc/{server}/task/{server}/children"));
         signal::kill(Pid::from_raw(server), signal)?;

@@ -18,7 +18,8 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 /// While the data folder is still being made there is no server to signal: the
 /// start script looks for the file `ending` before it becomes one. A server that
 /// is to come back after a crash finds the file `again`; what the crash left
-/// running may be in its way for a moment, so that it is tried more than once.
+/// running may be in its way for a moment, so that it is tried more than once, until
+/// the file `back` says that it is there.
 ///
 /// `$1` the signal that ends the server, `$2` its folder, `$3` the script that
 /// starts it.
@@ -46,6 +47,10 @@ while :; do
     echo $server >"$folder/server.pid"
     wait $server
     [ ! -e "$folder/ending" ] || break
+    if [ -e "$folder/back" ]; then
+        rm "$folder/back"
+        tries=0
+    fi
     if [ -e "$folder/again" ]; then
         rm "$folder/again"
         tries=50
@@ -137,6 +142,15 @@ impl Watchdog {
     /// Has the server started again when it ends the next time.
     pub(super) fn comes_back(&self) -> std::io::Result<()> {
         std::fs::write(self.folder.join("again"), "")
+    }
+
+    /// It is there: from here on it is not started again by itself.
+    pub(super) fn is_back(&self) -> std::io::Result<()> {
+        match std::fs::remove_file(self.folder.join("again")) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        std::fs::write(self.folder.join("back"), "")
     }
 
     /// Has it not started again, whatever was said before.

@@ -3,11 +3,11 @@
 
 use crate::engine::phase::Tick;
 use crate::engine::recorder::LatencyUs;
+use crate::streamed::StreamedFile;
 use anyhow::{Context, Result};
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -20,7 +20,7 @@ pub struct HdrLog {
     path: PathBuf,
     /// What was logged; until the first interval tells when it began.
     head: Option<String>,
-    file: BufWriter<File>,
+    file: StreamedFile,
     serializer: V2DeflateSerializer,
     failure: Option<anyhow::Error>,
 }
@@ -31,11 +31,11 @@ impl HdrLog {
     /// # Errors
     /// The file cannot be created.
     pub fn create(path: &Path, run: &str) -> Result<Self> {
-        let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+        let file = StreamedFile::create(path).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(Self {
             path: path.to_owned(),
             head: Some(run.to_owned()),
-            file: BufWriter::new(file),
+            file,
             serializer: V2DeflateSerializer::new(),
             failure: None,
         })
@@ -89,8 +89,11 @@ impl HdrLog {
     ///
     /// # Errors
     /// Anything that could not be written since it was created.
-    pub fn finish(mut self) -> Result<()> {
-        let flushed = self.file.flush().map_err(anyhow::Error::from);
-        self.failure.map_or(flushed, Err).with_context(|| format!("cannot write {}", self.path.display()))
+    pub fn finish(self) -> Result<()> {
+        let finished = match self.failure {
+            Some(failure) => Err(failure),
+            None => self.file.finish().map_err(anyhow::Error::from),
+        };
+        finished.with_context(|| format!("cannot write {}", self.path.display()))
     }
 }

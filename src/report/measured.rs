@@ -41,6 +41,9 @@ pub struct Measured {
     pub errors_by_class: BTreeMap<ErrorClass, u64>,
     /// Deadlocks that a database broke, whatever its code for them.
     pub deadlocks: u64,
+    /// How often each fault befell a transaction, by its word.
+    #[serde(default)]
+    pub struck: BTreeMap<String, u64>,
     /// What these codes mean, and the database's words the first time.
     pub error_notes: BTreeMap<String, String>,
     /// What was really sold.
@@ -218,6 +221,7 @@ impl Measured {
             errors: errors.clone().map(|(code, error)| (code.clone(), error.count)).collect(),
             errors_by_class,
             deadlocks: deadlocks.map(|(_, error)| error.count).sum(),
+            struck: figures.struck.clone(),
             error_notes: errors
                 .map(|(code, error)| (code.clone(), format!("{}: {}", error.class.as_str(), error.message)))
                 .collect(),

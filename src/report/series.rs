@@ -54,8 +54,11 @@ pub struct Second {
     pub late: u64,
     /// Never started: too late already.
     pub skipped: u64,
-    /// Faults that struck in it.
+    /// Faults that struck a server in it.
     pub faults: Vec<String>,
+    /// How often each fault befell a transaction in it, by its word.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub struck: BTreeMap<String, u64>,
     /// All latencies of what was deducted, where seconds of several processes are to be
     /// put together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -77,6 +80,7 @@ impl Second {
             errors: figures.errors.values().map(|error| error.count).sum(),
             late: figures.late,
             skipped: figures.outcome(Outcome::Skipped),
+            struck: figures.struck.clone(),
             ..Self::default()
         };
         let nothing = latency_histogram();
@@ -93,10 +97,13 @@ impl Second {
         self.max_us = deducted.max();
     }
 
-    /// Writes each fault into the second in which it struck.
+    /// Writes each fault into the second in which it struck; one that struck after the
+    /// last answer into the last one.
     pub fn mark(series: &mut [Self], marks: &[FaultMark]) {
         for mark in marks {
-            if let Some(second) = series.iter_mut().find(|second| mark.at_s < second.at_s) {
+            let at = series.iter().position(|second| mark.at_s < second.at_s);
+            let at = at.unwrap_or(series.len().saturating_sub(1));
+            if let Some(second) = series.get_mut(at) {
                 second.faults.push(mark.fault.clone());
             }
         }
@@ -138,6 +145,9 @@ fn one(parts: &[(f64, &Second)]) -> Result<Second> {
         all.errors += part.errors;
         all.late += part.late;
         all.skipped += part.skipped;
+        for (fault, count) in &part.struck {
+            *all.struck.entry(fault.clone()).or_default() += count;
+        }
     }
     all.sold(&deducted, orders_per_s);
     Ok(all)

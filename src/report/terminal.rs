@@ -110,7 +110,7 @@ fn thresholds(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     Ok(())
 }
 
-/// What happened to servers on purpose, and how soon orders went on.
+/// What happened to servers and transactions on purpose, and how soon orders went on.
 fn faults(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     let mut kinds: Vec<&str> = report.faults.iter().map(|mark| mark.fault.as_str()).collect();
     kinds.sort_unstable();
@@ -130,6 +130,17 @@ fn faults(out: &mut dyn Write, report: &Report) -> io::Result<()> {
             }
         };
         writeln!(out, "fault      {kind}: {}{after}", text::count(marks.len() as u64, "time"))?;
+    }
+    for (fault, count) in &report.measured.struck {
+        writeln!(out, "fault      {fault}: befell {}", text::count(*count, "transaction"))?;
+    }
+    for asked in report.config.faults.iter().filter(|asked| *asked != "none") {
+        let word = asked.split('@').next().unwrap_or_default();
+        let has_struck =
+            report.measured.struck.contains_key(word) || report.faults.iter().any(|mark| mark.fault == word);
+        if !has_struck {
+            writeln!(out, "fault      {asked}: did not strike")?;
+        }
     }
     report.fault_error.iter().try_for_each(|error| writeln!(out, "fault      {error}"))
 }
@@ -324,6 +335,7 @@ pub fn audit(out: &mut dyn Write, audit: &AuditReport) -> io::Result<()> {
     let word = match (audit.passed, audit.judged) {
         (true, _) => "passed",
         (false, false) if audit.findings.is_empty() => "nothing to judge",
+        (false, true) if audit.findings.is_empty() => "could not be completed",
         (false, _) => "FAILED",
     };
     writeln!(
@@ -351,13 +363,17 @@ pub fn audit(out: &mut dyn Write, audit: &AuditReport) -> io::Result<()> {
         }
     }
     for node in &audit.nodes_away {
-        writeln!(out, "  node {node} does not answer: it was not compared")?;
+        writeln!(out, "  node {node} was not compared: whether it agrees is not known")?;
     }
-    if audit.unknown_recovered + audit.unknown_not_applied > 0 {
+    let [lost, duplicated, unexpected] =
+        [audit.lost_orders, audit.duplicated_orders, audit.unexpected_orders].map(text::thousands);
+    let (recovered, not_applied) = (audit.unknown_recovered, audit.unknown_not_applied);
+    if recovered + not_applied + audit.lost_orders + audit.duplicated_orders + audit.unexpected_orders > 0 {
+        let (recovered, not_applied) = (text::thousands(recovered), text::thousands(not_applied));
         writeln!(
             out,
-            "  lost answers: {} recovered (applied), {} not applied",
-            audit.unknown_recovered, audit.unknown_not_applied
+            "  acknowledged and lost {lost}, duplicated {duplicated}, unexpected {unexpected}; \
+             lost answers: {recovered} recovered (applied), {not_applied} not applied"
         )?;
     }
     for (what, count) in [
@@ -482,6 +498,9 @@ fn last_word(report: &Report) -> String {
             }
             None if error > 0 => {
                 format!("could not judge: {} ended in an error", text::count(error, "order"))
+            }
+            None if report.audit.as_ref().is_some_and(|audit| !audit.nodes_away.is_empty()) => {
+                "could not judge: a node of the cluster could not be asked".to_owned()
             }
             None => "could not judge: nothing was decided".to_owned(),
         },

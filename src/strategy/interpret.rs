@@ -309,8 +309,8 @@ impl<'p> Machine<'p> {
         self.tainted |= self.tx().role == Role::Finally;
         match self.state {
             State::Execute => self.statement_failed(error),
-            State::Commit(_) if error.class == ErrorClass::Lost => {
-                self.open = false;
+            State::Commit(_) if !is_rolled_back(error.class) => {
+                self.open = !is_away(error.class);
                 self.answer_lost();
             }
             State::Begin | State::Commit(_) => self.control_failed(error),
@@ -585,7 +585,7 @@ impl<'p> Machine<'p> {
             self.forget_refused();
             return self.answer_lost();
         }
-        if matches!(error.class, ErrorClass::Lost | ErrorClass::NotReady) {
+        if is_away(error.class) {
             self.forget_refused();
             let then = self.connection_lost();
             return self.end_with(then, error);
@@ -663,7 +663,7 @@ impl<'p> Machine<'p> {
     /// Ends the transaction after an error: there is nothing to roll back on
     /// a lost connection.
     fn end_with(&mut self, then: Then, error: &DbError) {
-        if self.open && !matches!(error.class, ErrorClass::Lost | ErrorClass::NotReady) {
+        if self.open && !is_away(error.class) {
             self.state = State::Rollback(then);
         } else {
             self.open = false;
@@ -771,6 +771,18 @@ impl<'p> Machine<'p> {
             None => self.state = State::Done(Outcome::Error),
         }
     }
+}
+
+/// Whether the connection takes no statement any more, so that nothing is left to roll
+/// back on it.
+const fn is_away(class: ErrorClass) -> bool {
+    matches!(class, ErrorClass::Lost | ErrorClass::NotReady)
+}
+
+/// Whether a COMMIT that was answered so has taken no effect. A full disk, a deadline or a
+/// node that leaves its cluster say nothing of that: the ledger has to.
+const fn is_rolled_back(class: ErrorClass) -> bool {
+    matches!(class, ErrorClass::Retry | ErrorClass::Locked | ErrorClass::Check | ErrorClass::Duplicate)
 }
 
 fn json<T>(items: &[T], item: impl Fn(&T) -> String) -> String {

@@ -137,7 +137,12 @@ pub fn command(folder: &Path, arguments: &[&str]) -> Command {
 
 /// Runs the binary to its end.
 pub fn stockbench(folder: &Path, arguments: &[&str]) -> Said {
-    said(command(folder, arguments).output().unwrap())
+    output(&mut command(folder, arguments))
+}
+
+/// Runs a command to its end.
+pub fn output(command: &mut Command) -> Said {
+    said(command.output().unwrap())
 }
 
 fn said(output: std::process::Output) -> Said {

@@ -43,7 +43,7 @@ use crate::workload::arrivals::Pace;
 use crate::workload::orders::OrderStream;
 use anyhow::{Context, Result, anyhow, ensure};
 use joint::Joint;
-use sabotage::{Sabotage, Targets};
+use sabotage::{RedisDeath, Sabotage, Targets};
 use stage::{CONNECTIONS_SPARE, RedisStage, Stage};
 pub(super) use stage::{check_isolation, named_services};
 use std::io::Write;
@@ -288,7 +288,7 @@ async fn run_locked(
     let faults = stage::check_faults(plan, &stage.programs)?;
     let source = stage.source(&run);
     // What was made on one node must be there on the others.
-    audit::nodes::in_step(database, &source).await?;
+    audit::nodes::must_agree(database, &source).await?;
     let redis = stage.redis.as_ref().map(RedisStage::info);
     let info = |service: &Service| (service.name.clone(), service.database.info.clone());
     let services = stage.services.iter().map(info).collect();
@@ -300,13 +300,13 @@ async fn run_locked(
         args.history.as_deref().map(|path| HistoryWriter::create(path, &run, args.segment)).transpose()?;
     let stream = stream(plan, &run);
     let recovery = Arc::new(Recovery::default());
-    let redis_killer = stage.redis.as_ref().and_then(RedisStage::killer);
+    let redis_death = stage.redis.as_ref().and_then(|redis| redis.death(&recovery));
     let timed: Vec<TimedFault> = faults.timed().collect();
     let parts = Parts {
         members,
         services: stage.services,
         redis: stage.redis.as_ref().map(|stage| stage.redis.clone()),
-        redis_killer: redis_killer.clone(),
+        redis_killer: redis_death.as_ref().map(RedisDeath::killer),
         stream,
         load,
         faults,
@@ -327,7 +327,7 @@ async fn run_locked(
     let targets = Targets {
         database: database.clone(),
         lab: lab.cloned(),
-        redis_killer,
+        redis: redis_death,
         window: warm.window(),
         stop: stop.clone(),
         recovery,

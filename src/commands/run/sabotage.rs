@@ -17,20 +17,56 @@ use anyhow::{Context, Result, bail, ensure};
 use parking_lot::Mutex;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 /// Sessions that are taken from a server, at most.
 const TAKEN_MAX: usize = 10_000;
 
+/// How often connections that came free are taken.
+const TAKE_EVERY: Duration = Duration::from_millis(1);
+
+/// How soon a fault that is to happen once is tried again where another one was in its way.
+const TRY_AGAIN: Duration = Duration::from_millis(200);
+
+/// The number under which the death of Redis is known to the recovery.
+const REDIS: usize = usize::MAX - 1;
+
+/// Kills the Redis of a run, once, and notes when.
+#[derive(Clone)]
+pub(super) struct RedisDeath {
+    kill: RedisKiller,
+    struck: Arc<OnceLock<Instant>>,
+}
+
+impl RedisDeath {
+    /// By what kills it.
+    pub(super) fn new(kill: RedisKiller, recovery: &Arc<Recovery>) -> Self {
+        let struck = Arc::new(OnceLock::new());
+        let (recovery, noted) = (Arc::clone(recovery), Arc::clone(&struck));
+        let kill = move || {
+            if noted.set(Instant::now()).is_ok() {
+                recovery.struck(REDIS);
+                kill();
+            }
+        };
+        Self { kill: Arc::new(kill), struck }
+    }
+
+    /// For whoever counts the orders after which it is to happen.
+    pub(super) fn killer(&self) -> RedisKiller {
+        Arc::clone(&self.kill)
+    }
+}
+
 /// What a saboteur works on.
 pub(super) struct Targets {
     pub(super) database: Database,
     /// The server, where this run has started it.
     pub(super) lab: Option<Arc<LabServer>>,
-    pub(super) redis_killer: Option<RedisKiller>,
+    pub(super) redis: Option<RedisDeath>,
     pub(super) window: Window,
     pub(super) stop: Stop,
     pub(super) recovery: Arc<Recovery>,
@@ -84,9 +120,13 @@ impl Sabotage {
             }
         }
         let mut marks = std::mem::take(&mut *self.work.marks.lock());
+        let targets = &self.work.targets;
+        if let Some(struck) = targets.redis.as_ref().and_then(|redis| redis.struck.get()) {
+            let mark = mark(Blow::KillRedis, targets.window.begun().await, *struck, *struck);
+            marks.push((REDIS, mark));
+        }
         for (number, mark) in &mut marks {
-            mark.recovered_s =
-                self.work.targets.recovery.of(*number).map(|took| rounded(took.as_secs_f64(), 1e3));
+            mark.recovered_s = targets.recovery.of(*number).map(|took| rounded(took.as_secs_f64(), 1e3));
         }
         marks.sort_by(|(_, one), (_, other)| one.at_s.total_cmp(&other.at_s));
         (marks.into_iter().map(|(_, mark)| mark).collect(), all)
@@ -101,7 +141,7 @@ impl Work {
         let mut has_struck = false;
         loop {
             tokio::select! {
-                () = tokio::time::sleep_until(due.into()) => {}
+                biased;
                 () = self.targets.window.over() => {
                     // A run that was stopped early says so by itself.
                     ensure!(
@@ -110,17 +150,15 @@ impl Work {
                     );
                     return Ok(());
                 }
+                () = tokio::time::sleep_until(due.into()) => {}
             }
             has_struck |= self.strike(&fault, begun, &mut rng).await?;
-            let Some(every) = fault.every else {
-                ensure!(has_struck, "there was nothing to strike");
-                return Ok(());
+            let now = Instant::now();
+            due = match fault.next_due(due, now) {
+                Some(next) => next,
+                None if has_struck => return Ok(()),
+                None => now + TRY_AGAIN,
             };
-            // One that came due while another one lasted is left out: a server that is
-            // killed again before it has answered anybody says nothing of its clients.
-            while due <= Instant::now() {
-                due += every;
-            }
         }
     }
 
@@ -129,9 +167,14 @@ impl Work {
         // One session of many is not missed: somebody always succeeds.
         let number = (fault.blow != Blow::EndSession).then(|| self.next.fetch_add(1, Ordering::Relaxed));
         // What happens to the server itself happens one after the other.
-        let turn = if fault.blow.needs_lab() { Some(self.turn.lock().await) } else { None };
-        let struck = Instant::now();
-        let note = || number.iter().for_each(|number| self.targets.recovery.struck(*number));
+        let turn = if fault.blow.is_of_server() { Some(self.turn.lock().await) } else { None };
+        let struck = OnceLock::new();
+        let note = || {
+            struck.get_or_init(Instant::now);
+            if let Some(number) = number {
+                self.targets.recovery.struck(number);
+            }
+        };
         match self.deal(fault, &note, rng).await {
             Ok(true) => {}
             Ok(false) => return Ok(false),
@@ -140,13 +183,11 @@ impl Work {
             Err(error) => return Err(error),
         }
         drop(turn);
-        let mark = FaultMark {
-            at_s: rounded(struck.saturating_duration_since(begun).as_secs_f64(), 1e3),
-            fault: fault.blow.as_str().to_owned(),
-            lasted_s: rounded(struck.elapsed().as_secs_f64(), 1e3),
-            recovered_s: None,
-        };
-        self.marks.lock().push((number.unwrap_or(usize::MAX), mark));
+        // What notes its own death needs no mark of ours.
+        if let Some(struck) = struck.get() {
+            let mark = mark(fault.blow, begun, *struck, Instant::now());
+            self.marks.lock().push((number.unwrap_or(usize::MAX), mark));
+        }
         Ok(true)
     }
 
@@ -169,25 +210,34 @@ impl Work {
         match fault.blow {
             Blow::KillServer => {
                 let lab = self.lab()?;
-                lab.crash()?;
+                let node = rng.random_range(0..lab.nodes());
+                lab.crash(node)?;
                 // The server will give their numbers to others.
-                self.targets.window.forget_sessions(lab.crashes_node());
+                self.targets.window.forget_sessions(node);
                 struck();
-                lab.is_back().await?;
+                lab.is_back(node).await?;
             }
             Blow::PauseServer => {
                 let lab = self.lab()?;
-                lab.pause()?;
+                let node = rng.random_range(0..lab.nodes());
+                lab.pause(node)?;
                 struck();
                 self.last(fault).await;
-                lab.resume()?;
-                lab.goes_on().await?;
+                lab.resume(node)?;
+                lab.goes_on(node).await?;
             }
-            Blow::EndSession => return self.end_session(rng).await,
+            Blow::EndSession => {
+                let has_ended = self.end_session(rng).await?;
+                if has_ended {
+                    struck();
+                }
+                return Ok(has_ended);
+            }
             Blow::TakeConnections => {
-                let taken = self.take_connections().await?;
+                let mut taken = Vec::new();
+                self.take_connections(&mut taken).await?;
                 struck();
-                self.last(fault).await;
+                self.keep_taking(fault, &mut taken).await;
                 for session in taken {
                     session.close().await;
                 }
@@ -206,12 +256,11 @@ impl Work {
                 struck();
                 self.last(fault).await;
                 lab.empty_disk()?;
-                lab.is_back().await?;
+                lab.is_back(0).await?;
             }
             Blow::KillRedis => {
-                let kill = self.targets.redis_killer.as_ref().context("there is no Redis of this run")?;
-                struck();
-                kill();
+                let redis = self.targets.redis.as_ref().context("there is no Redis of this run")?;
+                (redis.kill)();
             }
         }
         Ok(true)
@@ -264,16 +313,31 @@ impl Work {
         Ok(!there.is_empty())
     }
 
-    async fn take_connections(&self) -> Result<Vec<Box<dyn Session>>> {
-        let mut taken = Vec::new();
+    /// Takes connections until the server has no more to give.
+    async fn take_connections(&self, taken: &mut Vec<Box<dyn Session>>) -> Result<()> {
         while taken.len() < TAKEN_MAX {
             match self.open().await {
                 Ok(session) => taken.push(session),
-                Err(_) if !taken.is_empty() => return Ok(taken),
+                Err(error) if is_full(&error) => return Ok(()),
                 Err(error) => return Err(error),
             }
         }
         bail!("the server still gives connections after {TAKEN_MAX}")
+    }
+
+    /// Takes those as well that come free while the fault lasts.
+    async fn keep_taking(&self, fault: &TimedFault, taken: &mut Vec<Box<dyn Session>>) {
+        let taking = async {
+            loop {
+                // Whatever else is in the way now may be gone the next time.
+                drop(self.take_connections(taken).await);
+                tokio::time::sleep(TAKE_EVERY).await;
+            }
+        };
+        tokio::select! {
+            () = taking => {}
+            () = self.last(fault) => {}
+        }
     }
 
     async fn lock_rows(&self) -> Result<Box<dyn Session>> {
@@ -296,6 +360,17 @@ impl Work {
     }
 }
 
+/// A fault as it is told of.
+fn mark(blow: Blow, begun: Instant, struck: Instant, over: Instant) -> FaultMark {
+    let seconds = |from: Instant, to: Instant| rounded(to.saturating_duration_since(from).as_secs_f64(), 1e3);
+    FaultMark {
+        at_s: seconds(begun, struck),
+        fault: blow.as_str().to_owned(),
+        lasted_s: seconds(struck, over),
+        recovered_s: None,
+    }
+}
+
 /// Whether it is for another fault, or for the load, that this one could not happen.
 fn is_passing(error: &anyhow::Error) -> bool {
     let error = error.downcast_ref::<DbError>();
@@ -307,6 +382,14 @@ fn is_passing(error: &anyhow::Error) -> bool {
                 | ErrorClass::NotReady
                 | ErrorClass::Retry
                 | ErrorClass::Locked
+                | ErrorClass::Cancelled
+                | ErrorClass::Fatal
         )
     })
+}
+
+/// Whether the server refuses a connection because it has no more to give.
+fn is_full(error: &anyhow::Error) -> bool {
+    let code = error.downcast_ref::<DbError>().map(|error| error.code.as_str());
+    matches!(code, Some("53300" | "1040" | "1203" | "1226"))
 }

@@ -3,6 +3,7 @@
 
 use super::super::check::Checker;
 use super::super::open::start_lab;
+use super::sabotage::RedisDeath;
 use crate::audit::{self, Source};
 use crate::cli::RunArgs;
 use crate::db::redis::Redis;
@@ -11,7 +12,8 @@ use crate::db::schema;
 use crate::db::{
     Database, DatabaseUrl, Dialect, ErrorClass, Isolation, Session, SessionSettings, Statement, Value,
 };
-use crate::engine::{RedisKiller, Service};
+use crate::engine::Service;
+use crate::engine::recovery::Recovery;
 use crate::exit::usage;
 use crate::fault::{Blow, FaultSpec, Faults, TimedFault};
 use crate::lab::{LabKind, LabOptions, LabServer};
@@ -57,10 +59,10 @@ impl RedisStage {
     }
 
     /// How it is killed on purpose: only a private one is.
-    pub(super) fn killer(&self) -> Option<RedisKiller> {
+    pub(super) fn death(&self, recovery: &Arc<Recovery>) -> Option<RedisDeath> {
         let lab = Arc::clone(self.lab.as_ref()?);
         // One that is gone already needs no killing.
-        Some(Arc::new(move || lab.kill().unwrap_or_default()))
+        Some(RedisDeath::new(Arc::new(move || lab.kill().unwrap_or_default()), recovery))
     }
 }
 
@@ -177,6 +179,11 @@ pub(super) async fn prepare(args: &RunArgs, plan: &Plan, database: &mut Database
     check_cluster(database, settings.isolation)?;
     guard_writes(&programs, database, &services, &args.allow_writes)?;
     check_faults(plan, &programs)?;
+    let locks_rows =
+        |fault: &FaultSpec| matches!(fault, FaultSpec::Timed(TimedFault { blow: Blow::LockRows, .. }));
+    ensure_usage(audit.stock.is_none() || !plan.faults.iter().any(locks_rows), || {
+        "lock-rows locks the rows of stockbench_sku, and the strategy keeps its stock elsewhere".to_owned()
+    })?;
     let redis = redis(args, plan, &programs).await?;
     Ok(Stage { programs, audit, services, redis, settings })
 }
@@ -492,15 +499,15 @@ impl Stage {
             Err(error) => return Err(error.into()),
         }
         let source = Source { reads: self.audit.clone(), run_id: 0, services: BTreeMap::new() };
-        let (differing, away) = audit::nodes::in_step(&database.beside(replica), &source).await?;
-        ensure!(
-            differing.is_empty() && away.is_empty(),
-            "service {}: {} follows a server and does not hold what {} does: it is behind, or follows another one",
-            service.name,
-            replica.url(),
-            database.url()
-        );
-        Ok(())
+        let agree = audit::nodes::must_agree(&database.beside(replica), &source).await;
+        agree.with_context(|| {
+            format!(
+                "service {}: {} follows a server and does not hold what {} does: it is behind, or follows another one",
+                service.name,
+                replica.url(),
+                database.url()
+            )
+        })
     }
 
     /// Lets the databases check every statement before any load is put on them.

@@ -116,15 +116,27 @@ fn a_single_statement_is_sent_alone_and_may_be_lost_after_it_was_applied() {
 }
 
 #[test]
-fn a_commit_whose_answer_is_lost_is_unknown() {
+fn a_commit_whose_answer_says_nothing_of_its_effect_is_unknown() {
     let (program, order) = (program(TWO_STEPS), order(&[5]));
-    let mut machine = Machine::new(&program, Task::of(&order, 1));
-    for _ in 0..3 {
-        machine.succeeded(Reply { matched: 1, ..Reply::default() });
+    let after = |class| {
+        let mut machine = Machine::new(&program, Task::of(&order, 1));
+        for _ in 0..3 {
+            machine.succeeded(Reply { matched: 1, ..Reply::default() });
+        }
+        assert!(matches!(machine.action(), Action::Commit));
+        machine.failed(&DbError { class, code: String::new(), message: String::new() });
+        drive(&mut machine, Vec::new())
+    };
+    for class in [ErrorClass::Lost, ErrorClass::NotReady] {
+        assert_eq!(after(class), ["unknown"], "{class:?}");
     }
-    assert!(matches!(machine.action(), Action::Commit));
-    machine.failed(&DbError { class: ErrorClass::Lost, code: String::new(), message: String::new() });
-    assert!(matches!(machine.action(), Action::Done(Outcome::Unknown)));
+    for class in [ErrorClass::Fatal, ErrorClass::Cancelled, ErrorClass::Statement] {
+        assert_eq!(after(class), ["ROLLBACK", "unknown"], "{class:?}");
+    }
+    for class in [ErrorClass::Retry, ErrorClass::Locked] {
+        assert_eq!(after(class), ["ROLLBACK", "conflict"], "{class:?}");
+    }
+    assert_eq!(after(ErrorClass::Check), ["ROLLBACK", "error"]);
 }
 
 const READ_SWAP: &str = "[[transaction]]\nname = \"read\"\n[[transaction.step]]\nsql = \"read :sku_id\"\n\
