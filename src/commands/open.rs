@@ -41,22 +41,22 @@ pub(super) async fn open(
     settings: &SessionSettings,
     purpose: Purpose,
 ) -> Result<Opened> {
-    open_with(args, settings, purpose, false).await
+    open_with(args, settings, purpose, LabOptions::default()).await
 }
 
-/// The same, with a small disk for a lab server if one is to be filled.
+/// The same, with a lab server as a fault needs it.
 pub(super) async fn open_with(
     args: &DatabaseArgs,
     settings: &SessionSettings,
     purpose: Purpose,
-    small_disk: bool,
+    options: LabOptions,
 ) -> Result<Opened> {
     let lab = match args.lab {
         Some(LabKind::Redis) => {
             return Err(usage("--lab redis holds no stock: use postgres, mysql or mariadb"));
         }
         Some(kind) => {
-            let options = LabOptions { durable: !args.lab_async_commit, small_disk };
+            let options = LabOptions { durable: !args.lab_async_commit, ..options };
             Some(Arc::new(start_lab(kind, options).await?))
         }
         None => None,

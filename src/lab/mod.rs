@@ -33,7 +33,7 @@ const READY_WITHIN: Duration = Duration::from_secs(90);
 /// How often a starting server is asked.
 const ASK_EVERY: Duration = Duration::from_millis(50);
 
-/// Connections that a lab server allows.
+/// Connections that a lab server allows by default.
 const CONNECTIONS: u32 = 600;
 
 /// Lines of the server's log shown when it does not start.
@@ -100,11 +100,13 @@ pub struct LabOptions {
     /// Whether the data is kept on a small disk of its own, in memory, which can be
     /// filled ([`LabServer::fill_disk`]). That takes root, on Linux.
     pub small_disk: bool,
+    /// Connections that it allows.
+    pub connections: u32,
 }
 
 impl Default for LabOptions {
     fn default() -> Self {
-        Self { durable: true, small_disk: false }
+        Self { durable: true, small_disk: false, connections: CONNECTIONS }
     }
 }
 
@@ -243,7 +245,7 @@ impl Setup {
             "listen_addresses=127.0.0.1".to_owned(),
             format!("port={}", self.port),
             "unix_socket_directories=".to_owned(),
-            format!("max_connections={CONNECTIONS}"),
+            format!("max_connections={}", self.options.connections),
             "shared_buffers=256MB".to_owned(),
             // The default of a second lets deadlocks crawl.
             "deadlock_timeout=100ms".to_owned(),
@@ -308,7 +310,7 @@ impl Setup {
             format!("--socket={}", self.folder.join("server.sock").display()),
             format!("--pid-file={}", self.folder.join("mysqld.pid").display()),
             format!("--init-file={}", init.display()),
-            format!("--max-connections={CONNECTIONS}"),
+            format!("--max-connections={}", self.options.connections),
             "--max-prepared-stmt-count=1000000".to_owned(),
             "--innodb-buffer-pool-size=256M".to_owned(),
             // 0 writes and flushes the log once a second.

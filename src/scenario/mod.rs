@@ -340,11 +340,9 @@ impl Plan {
         })
     }
 
-    /// Whether a fault fills the server's disk.
-    pub fn fills_disk(&self) -> bool {
-        self.faults
-            .iter()
-            .any(|fault| matches!(fault, FaultSpec::Timed(timed) if timed.blow == Blow::FillDisk))
+    /// Whether this befalls the server.
+    pub fn has_blow(&self, blow: Blow) -> bool {
+        self.faults.iter().any(|fault| matches!(fault, FaultSpec::Timed(timed) if timed.blow == blow))
     }
 
     /// The source of the run's orders.

@@ -19,9 +19,9 @@ use crate::engine::retry::RetryPolicy;
 use crate::engine::stop::Stop;
 use crate::engine::{Engine, Finished, Load, Member, Parts, Service, Warm};
 use crate::exit::{Exit, usage};
-use crate::fault::TimedFault;
+use crate::fault::{Blow, TimedFault};
 use crate::finding::ExpectedFinding;
-use crate::lab::LabServer;
+use crate::lab::{LabOptions, LabServer};
 use crate::outcome::OnUnknown;
 use crate::report::change::{NOISE_PCT, check_same_load};
 use crate::report::client::CostMeter;
@@ -57,6 +57,9 @@ use watch::Watch;
 /// servers have no more to give.
 const CONNECTIONS_DEFAULT_MAX: u64 = 100;
 
+/// Connections that a lab server has besides the run's, where they are to be taken.
+const CONNECTIONS_LEFT: u32 = 50;
+
 pub(super) async fn run(args: RunArgs) -> Result<Exit> {
     let params = args.param.iter().cloned().collect();
     let asked = Asked {
@@ -77,7 +80,7 @@ pub(super) async fn run(args: RunArgs) -> Result<Exit> {
         std::fs::remove_file(stale).with_context(|| format!("cannot write {}", stale.display()))?;
     }
     let settings = SessionSettings { isolation: plan.isolation, ..SessionSettings::default() };
-    let mut opened = open_with(&args.database, &settings, Purpose::Load, plan.fills_disk()).await?;
+    let mut opened = open_with(&args.database, &settings, Purpose::Load, lab_options(&plan)).await?;
     let beside = Beside { of_many: None, baseline: baseline.as_ref() };
     let report = measure(&args, &mut plan, &mut opened, beside).await?;
     let rendered = report.to_json()?;
@@ -107,6 +110,17 @@ pub(super) async fn run(args: RunArgs) -> Result<Exit> {
         exit = exit.worst(Exit::CouldNot);
     }
     Ok(exit)
+}
+
+/// What a lab server needs for the faults that are to befall it.
+fn lab_options(plan: &Plan) -> LabOptions {
+    let mut options = LabOptions { small_disk: plan.has_blow(Blow::FillDisk), ..LabOptions::default() };
+    if plan.has_blow(Blow::TakeConnections) {
+        // The fewer are left, the sooner all of them are taken.
+        let own = plan.connections.unwrap_or(CONNECTIONS_DEFAULT_MAX);
+        options.connections = u32::try_from(own).unwrap_or(u32::MAX).saturating_add(CONNECTIONS_LEFT);
+    }
+    options
 }
 
 /// What a run is one of, and what it is held against.

@@ -179,9 +179,7 @@ pub(super) async fn prepare(args: &RunArgs, plan: &Plan, database: &mut Database
     check_cluster(database, settings.isolation)?;
     guard_writes(&programs, database, &services, &args.allow_writes)?;
     check_faults(plan, &programs)?;
-    let locks_rows =
-        |fault: &FaultSpec| matches!(fault, FaultSpec::Timed(TimedFault { blow: Blow::LockRows, .. }));
-    ensure_usage(audit.stock.is_none() || !plan.faults.iter().any(locks_rows), || {
+    ensure_usage(audit.stock.is_none() || !plan.has_blow(Blow::LockRows), || {
         "lock-rows locks the rows of stockbench_sku, and the strategy keeps its stock elsewhere".to_owned()
     })?;
     let redis = redis(args, plan, &programs).await?;
@@ -363,12 +361,8 @@ fn guard_writes(
 }
 
 async fn redis(args: &RunArgs, plan: &Plan, programs: &[Program]) -> Result<Option<RedisStage>> {
-    let is_kill = |fault: &FaultSpec| match fault {
-        FaultSpec::KillRedis { .. } => true,
-        FaultSpec::Timed(timed) => timed.blow == Blow::KillRedis,
-        _ => false,
-    };
-    let kills = plan.faults.iter().any(is_kill);
+    let is_counted = |fault: &FaultSpec| matches!(fault, FaultSpec::KillRedis { .. });
+    let kills = plan.has_blow(Blow::KillRedis) || plan.faults.iter().any(is_counted);
     ensure_usage(!kills || plan.warmup.is_none(), || {
         "kill-redis counts the orders of the measured window: leave --warmup out".to_owned()
     })?;
