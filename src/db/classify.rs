@@ -2,7 +2,10 @@
 //!
 //! Sources: PostgreSQL "Appendix A. Error Codes"; MySQL "Server Error Message
 //! Reference"; MariaDB "Error Codes"; SQLite "Result and Error Codes"; and
-//! live checks for the codes whose documentation leaves the effect open.
+//! live checks for the codes whose documentation leaves the effect open. For the
+//! relatives, their own documentation alone: CockroachDB "Transaction Retry Error
+//! Reference" and "Common Errors and Solutions", and its list of codes; YugabyteDB
+//! "Transaction error codes in YSQL"; TiDB "Error Codes and Troubleshooting".
 
 use super::DbError;
 use crate::text;
@@ -63,38 +66,72 @@ pub fn postgres(sqlstate: &str) -> ErrorClass {
     match sqlstate {
         "40001" | "40P01" => ErrorClass::Retry,
         "55P03" => ErrorClass::Locked,
-        "57014" | "25P03" | "25P04" => ErrorClass::Cancelled,
-        "57P01" | "57P02" | "57P05" | "08000" | "08003" | "08006" | "08007" | "40003" => ErrorClass::Lost,
+        "57014" => ErrorClass::Cancelled,
+        // The server ends the session: shut down, its database dropped, or (25P03,
+        // 25P04, 57P05) idle or in a transaction for too long. 58C00 and 58C01 are
+        // CockroachDB's, for data or a node that cannot be reached: what had been done
+        // by then is not said.
+        "57P01" | "57P02" | "57P04" | "57P05" | "25P03" | "25P04" | "08000" | "08003" | "08006" | "08007"
+        | "40003" | "58C00" | "58C01" => ErrorClass::Lost,
         "53300" | "57P03" | "08001" | "08004" => ErrorClass::NeverStarted,
         "23514" | "22003" => ErrorClass::Check,
         "23505" => ErrorClass::Duplicate,
         "25P02" | "26000" | "42P05" => ErrorClass::Bug,
         // A standby.
         "25006" => ErrorClass::NotReady,
-        "53100" | "53200" => ErrorClass::Fatal,
+        "53100" | "53200" | "58030" => ErrorClass::Fatal,
         _ => ErrorClass::Statement,
     }
 }
 
-/// The class of a MySQL or MariaDB error number.
-pub fn mysql(number: u16) -> ErrorClass {
+/// The class of a MySQL or MariaDB error: of its number, and where that leaves it
+/// open, of its message.
+pub fn mysql(number: u16, message: &str) -> ErrorClass {
     match number {
+        // A COMMIT that failed: 149 is a deadlock, with anything else who knows.
+        1180 if !message.contains("149") => ErrorClass::Lost,
         // 1467 hides a deadlock over the AUTO-INC lock, rolled back like any
         // other (MariaDB MDEV-33593; seen on 10.11).
-        // From 8002 on: TiDB, by its documentation ("Error Codes and Troubleshooting").
-        1213 | 1020 | 3058 | 3101 | 1180 | 1467 | 8002 | 8005 | 8022 | 8028 | 9007 => ErrorClass::Retry,
+        1213 | 1020 | 3058 | 3101 | 1180 | 1467 => ErrorClass::Retry,
         // Galera's node that is not in step; a member that takes no writes.
         1047 | 1290 | 1836 => ErrorClass::NotReady,
         1205 | 3572 => ErrorClass::Locked,
         1317 | 3024 | 1969 => ErrorClass::Cancelled,
+        // 1158 to 1161: packets that could not be read or written. 3032, 3169, 4031: the
+        // server ended the session (everybody sent away; killed; idle for too long).
         // 3100: Group Replication failed at COMMIT, before or after it told the others.
-        1053 | 1927 | 2006 | 2013 | 3100 => ErrorClass::Lost,
+        1053 | 1158..=1161 | 1927 | 2006 | 2013 | 3032 | 3100 | 3169 | 4031 => ErrorClass::Lost,
         1040 | 1203 | 1226 | 1461 => ErrorClass::NeverStarted,
         3819 | 4025 | 1690 | 1264 => ErrorClass::Check,
         1062 => ErrorClass::Duplicate,
-        1021 => ErrorClass::Fatal,
+        1021 | 1026 | 1114 => ErrorClass::Fatal,
+        // A file or an engine that failed, for whatever reason the system gave.
+        3 | 1030 if is_disk_full(message) => ErrorClass::Fatal,
+        8000..=9999 => tidb(number),
         _ => ErrorClass::Statement,
     }
+}
+
+/// The class of the numbers that TiDB has beside MySQL's.
+fn tidb(number: u16) -> ErrorClass {
+    match number {
+        8002 | 8005 | 8022 | 8028 | 9007 => ErrorClass::Retry,
+        // The server is behind with the tables' definitions.
+        8027 => ErrorClass::NotReady,
+        // Locks of others that could not be resolved in time.
+        9004 => ErrorClass::Locked,
+        // The transaction lived for too long.
+        8229 => ErrorClass::Cancelled,
+        // The cluster behind the server did not answer, was busy or not there. What
+        // had been done by then is not said.
+        9001 | 9002 | 9003 | 9005 | 9010 => ErrorClass::Lost,
+        _ => ErrorClass::Statement,
+    }
+}
+
+/// Whether a message gives the system's error 28, ENOSPC, in either server's words.
+fn is_disk_full(message: &str) -> bool {
+    ["errno: 28 ", "errno 28 ", "error 28 "].iter().any(|reason| message.contains(reason))
 }
 
 /// Whether a code is a deadlock that the database broke. (`InnoDB` answers
@@ -143,10 +180,7 @@ fn from_database(error: &dyn DatabaseError) -> DbError {
     let message = text::one_line(error.message());
     if let Some(mysql_error) = error.try_downcast_ref::<MySqlDatabaseError>() {
         let number = mysql_error.number();
-        // A COMMIT that failed: 149 is a deadlock, with anything else who knows.
-        let is_lost = number == 1180 && !message.contains("149");
-        let class = if is_lost { ErrorClass::Lost } else { mysql(number) };
-        return DbError { class, code: number.to_string(), message };
+        return DbError { class: mysql(number, &message), code: number.to_string(), message };
     }
     let code = error.code().map(std::borrow::Cow::into_owned).unwrap_or_default();
     let is_sqlite = error.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some();
@@ -159,21 +193,97 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_codes_that_decide_an_attempt_are_told_apart() {
-        assert_eq!(postgres("40001"), ErrorClass::Retry);
-        assert_eq!(postgres("55P03"), ErrorClass::Locked);
-        assert_eq!(postgres("57P01"), ErrorClass::Lost);
-        assert_eq!(postgres("42601"), ErrorClass::Statement);
-        assert_eq!(mysql(1213), ErrorClass::Retry);
-        assert_eq!(mysql(1205), ErrorClass::Locked);
-        assert_eq!(mysql(1062), ErrorClass::Duplicate);
-        assert_eq!(mysql(1064), ErrorClass::Statement);
-        assert_eq!(mysql(1047), ErrorClass::NotReady);
-        assert_eq!(sqlite(517), ErrorClass::Retry);
-        assert_eq!(sqlite(5), ErrorClass::Locked);
-        assert_eq!(sqlite(261), ErrorClass::Locked);
-        assert_eq!(sqlite(2067), ErrorClass::Duplicate);
-        assert_eq!(sqlite(1034), ErrorClass::Lost, "a failed fsync at COMMIT");
-        assert_eq!(sqlite(1), ErrorClass::Statement);
+    fn every_sqlstate_has_its_class() {
+        let table: [(ErrorClass, &[&str]); 11] = [
+            (ErrorClass::Retry, &["40001", "40P01"]),
+            (ErrorClass::Locked, &["55P03"]),
+            (ErrorClass::Cancelled, &["57014"]),
+            (
+                ErrorClass::Lost,
+                &[
+                    "57P01", "57P02", "57P04", "57P05", "25P03", "25P04", "08000", "08003", "08006", "08007",
+                    "40003", "58C00", "58C01",
+                ],
+            ),
+            (ErrorClass::NeverStarted, &["53300", "57P03", "08001", "08004"]),
+            (ErrorClass::NotReady, &["25006"]),
+            (ErrorClass::Check, &["23514", "22003"]),
+            (ErrorClass::Duplicate, &["23505"]),
+            (ErrorClass::Bug, &["25P02", "26000", "42P05"]),
+            (ErrorClass::Fatal, &["53100", "53200", "58030"]),
+            (ErrorClass::Statement, &["42601", "42P01", "23503", "XX000", ""]),
+        ];
+        for (class, codes) in table {
+            for code in codes {
+                assert_eq!(postgres(code), class, "{code}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_number_of_mysql_and_its_relatives_has_its_class() {
+        let table: [(ErrorClass, &[u16]); 10] = [
+            (ErrorClass::Retry, &[1213, 1020, 3058, 3101, 1467, 8002, 8005, 8022, 8028, 9007]),
+            (ErrorClass::Locked, &[1205, 3572, 9004]),
+            (ErrorClass::Cancelled, &[1317, 3024, 1969, 8229]),
+            (
+                ErrorClass::Lost,
+                &[
+                    1053, 1927, 2006, 2013, 3100, 1158, 1159, 1160, 1161, 4031, 3169, 3032, 9001, 9002, 9003,
+                    9005, 9010,
+                ],
+            ),
+            (ErrorClass::NeverStarted, &[1040, 1203, 1226, 1461]),
+            (ErrorClass::NotReady, &[1047, 1290, 1836, 8027]),
+            (ErrorClass::Check, &[3819, 4025, 1690, 1264]),
+            (ErrorClass::Duplicate, &[1062]),
+            (ErrorClass::Fatal, &[1021, 1026, 1114]),
+            (ErrorClass::Statement, &[1064, 1146, 1030, 3, 1157, 1162, 3098, 8001, 9006, 0]),
+        ];
+        for (class, numbers) in table {
+            for number in numbers {
+                assert_eq!(mysql(*number, "in its words"), class, "{number}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_decides_where_the_number_leaves_it_open() {
+        let deadlock = "Got error 149 - 'Lock deadlock; Retry transaction' during COMMIT";
+        assert_eq!(mysql(1180, deadlock), ErrorClass::Retry);
+        assert_eq!(mysql(1180, "Got error 5 - 'Input/output error' during COMMIT"), ErrorClass::Lost);
+        for full in [
+            "Got error 28 - 'No space left on device' from storage engine",
+            "Got error 28 \"No space left on device\" from storage engine InnoDB",
+            "Error writing file '/tmp/MLfd' (OS errno 28 - No space left on device)",
+            "Error writing file './log' (errno: 28 \"No space left on device\")",
+        ] {
+            assert_eq!(mysql(1030, full), ErrorClass::Fatal, "{full}");
+            assert_eq!(mysql(3, full), ErrorClass::Fatal, "{full}");
+        }
+        let other = "Got error 122 - 'Internal (unspecified) error in handler' from storage engine";
+        assert_eq!(mysql(1030, other), ErrorClass::Statement);
+        assert_eq!(mysql(3, "Error writing file './errno 280' (errno: 5 \"I/O\")"), ErrorClass::Statement);
+    }
+
+    #[test]
+    fn an_sqlite_code_is_its_low_byte_where_the_detail_does_not_decide() {
+        let table: [(ErrorClass, &[i32]); 9] = [
+            (ErrorClass::Retry, &[517]),
+            (ErrorClass::Locked, &[5, 6, 261]),
+            (ErrorClass::Cancelled, &[9]),
+            // 1034 is a failed fsync at COMMIT.
+            (ErrorClass::Lost, &[10, 1034]),
+            (ErrorClass::NeverStarted, &[14]),
+            (ErrorClass::Check, &[275]),
+            (ErrorClass::Duplicate, &[2067, 1555]),
+            (ErrorClass::Fatal, &[8, 13]),
+            (ErrorClass::Statement, &[1, 19]),
+        ];
+        for (class, codes) in table {
+            for code in codes {
+                assert_eq!(sqlite(*code), class, "{code}");
+            }
+        }
     }
 }
