@@ -3,7 +3,8 @@
 //! In reading order: this file has the words (dialects, values, replies,
 //! errors, the [`Session`] trait), [`classify`] the one table of error codes,
 //! [`database`] a database that can be connected to, prepared, seeded and
-//! locked, [`catalogue`] what it says of its tables, [`schema`] our own tables, then one file per backend.
+//! locked, [`catalogue`] what it says of its tables, [`schema`] our own tables, then one file per backend;
+//! [`relative`] knows those that speak another one's protocol.
 
 pub mod blocking;
 pub mod catalogue;
@@ -14,16 +15,19 @@ mod null;
 mod patient;
 mod postgres;
 pub mod redis;
+mod relative;
 pub mod relay;
 pub mod replica;
 pub mod schema;
 pub mod scratch;
 mod session;
 mod sqlite;
+mod tls;
 pub mod url;
 
 pub use classify::ErrorClass;
 pub use database::{Database, RunLock};
+pub use tls::{Tls, Verified};
 pub use url::DatabaseUrl;
 
 use async_trait::async_trait;
@@ -298,16 +302,17 @@ pub struct DatabaseInfo {
     /// A database that speaks this one's protocol and is another: its errors are
     /// classified from its documentation, nothing was tested on it.
     pub relative: Option<Cow<'static, str>>,
-    /// The version of TLS that connections use; `null` where they use none.
-    pub tls: Option<String>,
+    /// What protects its connections; `null` where no server is connected to.
+    pub tls: Option<Tls>,
     /// The isolation level that transactions really get.
     pub isolation: String,
     /// The URL, without its password.
     pub url_redacted: String,
     /// Nodes of the cluster that the run uses.
     pub nodes: u32,
-    /// Whether a commit survives a crash of the machine, as configured.
-    pub durable: bool,
+    /// Whether a commit survives a crash of the machine, as configured; `null` where
+    /// no setting says so.
+    pub durable: Option<bool>,
     /// Whether this is the embedded default, chosen because no URL was given.
     pub embedded_default: bool,
     /// The settings that change results, by the database's own names.
@@ -320,19 +325,17 @@ pub struct DatabaseInfo {
 impl DatabaseInfo {
     /// Whether commits are durable, in words.
     pub const fn durability(&self) -> &'static str {
-        if self.durable { "durable commits" } else { "commits NOT durable" }
+        match self.durable {
+            Some(true) => "durable commits",
+            Some(false) => "commits NOT durable",
+            None => "durability not known",
+        }
     }
 
     /// Whether one member alone takes writes, in a group that has to say so.
     pub fn single_primary(&self) -> Option<bool> {
         self.settings.get("group_replication_single_primary_mode").map(|set| set == "ON")
     }
-}
-
-/// What calls itself PostgreSQL or MySQL to its clients, and is named by its version.
-fn relative(version: &str) -> Option<&'static str> {
-    let known = [("CockroachDB", "CockroachDB"), ("-YB-", "YugabyteDB"), ("TiDB", "TiDB")];
-    known.into_iter().find(|(mark, _)| version.contains(mark)).map(|(_, name)| name)
 }
 
 /// What a session is opened with.
@@ -406,18 +409,4 @@ pub async fn first_row(session: &mut dyn Session, sql: &str) -> anyhow::Result<O
         })
         .await?;
     Ok(first)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::relative;
-
-    #[test]
-    fn relatives_are_known_by_their_versions() {
-        assert_eq!(relative("CockroachDB CCL v25.2.1 (x86_64-pc-linux-gnu)"), Some("CockroachDB"));
-        assert_eq!(relative("PostgreSQL 15.2-YB-2025.1.0.0-b0 on x86_64"), Some("YugabyteDB"));
-        assert_eq!(relative("8.0.11-TiDB-v8.5.0"), Some("TiDB"));
-        assert_eq!(relative("PostgreSQL 15.18 (Debian 15.18-0+deb12u1)"), None);
-        assert_eq!(relative("10.11.19-MariaDB-0+deb12u1"), None);
-    }
 }

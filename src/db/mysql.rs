@@ -1,11 +1,13 @@
 //! MySQL and MariaDB sessions: one protocol, two servers.
 
+use super::tls::{Tls, TlsMode, Verified};
 use super::url::DatabaseUrl;
 use super::{
-    DatabaseInfo, DbError, Dialect, Session, SessionSettings, Statement, Value, classify::classify, first_row,
+    DatabaseInfo, DbError, Dialect, Session, SessionSettings, Statement, Value, classify::classify,
+    first_row, relative,
 };
 use anyhow::{Context, Result};
-use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlRow};
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlRow, MySqlSslMode};
 use sqlx::{Column, ConnectOptions, Connection, Row, TypeInfo, ValueRef};
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -98,10 +100,22 @@ const VARIABLES: &str = "'transaction_isolation', 'tx_isolation', 'innodb_flush_
     'log_bin', 'innodb_snapshot_isolation', 'innodb_lock_wait_timeout', 'max_connections', 'sql_mode', \
     'wsrep_on', 'wsrep_sync_wait', 'group_replication_single_primary_mode'";
 
+/// What the URL asks of a connection.
+pub(super) fn tls_mode(url: &DatabaseUrl) -> Result<TlsMode, sqlx::Error> {
+    let (word, verified) = match options(url)?.get_ssl_mode() {
+        MySqlSslMode::Disabled => ("DISABLED", Verified::None),
+        MySqlSslMode::Preferred => ("PREFERRED", Verified::None),
+        MySqlSslMode::Required => ("REQUIRED", Verified::None),
+        MySqlSslMode::VerifyCa => ("VERIFY_CA", Verified::Ca),
+        MySqlSslMode::VerifyIdentity => ("VERIFY_IDENTITY", Verified::Identity),
+    };
+    let required = !matches!(word, "DISABLED" | "PREFERRED");
+    Ok(TlsMode { word, required, verified })
+}
+
 pub(super) async fn info(url: &DatabaseUrl, session: &mut dyn Session) -> Result<DatabaseInfo> {
     let version =
         first_row(session, "SELECT VERSION()").await?.context("the server has no version")?[0].to_text();
-    let kind = if version.contains("MariaDB") { Dialect::MariaDb } else { Dialect::MySql };
     let mut settings = BTreeMap::new();
     let sql = format!("SHOW SESSION VARIABLES WHERE Variable_name IN ({VARIABLES})");
     session
@@ -110,29 +124,43 @@ pub(super) async fn info(url: &DatabaseUrl, session: &mut dyn Session) -> Result
             Ok(())
         })
         .await?;
+    let connected = first_row(session, "SHOW GLOBAL STATUS LIKE 'Threads_connected'").await?;
+    let connected = connected.and_then(|row| row[1].as_int()).unwrap_or(0);
+    let tls = first_row(session, "SHOW SESSION STATUS LIKE 'Ssl_version'").await?;
+    let tls = Tls::new(tls_mode(url)?, tls.and_then(|row| row.get(1).map(Value::to_text)));
+    describe(url, version, settings, connected, tls)
+}
+
+/// What a server is by its answers.
+fn describe(
+    url: &DatabaseUrl,
+    version: String,
+    mut settings: BTreeMap<String, String>,
+    connected: i64,
+    tls: Tls,
+) -> Result<DatabaseInfo> {
     let isolation = settings
         .remove("transaction_isolation")
         .or_else(|| settings.remove("tx_isolation"))
         .context("the server names no isolation level")?;
     settings.remove("tx_isolation");
-    let connected = first_row(session, "SHOW GLOBAL STATUS LIKE 'Threads_connected'").await?;
-    let connected = connected.and_then(|row| row[1].as_int()).unwrap_or(0);
-    let max: i64 = settings.get("max_connections").and_then(|max| max.parse().ok()).unwrap_or(0);
+    let max = settings.get("max_connections").and_then(|max| max.parse().ok());
     let is = |name: &str, value: &str| settings.get(name).is_some_and(|set| set == value);
-    let tls = first_row(session, "SHOW SESSION STATUS LIKE 'Ssl_version'").await?;
-    let tls = tls.and_then(|row| row.get(1).map(Value::to_text)).filter(|version| !version.is_empty());
+    let is_durable =
+        is("innodb_flush_log_at_trx_commit", "1") && (is("log_bin", "OFF") || is("sync_binlog", "1"));
+    let relative = relative::of(&version);
     Ok(DatabaseInfo {
-        relative: super::relative(&version).map(Into::into),
-        tls,
-        kind,
-        version,
+        kind: if version.contains("MariaDB") { Dialect::MariaDb } else { Dialect::MySql },
+        tls: Some(tls),
         isolation: isolation.to_lowercase(),
         url_redacted: url.to_string(),
         nodes: 1,
-        durable: is("innodb_flush_log_at_trx_commit", "1")
-            && (is("log_bin", "OFF") || is("sync_binlog", "1")),
+        // TiDB has these variables for compatibility only.
+        durable: relative.is_none().then_some(is_durable),
         embedded_default: false,
-        free_connections: u32::try_from(max - connected).unwrap_or(0),
+        free_connections: relative::free_connections(max, connected),
+        relative: relative.map(Into::into),
+        version,
         settings,
     })
 }
@@ -170,4 +198,51 @@ fn decode(row: &MySqlRow, index: usize) -> Result<Value, sqlx::Error> {
 /// MySQL takes each bind's type as it comes.
 fn bind_types(_: &Statement) -> Vec<sqlx::mysql::MySqlTypeInfo> {
     Vec::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn described(version: &str, settings: &[(&str, &str)]) -> DatabaseInfo {
+        let url = DatabaseUrl::parse("mysql://me:s3cret@h/shop?ssl-mode=required").unwrap();
+        let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let tls = Tls::new(tls_mode(&url).unwrap(), Some("TLSv1.3".to_owned()));
+        describe(&url, version.to_owned(), settings.collect(), 5, tls).unwrap()
+    }
+
+    #[test]
+    fn a_server_is_what_it_says_of_itself() {
+        let settings = [
+            ("transaction_isolation", "REPEATABLE-READ"),
+            ("max_connections", "151"),
+            ("innodb_flush_log_at_trx_commit", "1"),
+            ("log_bin", "ON"),
+            ("sync_binlog", "1"),
+        ];
+        let info = described("9.7.4-2", &settings);
+        assert_eq!((info.kind, info.relative.as_ref()), (Dialect::MySql, None));
+        assert_eq!((info.durable, info.free_connections), (Some(true), 146));
+        assert_eq!(info.isolation, "repeatable-read");
+        let tls = info.tls.unwrap();
+        assert_eq!(tls.to_string(), "TLSv1.3 (sslmode=REQUIRED, certificate not verified)");
+        let settings = [("tx_isolation", "READ-COMMITTED"), ("max_connections", "3")];
+        let info = described("10.11.19-MariaDB-0+deb12u1", &settings);
+        assert_eq!((info.kind, info.durable, info.free_connections), (Dialect::MariaDb, Some(false), 0));
+    }
+
+    #[test]
+    fn tidb_has_no_limit_of_connections_by_default() {
+        let settings = [
+            ("transaction_isolation", "REPEATABLE-READ"),
+            ("max_connections", "0"),
+            ("innodb_flush_log_at_trx_commit", "1"),
+            ("log_bin", "OFF"),
+        ];
+        let info = described("8.0.11-TiDB-v8.5.0", &settings);
+        assert_eq!((info.relative.as_deref(), info.kind), (Some("TiDB"), Dialect::MySql));
+        assert_eq!((info.free_connections, info.durable), (u32::MAX, None));
+        assert!(info.has_advisory_locks());
+        assert!(!described("5.7.25-TiDB-v5.4.3", &settings).has_advisory_locks());
+    }
 }

@@ -46,7 +46,7 @@ pub(super) fn info(url: &DatabaseUrl) -> DatabaseInfo {
         isolation: String::from("none"),
         url_redacted: url.to_string(),
         nodes: 0,
-        durable: false,
+        durable: Some(false),
         embedded_default: false,
         free_connections: CONNECTIONS_MAX,
         settings: BTreeMap::new(),

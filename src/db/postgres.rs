@@ -1,12 +1,15 @@
 //! PostgreSQL sessions.
 
+use super::tls::{Tls, TlsMode, Verified};
 use super::url::DatabaseUrl;
 use super::{
-    DatabaseInfo, DbError, Dialect, Session, SessionSettings, Statement, Value, classify::classify, first_row,
+    DatabaseInfo, DbError, Dialect, Session, SessionSettings, Statement, Value, classify::classify,
+    first_row, relative,
 };
 use anyhow::{Context, Result};
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow, PgTypeInfo};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow, PgSslMode, PgTypeInfo};
 use sqlx::{Column, ConnectOptions, Connection, Row, TypeInfo, ValueRef};
+use std::collections::BTreeMap;
 use std::str::FromStr;
 
 /// What our sessions are called in `pg_stat_activity`.
@@ -69,45 +72,85 @@ pub(super) async fn connect_raw(url: &DatabaseUrl) -> Result<PgConnection> {
     connect(url).await.map_err(|error| classify(&error).into())
 }
 
+/// What is asked of a connection, by the URL or else by the environment.
+pub(super) fn tls_mode(url: &DatabaseUrl) -> Result<TlsMode, sqlx::Error> {
+    let (word, verified) = match options(url)?.get_ssl_mode() {
+        PgSslMode::Disable => ("disable", Verified::None),
+        PgSslMode::Allow => ("allow", Verified::None),
+        PgSslMode::Prefer => ("prefer", Verified::None),
+        PgSslMode::Require => ("require", Verified::None),
+        PgSslMode::VerifyCa => ("verify-ca", Verified::Ca),
+        PgSslMode::VerifyFull => ("verify-full", Verified::Identity),
+    };
+    let required = !matches!(word, "disable" | "allow" | "prefer");
+    Ok(TlsMode { word, required, verified })
+}
+
+/// The settings that change results.
+const SETTINGS: [&str; 6] = [
+    "fsync",
+    "synchronous_commit",
+    "full_page_writes",
+    "deadlock_timeout",
+    "max_connections",
+    "lock_timeout",
+];
+
+/// The settings that are asked for beside them.
+const ASIDE: [&str; 3] = ["server_version", "transaction_isolation", "superuser_reserved_connections"];
+
 pub(super) async fn info(url: &DatabaseUrl, session: &mut dyn Session) -> Result<DatabaseInfo> {
-    const SETTINGS: [&str; 6] = [
-        "fsync",
-        "synchronous_commit",
-        "full_page_writes",
-        "deadlock_timeout",
-        "max_connections",
-        "lock_timeout",
-    ];
-    let settings = SETTINGS.map(|name| format!("current_setting('{name}')")).join(", ");
-    let sql = format!(
-        "SELECT current_setting('server_version'), current_setting('transaction_isolation'), \
-         current_setting('max_connections')::bigint - current_setting('superuser_reserved_connections')::bigint \
-         - (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'), {settings}"
-    );
-    let row = first_row(session, &sql).await?.context("the server described itself with no row")?;
-    let texts: Vec<String> = row.iter().map(Value::to_text).collect();
-    let settings: std::collections::BTreeMap<String, String> =
-        SETTINGS.iter().map(|name| (*name).to_owned()).zip(texts[3..].iter().cloned()).collect();
+    let version = first_row(session, "SELECT version()").await?.context("the server has no version")?;
+    let names: Vec<&str> = SETTINGS.into_iter().chain(ASIDE).collect();
+    // A setting that a relative does not have is NULL then, and no error.
+    let asked: Vec<String> = names.iter().map(|name| format!("current_setting('{name}', true)")).collect();
+    let row = first_row(session, &format!("SELECT {}", asked.join(", "))).await?;
+    let row = row.context("the server described itself with no row")?;
+    let is_set = |(name, value): (&&str, &Value)| {
+        (*value != Value::Null).then(|| ((*name).to_owned(), value.to_text()))
+    };
+    let settings = names.iter().zip(&row).filter_map(is_set).collect();
+    // Relatives need not have these views.
+    let connected = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'";
+    let connected = first_row(session, connected).await.ok().flatten().and_then(|row| row[0].as_int());
+    let tls = "SELECT COALESCE(version, '') FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+    let tls = first_row(session, tls).await.ok().flatten().map(|row| row[0].to_text());
+    let tls = Tls::new(tls_mode(url)?, tls);
+    Ok(describe(url, &version[0].to_text(), settings, connected.unwrap_or(0), tls))
+}
+
+/// What a server is by its answers.
+fn describe(
+    url: &DatabaseUrl,
+    version: &str,
+    mut settings: BTreeMap<String, String>,
+    connected: i64,
+    tls: Tls,
+) -> DatabaseInfo {
+    let [server_version, isolation, reserved] = ASIDE.map(|name| settings.remove(name));
+    let number = |text: Option<&String>| text.and_then(|text| text.parse::<i64>().ok());
+    let max = number(settings.get("max_connections"));
+    let reserved = number(reserved.as_ref()).unwrap_or(0);
     let on = |name: &str| settings.get(name).is_some_and(|value| value != "off");
-    let version = first_row(session, "SELECT version()").await?;
-    let version = version.map(|row| row[0].to_text()).unwrap_or_default();
-    // Relatives have no such view.
-    let tls =
-        first_row(session, "SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl").await;
-    let tls = tls.ok().flatten().map(|row| row[0].to_text());
-    Ok(DatabaseInfo {
-        relative: super::relative(&version).map(Into::into),
-        tls,
+    let relative = relative::of(version);
+    DatabaseInfo {
         kind: Dialect::Postgres,
-        version: texts[0].clone(),
-        isolation: texts[1].replace(' ', "-"),
+        // CockroachDB names the PostgreSQL there that it is compatible with.
+        version: match version.strip_prefix("CockroachDB ") {
+            Some(own) => own.split(" (").next().unwrap_or(own).to_owned(),
+            None => server_version.unwrap_or_else(|| version.to_owned()),
+        },
+        tls: Some(tls),
+        isolation: isolation.unwrap_or_default().replace(' ', "-"),
         url_redacted: url.to_string(),
         nodes: 1,
-        durable: on("fsync") && on("synchronous_commit"),
+        // The settings of a relative say nothing of how it keeps what was committed.
+        durable: relative.is_none().then(|| on("fsync") && on("synchronous_commit")),
         embedded_default: false,
-        free_connections: row[2].as_int().and_then(|free| u32::try_from(free).ok()).unwrap_or(0),
+        free_connections: relative::free_connections(max, reserved + connected),
+        relative: relative.map(Into::into),
         settings,
-    })
+    }
 }
 
 fn decode(row: &PgRow, index: usize) -> Result<Value, sqlx::Error> {
@@ -150,4 +193,67 @@ fn bind_types(statement: &Statement) -> Vec<PgTypeInfo> {
         }
     };
     (0..statement.bind_count).map(type_of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn described(version: &str, settings: &[(&str, &str)]) -> DatabaseInfo {
+        let url = DatabaseUrl::parse("postgres://me:s3cret@h/shop?sslmode=require").unwrap();
+        let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let tls = Tls::new(tls_mode(&url).unwrap(), None);
+        describe(&url, version, settings.collect(), 5, tls)
+    }
+
+    #[test]
+    fn a_server_is_what_it_says_of_itself() {
+        let info = described(
+            "PostgreSQL 15.18 (Debian 15.18-0+deb12u1) on x86_64-pc-linux-gnu, compiled by gcc",
+            &[
+                ("server_version", "15.18 (Debian 15.18-0+deb12u1)"),
+                ("transaction_isolation", "read committed"),
+                ("superuser_reserved_connections", "3"),
+                ("max_connections", "100"),
+                ("fsync", "on"),
+                ("synchronous_commit", "off"),
+            ],
+        );
+        assert_eq!((info.version.as_str(), info.relative.as_ref()), ("15.18 (Debian 15.18-0+deb12u1)", None));
+        assert_eq!((info.isolation.as_str(), info.durable), ("read-committed", Some(false)));
+        assert_eq!((info.free_connections, info.has_advisory_locks()), (92, true));
+        assert_eq!(info.settings.len(), 3);
+    }
+
+    #[test]
+    fn a_relative_lacks_settings_and_is_named() {
+        let cockroach = described(
+            "CockroachDB CCL v25.2.1 (x86_64-pc-linux-gnu, built 2025/06/04 17:21:48, go1.23.7)",
+            &[
+                ("server_version", "13.0.0"),
+                ("transaction_isolation", "serializable"),
+                ("synchronous_commit", "on"),
+                ("lock_timeout", "0"),
+            ],
+        );
+        assert_eq!(cockroach.relative.as_deref(), Some("CockroachDB"));
+        assert_eq!(
+            (cockroach.version.as_str(), cockroach.isolation.as_str()),
+            ("CCL v25.2.1", "serializable")
+        );
+        assert_eq!((cockroach.durable, cockroach.free_connections), (None, u32::MAX));
+        assert!(!cockroach.has_advisory_locks());
+        for (version, has_locks) in [("15.2-YB-2025.1.0.0-b0", true), ("11.2-YB-2024.2.3.0-b0", false)] {
+            let settings = [
+                ("server_version", version),
+                ("transaction_isolation", "repeatable read"),
+                ("superuser_reserved_connections", "3"),
+                ("max_connections", "300"),
+            ];
+            let yugabyte = described(&format!("PostgreSQL {version} on x86_64-pc-linux-gnu"), &settings);
+            assert_eq!(yugabyte.relative.as_deref(), Some("YugabyteDB"));
+            assert_eq!((yugabyte.version.as_str(), yugabyte.free_connections), (version, 292));
+            assert_eq!(yugabyte.has_advisory_locks(), has_locks, "{version}");
+        }
+    }
 }

@@ -64,7 +64,7 @@ pub(super) async fn info(url: &DatabaseUrl, session: &mut dyn Session) -> Result
         url_redacted: url.to_string(),
         nodes: 1,
         // FULL (2) and EXTRA (3) sync the write-ahead log at every commit.
-        durable: matches!(synchronous.as_str(), "2" | "3"),
+        durable: Some(matches!(synchronous.as_str(), "2" | "3")),
         embedded_default: false,
         free_connections: CONNECTIONS_MAX,
         settings: [

@@ -21,21 +21,19 @@ const BAR: u64 = 40;
 
 /// Which database this is: the first line of every command's output.
 pub fn database_line(info: &DatabaseInfo) -> String {
-    let durable = info.durability();
-    let tls = info.tls.as_ref().map_or_else(String::new, |tls| format!(", {tls}"));
-    let relative = info.relative.as_ref().map_or_else(String::new, |relative| {
+    let (title, durable) = (info.kind.title(), info.durability());
+    let name = info.relative.as_deref().unwrap_or(title);
+    let relative = info.relative.as_ref().map_or_else(String::new, |_| {
         format!(
-            " ({relative}: nothing here was tested on it, its errors are classified from its documentation)"
+            " (it speaks {title}: nothing here was tested on it, its errors are classified from its documentation)"
         )
     });
+    let tls = info.tls.as_ref().map_or_else(String::new, |tls| format!(", {tls}"));
     let default =
         if info.embedded_default { " (the embedded default: no database URL was given)" } else { "" };
     format!(
-        "{} {}{relative} at {}, isolation {}, {durable}{tls}{default}",
-        info.kind.title(),
-        info.version,
-        info.url_redacted,
-        info.isolation
+        "{name} {}{relative} at {}, isolation {}, {durable}{tls}{default}",
+        info.version, info.url_redacted, info.isolation
     )
 }
 
