@@ -165,7 +165,10 @@ pub fn classify(error: &sqlx::Error) -> DbError {
     let below = |class, code: &str, message: String| DbError { class, code: code.to_owned(), message };
     match error {
         Error::Database(database) => from_database(database.as_ref()),
-        Error::Io(io) => below(ErrorClass::Lost, "io", io.to_string()),
+        Error::Io(io) => match refused_certificate(&io.to_string()) {
+            Some(message) => below(ErrorClass::NeverStarted, "tls", message),
+            None => below(ErrorClass::Lost, "io", io.to_string()),
+        },
         Error::Tls(tls) => below(ErrorClass::NeverStarted, "tls", tls.to_string()),
         Error::WorkerCrashed => {
             below(ErrorClass::Lost, "worker", "the SQLite worker thread ended".to_owned())
@@ -174,6 +177,18 @@ pub fn classify(error: &sqlx::Error) -> DbError {
         Error::Protocol(message) => below(ErrorClass::Lost, "protocol", message.clone()),
         other => below(ErrorClass::Statement, "driver", text::one_line(&other.to_string())),
     }
+}
+
+/// What is wrong with a server's certificate, where that is what kept a connection
+/// from being made: the driver has no kind of error for it.
+fn refused_certificate(message: &str) -> Option<String> {
+    let reason = message.strip_prefix("invalid peer certificate: ")?;
+    let advice = if reason == "UnknownIssuer" {
+        ": name the CA that signed it (sslrootcert=FILE, on MySQL and MariaDB ssl-ca=FILE)"
+    } else {
+        ""
+    };
+    Some(format!("the server's certificate is not accepted, {reason}{advice}"))
 }
 
 fn from_database(error: &dyn DatabaseError) -> DbError {

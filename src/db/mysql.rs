@@ -100,6 +100,12 @@ const VARIABLES: &str = "'transaction_isolation', 'tx_isolation', 'innodb_flush_
     'log_bin', 'innodb_snapshot_isolation', 'innodb_lock_wait_timeout', 'max_connections', 'sql_mode', \
     'wsrep_on', 'wsrep_sync_wait', 'group_replication_single_primary_mode'";
 
+/// Where a connection goes; none where that is a socket of this machine.
+pub(super) fn address(url: &DatabaseUrl) -> Option<(String, u16)> {
+    let options = options(url).ok()?;
+    options.get_socket().is_none().then(|| (options.get_host().to_owned(), options.get_port()))
+}
+
 /// What the URL asks of a connection.
 pub(super) fn tls_mode(url: &DatabaseUrl) -> Result<TlsMode, sqlx::Error> {
     let (word, verified) = match options(url)?.get_ssl_mode() {

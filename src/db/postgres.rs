@@ -72,6 +72,14 @@ pub(super) async fn connect_raw(url: &DatabaseUrl) -> Result<PgConnection> {
     connect(url).await.map_err(|error| classify(&error).into())
 }
 
+/// Where a connection goes; none where that is a socket of this machine.
+pub(super) fn address(url: &DatabaseUrl) -> Option<(String, u16)> {
+    let options = options(url).ok()?;
+    let host = options.get_host();
+    let is_socket = options.get_socket().is_some() || host.starts_with('/');
+    (!is_socket).then(|| (host.to_owned(), options.get_port()))
+}
+
 /// What is asked of a connection, by the URL or else by the environment.
 pub(super) fn tls_mode(url: &DatabaseUrl) -> Result<TlsMode, sqlx::Error> {
     let (word, verified) = match options(url)?.get_ssl_mode() {

@@ -1,10 +1,12 @@
 //! Database URLs: which database is meant, and how to name it without its
 //! password.
 
-use super::Dialect;
+use super::tls::Verified;
+use super::{Dialect, mysql, postgres};
 use crate::text;
-use anyhow::{Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use std::fmt;
+use std::fs::File;
 use std::path::PathBuf;
 use url::Url;
 
@@ -44,6 +46,44 @@ const SCHEMES: [(&str, Family); 6] = [
     ("mariadb", Family::MySql),
     ("sqlite", Family::Sqlite),
     ("null", Family::Null),
+];
+
+/// Parameters that are shown: one that the driver does not know may be a password
+/// under another name.
+const SHOWN: [&str; 17] = [
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "sslca",
+    "ssl-ca",
+    "host",
+    "hostaddr",
+    "port",
+    "socket",
+    "dbname",
+    "user",
+    "application_name",
+    "options",
+    "charset",
+    "collation",
+    "statement-cache-capacity",
+];
+
+/// Parameters that name a server, whatever stands before them.
+const ADDRESS: [&str; 4] = ["host", "hostaddr", "port", "socket"];
+
+/// Parameters that name a file, or hold what would be in it.
+const FILES: [&str; 9] = [
+    "sslrootcert",
+    "ssl-root-cert",
+    "sslca",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "passfile",
 ];
 
 /// Where a bare `stockbench run` keeps its stock.
@@ -126,27 +166,15 @@ impl DatabaseUrl {
             !url.path().contains('@'),
             "database URL has an @ after its host: write special characters of the password as %-escapes"
         );
-        let database = url.path().trim_matches('/').to_owned();
+        ensure!(!url.cannot_be_a_base(), "database URL has no // behind its scheme");
+        let database = database(family, &url);
         ensure!(
             !database.is_empty(),
             "database URL names no database: expected {}://USER:PASSWORD@HOST:PORT/DATABASE",
             url.scheme()
         );
-        let mut shown = url.clone();
-        if shown.password().is_some() {
-            shown.set_password(Some("***")).map_err(|()| anyhow!("database URL has no host"))?;
-        }
-        let shown_query: Vec<(String, String)> = url
-            .query_pairs()
-            .map(|(key, value)| {
-                let secret = key.contains("pass") || key.contains("key");
-                (key.into_owned(), if secret { "***".to_owned() } else { value.into_owned() })
-            })
-            .collect();
-        if !shown_query.is_empty() {
-            shown.query_pairs_mut().clear().extend_pairs(shown_query);
-        }
-        Ok(Self { family, secret: text.to_owned(), shown: shown.to_string(), database, others: Vec::new() })
+        check_files(&url)?;
+        Ok(Self { family, secret: text.to_owned(), shown: redacted(&url)?, database, others: Vec::new() })
     }
 
     /// The URL for the driver, password included.
@@ -187,26 +215,26 @@ impl DatabaseUrl {
         Self::parse(url.as_str())
     }
 
-    /// Host and port of a server that is reached over a network.
+    /// Host and port of a server that is reached over a network, as the driver takes
+    /// them from the URL, its parameters and the environment.
     pub fn address(&self) -> Option<(String, u16)> {
-        let default = match self.family {
-            Family::Postgres => 5432,
-            Family::MySql => 3306,
+        let (host, port) = match self.family {
+            Family::Postgres => postgres::address(self)?,
+            Family::MySql => mysql::address(self)?,
             Family::Sqlite | Family::Null => return None,
         };
-        let url = Url::parse(&self.secret).ok()?;
-        let host = url.host_str().filter(|host| !host.is_empty())?;
-        Some((host.trim_matches(['[', ']']).to_owned(), url.port().unwrap_or(default)))
+        Some((host.trim_matches(['[', ']']).to_owned(), port))
     }
 
     /// Whether the server's name is checked against its certificate: then it can be
     /// reached under this name only.
     pub fn checks_host(&self) -> bool {
-        let Ok(url) = Url::parse(&self.secret) else { return false };
-        let mut modes = url.query_pairs().filter(|(key, _)| key == "sslmode" || key == "ssl-mode");
-        modes.any(|(_, mode)| {
-            ["verify-full", "VERIFY_IDENTITY"].iter().any(|full| mode.eq_ignore_ascii_case(full))
-        })
+        let mode = match self.family {
+            Family::Postgres => postgres::tls_mode(self),
+            Family::MySql => mysql::tls_mode(self),
+            Family::Sqlite | Family::Null => return false,
+        };
+        mode.is_ok_and(|mode| mode.verified == Verified::Identity)
     }
 
     /// The same server through a port of this machine.
@@ -216,6 +244,11 @@ impl DatabaseUrl {
             && url.set_host(Some("127.0.0.1")).is_ok()
             && url.set_port(Some(port)).is_ok()
         {
+            // These would lead past it.
+            let pairs = url.query_pairs().filter(|(key, _)| !ADDRESS.contains(&key.as_ref()));
+            let pairs: Vec<(String, String)> =
+                pairs.map(|(key, value)| (key.into_owned(), value.into_owned())).collect();
+            url.query_pairs_mut().clear().extend_pairs(pairs);
             there.secret = url.to_string();
         }
         there
@@ -250,6 +283,42 @@ impl fmt::Debug for DatabaseUrl {
     }
 }
 
+/// The database that the driver takes from a URL: PostgreSQL's has a parameter for it.
+fn database(family: Family, url: &Url) -> String {
+    let named = url.query_pairs().filter(|(key, _)| family == Family::Postgres && key == "dbname").last();
+    named.map_or_else(|| url.path().trim_matches('/').to_owned(), |(_, name)| name.into_owned())
+}
+
+/// The driver's error for a file that is not there would name neither.
+fn check_files(url: &Url) -> Result<()> {
+    for (key, value) in url.query_pairs() {
+        if FILES.contains(&key.as_ref()) && !value.contains("-----BEGIN") {
+            File::open(value.as_ref())
+                .with_context(|| format!("cannot read {value}, which the database URL names as its {key}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// A URL without its secrets.
+fn redacted(url: &Url) -> Result<String> {
+    let mut shown = url.clone();
+    // Nobody reads it: it is the rest of a password with a # in it.
+    shown.set_fragment(None);
+    if shown.password().is_some() {
+        shown.set_password(Some("***")).map_err(|()| anyhow!("database URL has no host"))?;
+    }
+    if url.query().is_some() {
+        let pairs = url.query_pairs().map(|(key, value)| {
+            let is_shown = SHOWN.contains(&key.as_ref()) || key.starts_with("options[");
+            let value = if is_shown { value } else { "***".into() };
+            (key, value)
+        });
+        shown.query_pairs_mut().clear().extend_pairs(pairs);
+    }
+    Ok(shown.to_string())
+}
+
 /// At each comma behind which another URL begins: a password may hold commas.
 fn split_nodes(text: &str) -> Vec<&str> {
     let begins = |rest: &str| {
@@ -276,13 +345,75 @@ mod tests {
 
     #[test]
     fn a_password_is_never_shown() {
-        for url in ["postgres://me:s3cret@h:5432/shop", "mysql://me:s3cret@h/shop?password=s3cret"] {
+        for url in [
+            "postgres://me:s3cret@h:5432/shop",
+            "postgres://me:s3%40cret@h/shop",
+            "postgres://h/shop?user=me&password=s3cret",
+            "postgres:///shop?host=h&password=s3%40cret&sslmode=require",
+            "postgres://me:s3cret@h/shop?PASSWORD=s3cret&pwd=s3cret#s3cret",
+            "mysql://me:s3cret@h/shop?password=s3cret",
+            "mysql://h/shop?sslpassword=s3cret&token=s3cret",
+            "mysql://me:s3cret@one/shop,mysql://me:s3%40cret@two/shop?password=s3cret",
+        ] {
             let parsed = DatabaseUrl::parse(url).unwrap();
-            assert!(!format!("{parsed} {parsed:?}").contains("s3cret"), "{parsed}");
+            let inside = parsed.inside("schema").unwrap();
+            for shown in [format!("{parsed} {parsed:?}"), inside.to_string(), parsed.through(7).to_string()] {
+                assert!(!shown.contains("s3") && !shown.contains("cret"), "{shown}");
+            }
             assert_eq!(parsed.database, "shop");
         }
-        let error = DatabaseUrl::parse("postgres://me:s3cret@h:port/shop").unwrap_err().to_string();
-        assert!(!error.contains("s3cret"), "{error}");
+        for bad in [
+            "postgres://me:s3cret@h:port/shop",
+            "postgres://me:s3cret#@h/shop",
+            "postgres://me:12/s3cret@h/shop",
+            "postgres://me:12?s3cret@h/shop",
+            "postgres:me:s3cret@h/shop",
+            "mysql://me:s3cret@h",
+        ] {
+            let error = format!("{:#}", DatabaseUrl::parse(bad).unwrap_err());
+            assert!(!error.contains("s3cret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn parameters_say_where_the_server_is_and_a_relay_is_not_passed_by() {
+        let at = |host: &str, port| Some((host.to_owned(), port));
+        for (url, address) in [
+            ("postgres://me@one/shop", at("one", 5432)),
+            ("postgres://me@one:7/shop?host=two&port=8", at("two", 8)),
+            ("postgres:///shop?hostaddr=10.0.0.1", at("10.0.0.1", 5432)),
+            ("postgres://me@[::1]:7/shop", at("::1", 7)),
+            ("postgres://me@one/shop?host=/run/postgresql", None),
+            ("postgres://me@%2Frun%2Fpostgresql/shop", None),
+            ("mysql://me@one:7/shop?host=two&port=8", at("one", 7)),
+            ("mysql:///shop", at("localhost", 3306)),
+            ("mysql://me@one/shop?socket=/run/mysqld/mysqld.sock", None),
+            ("sqlite:shop.db", None),
+        ] {
+            let parsed = DatabaseUrl::parse(url).unwrap();
+            assert_eq!(parsed.address(), address, "{url}");
+            if address.is_some() {
+                assert_eq!(parsed.through(9).address(), at("127.0.0.1", 9), "{url}");
+            }
+        }
+    }
+
+    #[test]
+    fn parameters_name_the_database_and_files_that_are_there() {
+        assert_eq!(DatabaseUrl::parse("postgres://h/one?dbname=two").unwrap().database, "two");
+        assert_eq!(DatabaseUrl::parse("mysql://h/one?dbname=two").unwrap().database, "one");
+        let error = DatabaseUrl::parse("postgres://h/shop?sslrootcert=/nowhere/ca.pem").unwrap_err();
+        assert!(error.to_string().contains("cannot read /nowhere/ca.pem"), "{error}");
+    }
+
+    #[test]
+    fn the_last_mode_decides_whether_the_host_is_checked() {
+        let checks = |url| DatabaseUrl::parse(url).unwrap().checks_host();
+        assert!(checks("postgres://h/shop?sslmode=verify-full"));
+        assert!(checks("mysql://h/shop?ssl-mode=verify_identity"));
+        assert!(!checks("postgres://h/shop?sslmode=verify-full&sslmode=verify-ca"));
+        assert!(!checks("mysql://h/shop?ssl-mode=VERIFY_CA"));
+        assert!(!checks("sqlite:shop.db"));
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod catalogue;
 mod cli;
 mod clusters;
 mod comparisons;
+mod connections;
 mod explorations;
 mod faults;
 mod figures;
