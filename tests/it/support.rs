@@ -10,10 +10,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use stockbench::db::{Database, DatabaseUrl, Dialect, SessionSettings};
 use stockbench::lab::{LabKind, LabServer};
+use stockbench::workload::arrivals::{Arrivals, Profile, Spacing};
 use tempfile::TempDir;
 
 /// Nothing here may take longer; a test that waits for a condition fails then.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The databases that every suite runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -230,6 +231,12 @@ pub fn kinds(report: &Value) -> Vec<&str> {
 /// Deliveries of an outcome.
 pub fn outcome(report: &Value, outcome: &str) -> u64 {
     report["outcomes"][outcome].as_u64().unwrap_or(0)
+}
+
+/// How many orders arrive in an open loop of so many seconds: the rate and the seed fix it.
+pub fn arrivals(rate_per_s: f64, seconds: u64, seed: u64) -> u64 {
+    let profile = Profile::constant(rate_per_s, Some(Duration::from_secs(seconds)));
+    Arrivals::new(profile, Spacing::Poisson, seed).count() as u64
 }
 
 /// One clear line on standard error, nothing else, and no secret anywhere.
