@@ -27,20 +27,37 @@ fn conflicts(report: &Value) -> u64 {
     report["errors_by_class"]["retry"].as_u64().unwrap_or(0)
 }
 
+/// What happens by chance need not happen in the first run: on a machine that is busy
+/// enough nobody gets in anybody's way.
+const RUNS_TO_SEE: u32 = 3;
+
+/// Runs a strategy until it has been seen what it does; `looks` holds every run to what
+/// must not be otherwise in any.
+fn assert_seen(cluster: &LabServer, strategy: &str, looks: impl Fn(i32, &Value) -> bool) {
+    let is_seen = (0..RUNS_TO_SEE).any(|_| {
+        let (code, report) = run_on(cluster, &["-s", strategy]);
+        assert_eq!(report["database"]["nodes"], 3);
+        looks(code, &report)
+    });
+    assert!(is_seen, "{strategy}: not in {RUNS_TO_SEE} runs");
+}
+
 /// Named locks belong to a node, and so does what a statement of its own reads;
 /// what is checked where it is written, the cluster certifies.
 fn assert_only_what_is_local_is_caught(cluster: &LabServer) {
     for strategy in ["atomic", "optimistic"] {
-        let (code, report) = run_on(cluster, &["-s", strategy]);
-        assert_eq!(code, 0, "{strategy}: {report:#}");
-        assert_eq!(report["database"]["nodes"], 3);
-        assert!(outcome(&report, "deducted") > 0 && conflicts(&report) > 0, "{strategy}: {report:#}");
+        assert_seen(cluster, strategy, |code, report| {
+            assert!(code == 0 && outcome(report, "deducted") > 0, "{strategy}: {report:#}");
+            conflicts(report) > 0
+        });
     }
     for strategy in ["advisory", "naive"] {
-        let (code, report) = run_on(cluster, &["-s", strategy]);
-        assert_eq!(code, 3, "{strategy}: {report:#}");
-        assert!(kinds(&report).contains(&"lost_update"), "{strategy}: {report:#}");
-        assert!(!kinds(&report).contains(&"nodes_differ"), "{strategy}: {report:#}");
+        assert_seen(cluster, strategy, |code, report| {
+            let found = kinds(report);
+            assert_eq!(code, if found.is_empty() { 0 } else { 3 }, "{strategy}: {report:#}");
+            assert!(!found.contains(&"nodes_differ"), "{strategy}: {report:#}");
+            found.contains(&"lost_update")
+        });
     }
 }
 
@@ -84,11 +101,13 @@ fn a_cluster_that_loses_a_node_goes_on_and_agrees_in_the_end() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let run = ["run", "-o", "json", "--lab", "galera", "-s", "atomic", "-c", "60", "-d", "12s"];
+    // A rate and no window: what arrives after the fault is served, however long it lasts.
+    let run = ["run", "-o", "json", "--lab", "galera", "-s", "atomic", "-c", "60", "-r", "100", "-n", "600"];
     let stock = ["--skus", "20", "--stock", "100000", "--fault", "kill-server@3s"];
     let said = stockbench(folder.path(), &[&run[..], &stock].concat());
     assert_eq!(said.code, 0, "{said:?}");
     let report: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(outcome(&report, "deducted"), 600, "{report:#}");
     assert!(report["faults"][0]["recovered_s"].as_f64().is_some(), "{report:#}");
     assert!(report["errors_by_class"]["lost"].as_u64().unwrap() > 0, "{report:#}");
     assert_eq!(report["audit"]["nodes_away"].as_array().unwrap().len(), 0, "{report:#}");
@@ -101,10 +120,11 @@ fn a_group_with_one_primary_goes_on_without_a_secondary() {
     }
     let folder = tempfile::tempdir().unwrap();
     let run = ["run", "-o", "json", "--lab", "group-replication-single", "-s", "atomic", "-c", "30"];
-    let load = ["-d", "8s", "--skus", "20", "--stock", "100000", "--fault", "kill-server@2s"];
+    let load = ["-r", "100", "-n", "400", "--skus", "20", "--stock", "100000", "--fault", "kill-server@2s"];
     let said = stockbench(folder.path(), &[&run[..], &load].concat());
     assert_eq!(said.code, 0, "{said:?}");
     let report: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(outcome(&report, "deducted"), 400, "{report:#}");
     assert!(report["faults"][0]["recovered_s"].as_f64().is_some(), "{report:#}");
     assert_eq!(report["audit"]["nodes_away"].as_array().unwrap().len(), 0, "{report:#}");
 }
@@ -126,8 +146,9 @@ fn a_standby_takes_no_orders_and_what_was_read_there_is_caught() {
     let report: Value = serde_json::from_str(&said.stdout).unwrap();
     assert_eq!((outcome(&report, "deducted"), &report["database"]["nodes"]), (300, &2.into()), "{report:#}");
 
-    // One client alone, in nobody's way, sells what the standby does not know to be sold.
-    execute(&standby.url, "ALTER SYSTEM SET recovery_min_apply_delay = '50ms'");
+    // One client alone, in nobody's way, sells what the standby does not know to be sold:
+    // it is behind by many orders' time.
+    execute(&standby.url, "ALTER SYSTEM SET recovery_min_apply_delay = '1s'");
     execute(&standby.url, "SELECT pg_reload_conf()");
     let service = format!("replica={}", standby.url);
     let alone = [&place.url, "-s", "read-replica", "-c", "1"];
