@@ -158,10 +158,10 @@ fn orders_of_several_lines_are_all_or_nothing(place: &Place) {
 
 fn lines_in_random_order_deadlock_on_servers_and_are_retried(place: &Place) {
     // Few orders: PostgreSQL looks for a deadlock only after a while.
-    let shuffled = ["-s", "pessimistic", "--line-order", "shuffled", "--think", "1ms", "--concurrency", "16"];
-    let baskets = ["--skus", "10", "--stock", "5000", "--lines", "2..5", "--orders", "100"];
+    let shuffled = ["-s", "pessimistic", "--line-order", "shuffled", "--think", "1ms", "--concurrency", "8"];
+    let baskets = ["--skus", "10", "--stock", "5000", "--lines", "2..5", "--orders", "50"];
     let (code, report) = place.run(&[&shuffled[..], &baskets].concat());
-    assert_eq!((code, outcome(&report, "deducted")), (0, 100), "{report:#}");
+    assert_eq!((code, outcome(&report, "deducted")), (0, 50), "{report:#}");
     let deadlock = match place.backend {
         Backend::Postgres => "40P01",
         Backend::MySql | Backend::MariaDb => "1213",
