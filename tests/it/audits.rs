@@ -158,9 +158,9 @@ fn a_killed_client_leaves_what_the_audit_names(place: &Place) {
         "--stock",
         "100000",
         "--duration",
-        "60s",
+        "300s",
         "--think",
-        "10s",
+        "60s",
         "--history",
         &history,
     ];

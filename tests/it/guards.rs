@@ -67,7 +67,7 @@ fn an_interrupted_run_drains_and_is_audited(place: &Place) {
     let json = place.path("report.json");
     let report_file = json.display().to_string();
     let arguments =
-        ["run", "-s", "atomic", "--stock", "1000000", "--duration", "60s", "--json", &report_file];
+        ["run", "-s", "atomic", "--stock", "1000000", "--duration", "300s", "--json", &report_file];
     let child = spawn(place.folder.path(), &place.arguments(&arguments));
     until("the first orders are sold", || {
         let sold = "SELECT count(*) FROM stockbench_ledger WHERE kind = 'sale'";

@@ -118,7 +118,7 @@ fn a_server_that_dies_under_load_is_said_to_be_lost() {
     }
     let server = block_on(LabServer::start(LabKind::Postgres)).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let arguments = ["run", "--stock", "1000000", "--duration", "60s", "--database-url", &server.url];
+    let arguments = ["run", "--stock", "1000000", "--duration", "300s", "--database-url", &server.url];
     let child = spawn(folder.path(), &arguments);
     let sold =
         "SELECT count(*) FROM pg_stat_user_tables WHERE relname = 'stockbench_ledger' AND n_live_tup > 100";
