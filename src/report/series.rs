@@ -17,6 +17,9 @@ pub struct FaultMark {
     pub at_s: f64,
     /// What happened.
     pub fault: String,
+    /// Which node of a cluster it struck, from 0 in the order of the URLs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<usize>,
     /// Seconds until it was over: until a server that was killed was back, until one
     /// that was paused went on.
     pub lasted_s: f64,

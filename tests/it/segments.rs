@@ -195,7 +195,7 @@ fn segments_join_only_what_they_were_asked_for_and_nobody_else_comes_between() {
     let at = moment_in(HOUR_S);
     let load = place.arguments(&LOAD);
     let first = start(folder, 1, &at, &load);
-    until("the run is entered", || folder.join("1.csv").exists());
+    until("the run is entered", || folder.join("1.csv.partial").exists());
     let segment_at = |segment: &str, at: &str, more: &[&str]| {
         let own = ["run", "--segment", segment, "--start-at", at];
         stockbench(folder, &[&own[..], &load, more].concat())

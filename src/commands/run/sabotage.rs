@@ -169,8 +169,8 @@ impl Work {
         // What happens to the server itself happens one after the other.
         let turn = if fault.blow.is_of_server() { Some(self.turn.lock().await) } else { None };
         let struck = OnceLock::new();
-        let note = || {
-            struck.get_or_init(Instant::now);
+        let note = |node: Option<usize>| {
+            struck.get_or_init(|| (Instant::now(), node));
             if let Some(number) = number {
                 self.targets.recovery.struck(number);
             }
@@ -184,8 +184,8 @@ impl Work {
         }
         drop(turn);
         // What notes its own death needs no mark of ours.
-        if let Some(struck) = struck.get() {
-            let mark = mark(fault.blow, begun, *struck, Instant::now());
+        if let Some((struck, node)) = struck.get() {
+            let mark = FaultMark { node: *node, ..mark(fault.blow, begun, *struck, Instant::now()) };
             self.marks.lock().push((number.unwrap_or(usize::MAX), mark));
         }
         Ok(true)
@@ -204,7 +204,7 @@ impl Work {
     async fn deal(
         &self,
         fault: &TimedFault,
-        struck: &(dyn Fn() + Sync),
+        struck: &(dyn Fn(Option<usize>) + Sync),
         rng: &mut ChaCha8Rng,
     ) -> Result<bool> {
         match fault.blow {
@@ -214,14 +214,14 @@ impl Work {
                 lab.crash(node)?;
                 // The server will give their numbers to others.
                 self.targets.window.forget_sessions(node);
-                struck();
+                struck(of_cluster(lab, node));
                 lab.is_back(node).await?;
             }
             Blow::PauseServer => {
                 let lab = self.lab()?;
                 let node = rng.random_range(0..lab.nodes());
                 lab.pause(node)?;
-                struck();
+                struck(of_cluster(lab, node));
                 self.last(fault).await;
                 lab.resume(node)?;
                 lab.goes_on(node).await?;
@@ -229,14 +229,14 @@ impl Work {
             Blow::EndSession => {
                 let has_ended = self.end_session(rng).await?;
                 if has_ended {
-                    struck();
+                    struck(None);
                 }
                 return Ok(has_ended);
             }
             Blow::TakeConnections => {
                 let mut taken = Vec::new();
                 self.take_connections(&mut taken).await?;
-                struck();
+                struck(None);
                 self.keep_taking(fault, &mut taken).await;
                 for session in taken {
                     session.close().await;
@@ -244,7 +244,7 @@ impl Work {
             }
             Blow::LockRows => {
                 let mut session = self.lock_rows().await?;
-                struck();
+                struck(None);
                 self.last(fault).await;
                 // Gone with its server, it holds nothing.
                 drop(session.control("ROLLBACK").await);
@@ -253,7 +253,7 @@ impl Work {
             Blow::FillDisk => {
                 let lab = self.lab()?;
                 lab.fill_disk()?;
-                struck();
+                struck(None);
                 self.last(fault).await;
                 lab.empty_disk()?;
                 lab.is_back(0).await?;
@@ -360,12 +360,18 @@ impl Work {
     }
 }
 
+/// The number of a node, where there are several.
+fn of_cluster(lab: &LabServer, node: usize) -> Option<usize> {
+    (lab.nodes() > 1).then_some(node)
+}
+
 /// A fault as it is told of.
 fn mark(blow: Blow, begun: Instant, struck: Instant, over: Instant) -> FaultMark {
     let seconds = |from: Instant, to: Instant| rounded(to.saturating_duration_since(from).as_secs_f64(), 1e3);
     FaultMark {
         at_s: seconds(begun, struck),
         fault: blow.as_str().to_owned(),
+        node: None,
         lasted_s: seconds(struck, over),
         recovered_s: None,
     }
