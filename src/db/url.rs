@@ -1,7 +1,7 @@
 //! Database URLs: which database is meant, and how to name it without its
 //! password.
 
-use super::tls::Verified;
+use super::tls::{TlsMode, Verified};
 use super::{Dialect, mysql, postgres};
 use crate::text;
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -174,7 +174,24 @@ impl DatabaseUrl {
             url.scheme()
         );
         check_files(&url)?;
-        Ok(Self { family, secret: text.to_owned(), shown: redacted(&url)?, database, others: Vec::new() })
+        let shown = redacted(&url)?;
+        let parsed = Self { family, secret: text.to_owned(), shown, database, others: Vec::new() };
+        match parsed.tls_mode() {
+            Ok(_) => Ok(parsed),
+            Err(error) => {
+                let cause = anyhow::Error::from(error).root_cause().to_string();
+                bail!("database URL is not understood: {}", text::one_line(&cause))
+            }
+        }
+    }
+
+    /// What is asked of its connections; none where no server is connected to.
+    fn tls_mode(&self) -> Result<Option<TlsMode>, sqlx::Error> {
+        match self.family {
+            Family::Postgres => postgres::tls_mode(self).map(Some),
+            Family::MySql => mysql::tls_mode(self).map(Some),
+            Family::Sqlite | Family::Null => Ok(None),
+        }
     }
 
     /// The URL for the driver, password included.
@@ -229,12 +246,7 @@ impl DatabaseUrl {
     /// Whether the server's name is checked against its certificate: then it can be
     /// reached under this name only.
     pub fn checks_host(&self) -> bool {
-        let mode = match self.family {
-            Family::Postgres => postgres::tls_mode(self),
-            Family::MySql => mysql::tls_mode(self),
-            Family::Sqlite | Family::Null => return false,
-        };
-        mode.is_ok_and(|mode| mode.verified == Verified::Identity)
+        self.tls_mode().ok().flatten().is_some_and(|mode| mode.verified == Verified::Identity)
     }
 
     /// The same server through a port of this machine.
@@ -407,13 +419,17 @@ mod tests {
     }
 
     #[test]
-    fn the_last_mode_decides_whether_the_host_is_checked() {
+    fn the_last_mode_decides_whether_the_host_is_checked_and_must_be_known() {
         let checks = |url| DatabaseUrl::parse(url).unwrap().checks_host();
         assert!(checks("postgres://h/shop?sslmode=verify-full"));
         assert!(checks("mysql://h/shop?ssl-mode=verify_identity"));
         assert!(!checks("postgres://h/shop?sslmode=verify-full&sslmode=verify-ca"));
         assert!(!checks("mysql://h/shop?ssl-mode=VERIFY_CA"));
         assert!(!checks("sqlite:shop.db"));
+        for bad in ["postgres://me:s3cret@h/shop?sslmode=on", "mysql://me:s3cret@h/shop?ssl-mode=on"] {
+            let error = DatabaseUrl::parse(bad).unwrap_err().to_string();
+            assert_eq!(error, "database URL is not understood: unknown value \"on\" for `ssl_mode`");
+        }
     }
 
     #[test]
