@@ -355,7 +355,7 @@ fn a_missed_threshold_is_exit_4_and_a_broken_audit_as_well_is_exit_3() {
 #[test]
 fn a_threshold_can_name_every_figure_and_an_unknown_one_is_refused_with_the_nearest() {
     let shop = place(Backend::Sqlite).unwrap();
-    for figure in [
+    let figures = [
         "latency_us.order.sold_out.p99",
         "p9999",
         "latency_us.attempt.p9999",
@@ -368,10 +368,13 @@ fn a_threshold_can_name_every_figure_and_an_unknown_one_is_refused_with_the_near
         "phases.drain_s",
         "audit.oversold_units",
         "elapsed_s",
-    ] {
-        let (code, report) = shop.run(&["-n", "400", "--threshold", &format!("{figure} >= 0")]);
-        assert_eq!(code, 0, "{figure}: {:#}", report["thresholds"]);
-        assert!(report["thresholds"][0]["value"].is_number(), "{figure}");
+    ];
+    let gates = figures.map(|figure| format!("{figure} >= 0"));
+    let gates = gates.iter().flat_map(|gate| ["--threshold", gate]);
+    let (code, report) = shop.run(&["-n", "400"].into_iter().chain(gates).collect::<Vec<&str>>());
+    assert_eq!(code, 0, "{:#}", report["thresholds"]);
+    for (figure, told) in figures.iter().zip(report["thresholds"].as_array().unwrap()) {
+        assert!(told["value"].is_number(), "{figure}: {told}");
     }
     for (figure, fragment) in [
         ("latency_us.atempt.p99", "did you mean \"attempt\"?"),
