@@ -6,7 +6,7 @@ use super::{
     null, patient::PatientSession, postgres, sqlite, url,
 };
 use crate::text;
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -269,7 +269,8 @@ impl Database {
         if let Some(file) = self.url.file() {
             return Ok(LockFile::take(&file)?.map(|file| RunLock { holder: LockHolder::File(file) }));
         }
-        if self.dialect() == Dialect::Null {
+        // Where there is no lock to be had, nothing keeps another stockbench away.
+        if self.dialect() == Dialect::Null || !self.info.has_advisory_locks() {
             return Ok(Some(RunLock { holder: LockHolder::Nobody }));
         }
         let query = match self.dialect() {
@@ -286,6 +287,11 @@ impl Database {
     /// # Errors
     /// Another process is this segment, or the database cannot be asked.
     pub async fn lock_segment(&self, number: u64) -> Result<RunLock> {
+        ensure!(
+            self.info.has_advisory_locks(),
+            "--segment: {} has no locks by which segments know of each other",
+            self.info.relative.as_deref().unwrap_or(self.dialect().title())
+        );
         let query = match self.dialect() {
             Dialect::Postgres => format!(
                 "SELECT CASE WHEN pg_try_advisory_lock(hashtext('stockbench run'), {number}) THEN 1 ELSE 0 END"
