@@ -1,16 +1,19 @@
 //! How one run stands to another one under the same load: the change of its figures,
-//! with the interval that the seconds of both runs give.
+//! with the interval that the seconds of both runs give. The change and its interval are
+//! of one figure: what is worked out from the seconds once is worked out from them again
+//! as they are drawn.
 //!
 //! One run each says nothing of what differs from run to run (that is what `compare`
 //! repeats them for). So a change counts only where its interval leaves out "none" and
 //! it is larger than the noise that runs on the machine are granted.
 
 use super::config::Config;
-use super::measured::{Distribution, as_f64};
+use super::measured::as_f64;
 use super::model::Report;
 use super::series::Second;
-use crate::compare::stats;
-use crate::outcome::Outcome;
+use crate::compare::stats::{self, Weighed};
+use crate::db::{DatabaseInfo, Dialect};
+use crate::exit::Exit;
 use anyhow::{Result, bail};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -29,7 +32,7 @@ pub struct Change {
     pub after: f64,
     /// After, as a multiple of before.
     pub ratio: f64,
-    /// The 95 % interval of the ratio of their median seconds, if they had enough.
+    /// The 95 % interval of the ratio, if both runs had enough seconds.
     pub interval: Option<(f64, f64)>,
     /// What is said of it.
     pub means: Means,
@@ -51,7 +54,8 @@ pub enum Means {
     Better,
     /// For the worse.
     Worse,
-    /// For the better, of a run whose audit failed.
+    /// For the better, of a run whose audit failed or was not made; or any change from
+    /// such a run.
     NoWorth,
 }
 
@@ -63,7 +67,7 @@ impl Means {
             Self::Noise => "within the noise",
             Self::Better => "better",
             Self::Worse => "worse",
-            Self::NoWorth => "of no worth: the audit failed",
+            Self::NoWorth => "of no worth: an audit did not pass",
         }
     }
 }
@@ -81,6 +85,32 @@ pub fn check_same_load(before: &Config, after: &Config) -> Result<()> {
         bail!("the loads differ, so their figures are not compared: {}", differing.join(", "));
     }
     Ok(())
+}
+
+/// Runs on different ground are not compared, either: another kind of database, another
+/// isolation level, commits that are durable in one of them.
+///
+/// # Errors
+/// Names what differs.
+pub fn check_same_ground(before: &DatabaseInfo, after: &DatabaseInfo) -> Result<()> {
+    let ground =
+        |info: &DatabaseInfo| [info.kind.title(), &info.isolation, info.durability()].map(str::to_owned);
+    let pairs = ground(before).into_iter().zip(ground(after));
+    let differing: Vec<String> =
+        pairs.filter(|(one, other)| one != other).map(|(one, other)| format!("{one} and {other}")).collect();
+    if !differing.is_empty() {
+        bail!("the databases differ, so their figures are not compared: {}", differing.join(", "));
+    }
+    Ok(())
+}
+
+/// What differs between two runs and may be what is asked about: the versions.
+pub fn notes(before: &Report, after: &Report) -> Vec<String> {
+    let version = |report: &Report| format!("{} {}", report.database.kind.title(), report.database.version);
+    let tool = |report: &Report| format!("stockbench {}", report.stockbench_version);
+    let pairs = [(version(before), version(after)), (tool(before), tool(after))];
+    let differing = pairs.into_iter().filter(|(was, is)| was != is);
+    differing.map(|(was, is)| format!("{was} before, {is} after: the change may be theirs")).collect()
 }
 
 /// In what two configurations differ, in words, apart from what does not matter.
@@ -110,60 +140,60 @@ pub fn differences(before: &Config, after: &Config, apart_from: &[&str]) -> Resu
 struct Figure {
     name: &'static str,
     more_is_better: bool,
-    of_run: fn(&Report) -> f64,
     of_second: fn(&Second) -> f64,
+    of_seconds: fn(&[Weighed]) -> f64,
 }
 
 const FIGURES: [Figure; 3] = [
+    // The mean of all seconds by their length: what the run sold in all.
     Figure {
         name: "sold/s",
         more_is_better: true,
-        of_run: |report| report.measured.goodput.orders_per_s,
         of_second: |second| second.orders_per_s,
+        of_seconds: stats::mean_second,
     },
     Figure {
-        name: "p50",
+        name: "p50 of the median second",
         more_is_better: false,
-        of_run: |report| sold(report, |latency| latency.p50),
         of_second: |second| as_f64(second.p50_us),
+        of_seconds: stats::median_second,
     },
     Figure {
-        name: "p99",
+        name: "p99 of the median second",
         more_is_better: false,
-        of_run: |report| sold(report, |latency| latency.p99),
         of_second: |second| as_f64(second.p99_us),
+        of_seconds: stats::median_second,
     },
 ];
-
-/// A latency of what was sold, in microseconds.
-fn sold(report: &Report, of: fn(&Distribution) -> u64) -> f64 {
-    as_f64(report.measured.latency_us.order.get(&Outcome::Deducted).map_or(0, of))
-}
 
 /// The changes from one run to another one; `noise_pct` is the share that both are
 /// granted, in percent.
 ///
 /// # Errors
-/// As [`check_same_load`].
+/// As [`check_same_load`] and [`check_same_ground`].
 pub fn between(before: &Report, after: &Report, noise_pct: u8) -> Result<Vec<Change>> {
-    let noise = f64::from(noise_pct) / 100.0;
     check_same_load(&before.config, &after.config)?;
-    let is_void = after.audit.as_ref().is_some_and(|audit| !audit.findings.is_empty());
+    check_same_ground(&before.database, &after.database)?;
+    let noise = f64::from(noise_pct) / 100.0;
     let change = |figure: &Figure| {
-        // The last second is shorter, and the run is ending in it; where nothing was
-        // sold nothing took any time.
-        let seconds = |report: &Report| -> Vec<f64> {
-            let whole = report.series.iter().filter(|second| second.span_s > 0.9);
-            whole.map(figure.of_second).filter(|value| figure.more_is_better || *value > 0.0).collect()
+        // Where nothing was sold nothing took any time.
+        let seconds = |report: &Report| -> Vec<Weighed> {
+            let all = report.series.iter().map(|second| (second.span_s, (figure.of_second)(second)));
+            all.filter(|(_, value)| figure.more_is_better || *value > 0.0).collect()
         };
-        let values = ((figure.of_run)(before), (figure.of_run)(after));
+        let seconds = (seconds(before), seconds(after));
+        let values = ((figure.of_seconds)(&seconds.0), (figure.of_seconds)(&seconds.1));
         let ratio = stats::ratio(values.1, values.0);
-        let interval = stats::of_seconds(&seconds(after), &seconds(before));
+        let interval = stats::of_seconds(&seconds.1, &seconds.0, figure.of_seconds);
+        let worth = |is_better: bool| match (is_better, did_pass(before), did_pass(after)) {
+            (_, false, _) | (true, _, false) => Means::NoWorth,
+            (true, ..) => Means::Better,
+            (false, ..) => Means::Worse,
+        };
         let means = match interval {
             None => Means::TooShort,
-            // The seconds and the whole say the same.
-            Some((low, _)) if low > 1.0 && ratio > 1.0 + noise => better(figure.more_is_better, is_void),
-            Some((_, high)) if high < 1.0 && ratio < 1.0 - noise => better(!figure.more_is_better, is_void),
+            Some((low, _)) if low > 1.0 && ratio > 1.0 + noise => worth(figure.more_is_better),
+            Some((_, high)) if high < 1.0 && ratio < 1.0 - noise => worth(!figure.more_is_better),
             Some(_) => Means::Noise,
         };
         Change { figure: figure.name, before: values.0, after: values.1, ratio, interval, means }
@@ -171,10 +201,11 @@ pub fn between(before: &Report, after: &Report, noise_pct: u8) -> Result<Vec<Cha
     Ok(FIGURES.iter().map(change).collect())
 }
 
-const fn better(is_better: bool, is_void: bool) -> Means {
-    match (is_better, is_void) {
-        (false, _) => Means::Worse,
-        (true, true) => Means::NoWorth,
-        (true, false) => Means::Better,
+/// Whether nothing was found against a run, by an audit that could be made.
+pub fn did_pass(report: &Report) -> bool {
+    match &report.audit {
+        Some(audit) => audit.exit() == Exit::Held,
+        // Segments are judged together, and where nothing is kept the figures are the result.
+        None => report.audit_error.is_none() || report.database.kind == Dialect::Null,
     }
 }

@@ -42,6 +42,7 @@ pub fn runs(reports: &[(String, Report)], noise_pct: u8) -> Result<String> {
             for change in change::between(first, other, noise_pct)? {
                 lines.push(format!("- {}", in_words(&change)));
             }
+            lines.extend(change::notes(first, other).iter().map(|note| format!("- {}", escaped(note))));
         }
     }
     Ok(lines.join("\n") + "\n")

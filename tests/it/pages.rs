@@ -1,8 +1,11 @@
 //! Results that were kept: read again, side by side, on a page that loads nothing, and
 //! refused where they are not of the same load.
 
-use crate::support::{Backend, Place, assert_one_line, place};
+use crate::support::{Backend, Place, assert_one_line, place, query};
 use serde_json::Value;
+use stockbench::db::Dialect;
+use stockbench::report::change::{self, Change, Means};
+use stockbench::report::series::Second;
 use stockbench::report::{Document, Report};
 
 const SHORT: [&str; 4] = ["-c", "4", "-d", "1s"];
@@ -59,7 +62,9 @@ fn two_runs_stand_side_by_side_unless_their_loads_differ() {
     assert_self_contained(&std::fs::read_to_string(place.path("page.html")).unwrap());
     let said = report(&place, &[&one, &more]);
     assert_one_line(&said, 2, &["the loads differ", "concurrency 4 and 5"]);
-    // What would be compared in vain is not even run.
+    // What would be compared in vain is not even run, and nothing is seeded for it.
+    let entries = || query(&place.url, "SELECT count(*) FROM stockbench_ledger");
+    let before = entries();
     let said = place.stockbench(&[
         "run",
         "-s",
@@ -76,12 +81,86 @@ fn two_runs_stand_side_by_side_unless_their_loads_differ() {
         &one,
     ]);
     assert_one_line(&said, 2, &["--baseline: the loads differ", "duration_s 1.0 and 60.0"]);
+    assert_eq!(entries(), before);
+}
+
+/// A run's report as it is kept, with these seconds in the place of its own: how long each
+/// was, what was sold in it per second, and their p99.
+fn with_seconds(report: &Report, seconds: &[(f64, f64, u64)]) -> Report {
+    let of = |&(span_s, orders_per_s, p99_us): &(f64, f64, u64)| Second {
+        span_s,
+        orders_per_s,
+        p50_us: p99_us / 2,
+        p99_us,
+        ..Second::default()
+    };
+    Report { series: seconds.iter().map(of).collect(), ..report.clone() }
+}
+
+fn short_run() -> Option<Report> {
+    let place = place(Backend::Sqlite)?;
+    let path = kept(&place, "one.json", &["-n", "20"]);
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).ok()
+}
+
+#[test]
+fn a_change_and_its_interval_are_of_one_figure() {
+    let Some(run) = short_run() else { return };
+    let steady: Vec<(f64, f64, u64)> = (0..9).map(|n| (1.0, 100.0 + f64::from(n % 3), 5_000)).collect();
+    // A look that came late, one that came early, and a second in which nothing went on.
+    let late = [(1.6, 200.0, 5_000), (0.4, 200.0, 5_000), (1.0, 0.0, 0)];
+    let before = with_seconds(&run, &steady);
+    let after = with_seconds(&run, &[&late[..], &[(1.0, 200.0, 20_000); 12]].concat());
+    let changes = change::between(&before, &after, 10).unwrap();
+    for Change { figure, ratio, interval, .. } in &changes {
+        let (low, high) = interval.unwrap();
+        assert!(low <= *ratio && *ratio <= high, "{figure}: {ratio} in {low} to {high}");
+    }
+    let told: Vec<(f64, Means)> = changes.iter().map(|change| (change.after, change.means)).collect();
+    assert!((told[0].0 - 2_800.0 / 15.0).abs() < 1e-9, "by their length: {told:?}");
+    assert_eq!((told[0].1, told[2]), (Means::Better, (20_000.0, Means::Worse)));
+    let few = with_seconds(&run, &[(1.0, 100.0, 5_000); 4]);
+    let few = change::between(&few, &after, 10).unwrap();
+    assert!(few.iter().all(|change| change.means == Means::TooShort && change.interval.is_none()));
+}
+
+#[test]
+fn a_run_that_did_not_pass_and_other_ground_are_no_measure() {
+    let Some(run) = short_run() else { return };
+    let slow = with_seconds(&run, &[(1.0, 100.0, 5_000); 6]);
+    let fast = with_seconds(&run, &[(1.0, 200.0, 2_000); 6]);
+    let mut failed = [slow.clone(), fast.clone()];
+    failed.iter_mut().for_each(|report| {
+        report.audit = None;
+        report.audit_error = Some("the server is gone".to_owned());
+    });
+    let means = |before: &Report, after: &Report| change::between(before, after, 10).unwrap()[0].means;
+    assert_eq!(means(&slow, &fast), Means::Better);
+    assert_eq!((means(&slow, &failed[1]), means(&fast, &failed[0])), (Means::NoWorth, Means::Worse));
+    assert_eq!((means(&failed[0], &fast), means(&failed[1], &slow)), (Means::NoWorth, Means::NoWorth));
+
+    let refused = |change: fn(&mut Report)| {
+        let mut other = fast.clone();
+        change(&mut other);
+        change::between(&slow, &other, 10).unwrap_err().to_string()
+    };
+    assert!(
+        refused(|other| other.database.durable = false).contains("durable commits and commits NOT durable")
+    );
+    assert!(refused(|other| other.database.kind = Dialect::Postgres).contains("SQLite and PostgreSQL"));
+    assert!(refused(|other| other.database.isolation = "none".to_owned()).contains("serializable and none"));
+    let mut newer = fast;
+    assert!(change::notes(&slow, &newer).is_empty());
+    newer.database.version = "9.9".to_owned();
+    newer.stockbench_version = "99".to_owned();
+    let notes = change::notes(&slow, &newer).join("\n");
+    assert!(notes.contains("SQLite 9.9 after") && notes.contains("stockbench 99 after"), "{notes}");
 }
 
 #[test]
 fn a_baseline_is_a_threshold() {
     let Some(place) = place(Backend::Sqlite) else { return };
-    let load = ["-c", "2", "-d", "6s", "--rate", "300", "--arrivals", "constant"];
+    let load = ["-c", "2", "-d", "8s", "--rate", "50", "--arrivals", "constant"];
     let path = kept(&place, "base.json", &load);
     let mut base: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
     let run = ["run", "-o", "json", "-s", "atomic", "--skus", "5", "--stock", "1000000", "--noise", "60"];
@@ -99,13 +178,33 @@ fn a_baseline_is_a_threshold() {
     };
     assert_eq!(goodput(&report), true, "{report:#}");
     // A baseline that sold ten times as much.
-    base["goodput"]["orders_per_s"] = 3_000.0.into();
     for second in base["series"].as_array_mut().unwrap() {
-        second["orders_per_s"] = 3_000.0.into();
+        second["orders_per_s"] = 500.0.into();
     }
     let better = place.write("better.json", &base.to_string());
     let (code, report) = against(&better);
     assert_eq!((code, goodput(&report)), (4, false.into()), "{report:#}");
+
+    // What is no measure is refused before anything is run.
+    let refused =
+        |name: &str| place.stockbench(&[&["run"], &run[3..], &load, &["--baseline", name]].concat());
+    for (field, value, fragment) in [
+        ("interrupted", true.into(), "interrupted or not judged"),
+        ("lost_server", "gone".into(), "interrupted or not judged"),
+    ] {
+        let mut bad = base.clone();
+        bad[field] = value;
+        let bad = place.write("bad.json", &bad.to_string());
+        assert_one_line(&refused(&bad), 2, &["--baseline: ", fragment]);
+    }
+    base["database"]["durable"] = false.into();
+    let lax = place.write("lax.json", &base.to_string());
+    let said = place.stockbench(&[&run[..], &load, &["--baseline", &lax]].concat());
+    assert_one_line(
+        &said,
+        2,
+        &["--baseline: the databases differ", "commits NOT durable and durable commits"],
+    );
 }
 
 #[test]

@@ -23,7 +23,7 @@ use crate::fault::{Blow, TimedFault};
 use crate::finding::ExpectedFinding;
 use crate::lab::{LabOptions, LabServer};
 use crate::outcome::OnUnknown;
-use crate::report::change::{NOISE_PCT, check_same_load};
+use crate::report::change::{NOISE_PCT, check_same_ground, check_same_load, did_pass};
 use crate::report::client::CostMeter;
 use crate::report::config::Config;
 use crate::report::hdr::HdrLog;
@@ -296,6 +296,7 @@ async fn run_locked(
     Beside { of_many, baseline }: Beside<'_>,
 ) -> Result<Report> {
     // What cannot be served or written is said before anything is changed.
+    check_baseline_early(args, plan, &stage, (baseline, &database.info))?;
     let mut watch = watch_of(args, plan, database)?;
     let (run, connections) = make_tables(args, plan, &mut stage, (database, lock)).await?;
     let load = load(args, plan, connections)?;
@@ -414,23 +415,32 @@ fn part_of(plan: &Plan, run: &RunRow, figures: &Figures, elapsed: Duration) -> P
 /// What would be compared in vain is not even run.
 fn check_baseline(baseline: Option<&Report>, config: &Config, info: &DatabaseInfo) -> Result<()> {
     let Some(baseline) = baseline else { return Ok(()) };
-    check_same_load(&baseline.config, config).map_err(|error| usage(format!("--baseline: {error:#}")))?;
-    let (was, is) = (&baseline.database, info);
-    if (was.kind, &was.isolation) != (is.kind, &is.isolation) {
-        return Err(usage(format!(
-            "--baseline: it is of {} at {}, and this is {} at {}",
-            was.kind.title(),
-            was.isolation,
-            is.kind.title(),
-            is.isolation
-        )));
-    }
-    let passed = |audit: &AuditReport| audit.findings.is_empty();
-    let has_findings = was.kind != Dialect::Null && !baseline.audit.as_ref().is_some_and(passed);
-    if has_findings || baseline.interrupted {
-        return Err(usage("--baseline: it was interrupted, or its audit did not pass: it is no measure"));
+    let refused = |error: anyhow::Error| usage(format!("--baseline: {error:#}"));
+    check_same_load(&baseline.config, config).map_err(refused)?;
+    check_same_ground(&baseline.database, info).map_err(refused)?;
+    if baseline.interrupted || baseline.exit() == Exit::CouldNot || !did_pass(baseline) {
+        return Err(usage(
+            "--baseline: it was interrupted or not judged, or its audit did not pass: it is no measure",
+        ));
     }
     Ok(())
+}
+
+/// The same before anything is changed; what only the tables and the server tell, the
+/// connections and SKUs that are there, is taken for the baseline's.
+fn check_baseline_early(
+    args: &RunArgs,
+    plan: &Plan,
+    stage: &Stage,
+    (baseline, info): (Option<&Report>, &DatabaseInfo),
+) -> Result<()> {
+    let Some(was) = baseline.map(|baseline| &baseline.config) else { return Ok(()) };
+    let retry = stage.programs.first().map(|program| retry(plan, program));
+    let mut config = config(args, plan, retry.as_ref(), was.connections);
+    if args.no_seed {
+        config.skus = was.skus;
+    }
+    check_baseline(baseline, &config, info)
 }
 
 /// Sees the warm-up through, from the moment on that was asked for.

@@ -123,9 +123,11 @@ fn changes(base: &str, before: &Report, name: &str, after: &Report, noise_pct: u
         h2 { (name) " against " (base) }
         (table(&["figure", base, name, "change", "95 % interval", ""], &rows, 1..5))
         p.faint {
-            "The interval comes from the seconds of both runs. One run each does not show what differs from run to run: "
+            "The changes and their intervals come from the seconds of both runs: of what was sold their mean, of latencies "
+            "their median, which is not the percentile of the whole run. One run each does not show what differs from run to run: "
             "a change counts where the interval leaves out none, and it is larger than " (noise_pct) " %."
         }
+        @for note in change::notes(before, after) { p.faint { (note) } }
     })
 }
 
