@@ -119,28 +119,29 @@ impl Second {
 /// # Errors
 /// The latencies of a second were not kept.
 pub fn together(parts: &[(f64, &[Second])]) -> Result<Vec<Second>> {
-    let mut all: BTreeMap<u64, Vec<(f64, &Second)>> = BTreeMap::new();
-    for (offset, seconds) in parts {
+    let mut all: BTreeMap<u64, Vec<(usize, f64, &Second)>> = BTreeMap::new();
+    for (process, (offset, seconds)) in parts.iter().enumerate() {
         for second in *seconds {
             // Where its middle lies: a look that came late covers two of them.
             let middle = (offset + second.at_s - second.span_s / 2.0).max(0.0);
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "seconds of a run")]
-            all.entry(middle as u64).or_default().push((*offset, second));
+            all.entry(middle as u64).or_default().push((process, offset + second.at_s, second));
         }
     }
     all.into_values().map(|same| one(&same)).collect()
 }
 
-/// The same second of several processes.
-fn one(parts: &[(f64, &Second)]) -> Result<Second> {
+/// The same second of several processes, each with its number and when it ended. A process
+/// may have looked twice in it, or ended early in it: so it is as long as it was where it
+/// was longest, and its rate is what was sold in all by that.
+fn one(parts: &[(usize, f64, &Second)]) -> Result<Second> {
     let mut all = Second::default();
     let mut deducted = latency_histogram();
-    let mut orders_per_s = 0.0;
-    for (offset, part) in parts {
+    let mut spans: BTreeMap<usize, f64> = BTreeMap::new();
+    for (process, end_s, part) in parts {
         deducted.add(kept::latency_from(part.hdr.as_deref().context("a second without its latencies")?)?)?;
-        orders_per_s += part.orders_per_s;
-        all.at_s = all.at_s.max(rounded(offset + part.at_s, 1e3));
-        all.span_s = all.span_s.max(part.span_s);
+        *spans.entry(*process).or_default() += part.span_s;
+        all.at_s = all.at_s.max(rounded(*end_s, 1e3));
         all.deliveries += part.deliveries;
         all.sold_out += part.sold_out;
         all.conflicts += part.conflicts;
@@ -152,6 +153,34 @@ fn one(parts: &[(f64, &Second)]) -> Result<Second> {
             *all.struck.entry(fault.clone()).or_default() += count;
         }
     }
-    all.sold(&deducted, orders_per_s);
+    let longest = spans.into_values().fold(0.0, f64::max);
+    all.span_s = rounded(longest, 1e3);
+    all.sold(&deducted, as_f64(deducted.len()) / longest.max(1e-9));
     Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A second in which so many were sold, as a process keeps it.
+    fn second(at_s: f64, span_s: f64, sold: u64) -> Second {
+        let mut latencies = latency_histogram();
+        latencies.record_n(1_000, sold).unwrap();
+        let mut second = Second { at_s, span_s, deliveries: sold, ..Second::default() };
+        second.sold(&latencies, as_f64(sold) / span_s);
+        second.hdr = kept::encode(&latencies);
+        second
+    }
+
+    #[test]
+    fn the_rate_of_a_second_is_what_all_sold_in_it_by_how_long_it_was() {
+        // One looked twice in its second second, the other one ended early in it.
+        let one = [second(1.0, 1.0, 100), second(1.4, 0.4, 40), second(2.0, 0.6, 60)];
+        let other = [second(1.0, 1.0, 50), second(1.1, 0.1, 30)];
+        let all = together(&[(0.0, &one), (0.01, &other)]).unwrap();
+        let told: Vec<(f64, f64)> = all.iter().map(|second| (second.span_s, second.orders_per_s)).collect();
+        assert_eq!(told, [(1.0, 150.0), (1.0, 130.0)]);
+        assert_eq!((all[1].deliveries, all[1].at_s, all[1].p50_us > 0), (130, 2.0, true));
+    }
 }
