@@ -12,8 +12,15 @@ use crate::strategy::Control;
 use crate::text;
 use std::collections::BTreeMap;
 
-/// From this share of conflicts on, locking first is said to win over trying first.
+/// From about this share of conflicts on, locking first is said to win over trying first.
 const RULE_OF_THUMB: f64 = 0.30;
+
+/// How far "about" reaches: what is so near to the rule's own figure neither confirms nor
+/// refutes it.
+const ABOUT: f64 = 0.05;
+
+/// Conflicts that are rarer than this are as good as none.
+const CONFLICTS_RARE: f64 = 0.005;
 
 /// The strategies that stand for a side of the rule, by their own files.
 pub type Controls = BTreeMap<String, Control>;
@@ -24,6 +31,7 @@ pub fn of(judged: &[Judged], controls: &Controls) -> Vec<String> {
     for group in groups(judged, |setting| (setting.database.clone(), setting.rtt_us, setting.concurrency)) {
         said.extend(fastest(&group));
         said.extend(crossovers(&group));
+        said.extend(conflicts(&group));
         said.extend(group.iter().filter_map(|judged| ran_out(judged)));
     }
     for group in groups(judged, |setting| (setting.database.clone(), setting.concurrency, setting.skus)) {
@@ -118,32 +126,54 @@ fn chance(p: f64) -> String {
 }
 
 fn fastest(group: &[&Judged]) -> Option<String> {
-    let parts: Vec<String> = group
-        .iter()
-        .filter_map(|judged| {
-            let best = judged.best();
-            let (first, beside) = best.split_first()?;
-            let next = judged.ranking().nth(best.len());
-            let lead = match (beside, next) {
-                ([], Some(next)) => {
-                    let behind = next.against_best?;
-                    let times = stats::ratio(first.goodput_per_s.median, next.goodput_per_s.median);
-                    format!(" ({times:.2} times {}, {})", next.strategy, chance(behind.p))
-                }
-                ([], None) => " (the only one that held)".to_owned(),
-                (beside, _) => {
-                    let names: Vec<&str> = beside.iter().map(|row| row.strategy.as_str()).collect();
-                    format!(" (not told apart from {})", names.join(", "))
-                }
-            };
-            let open = judged.open();
-            let open =
-                if open.is_empty() { String::new() } else { format!(", {} not judged", open.join(", ")) };
-            Some(format!("{} with {}{lead}{open}", first.strategy, skus(judged)))
-        })
-        .collect();
+    let parts: Vec<String> = group.iter().filter_map(|judged| fastest_at(judged)).collect();
     (!parts.is_empty())
         .then(|| format!("{}: fastest of those that kept the stock: {}", place(group), parts.join("; ")))
+}
+
+/// Who is fastest under one load, or that nobody is; nothing where nobody was measured.
+fn fastest_at(judged: &Judged) -> Option<String> {
+    let best = judged.best();
+    let open = judged.open();
+    let open = if open.is_empty() { String::new() } else { format!(", {} not judged", open.join(", ")) };
+    let Some((first, beside)) = best.split_first() else {
+        let is_measured = judged.rows.iter().any(|row| row.runs > 0);
+        return is_measured.then(|| format!("none kept the stock with {}{open}", skus(judged)));
+    };
+    let next = judged.ranking().nth(best.len());
+    let lead = match (beside, next) {
+        ([], Some(next)) => {
+            let behind = next.against_best?;
+            let times = stats::ratio(first.goodput_per_s.median, next.goodput_per_s.median);
+            format!(" ({times:.2} times {}, {})", next.strategy, chance(behind.p))
+        }
+        ([], None) => " (the only one that held)".to_owned(),
+        (beside, _) => {
+            let names: Vec<&str> = beside.iter().map(|row| row.strategy.as_str()).collect();
+            format!(" (not told apart from {})", names.join(", "))
+        }
+    };
+    Some(format!("{} with {}{lead}{open}", first.strategy, skus(judged)))
+}
+
+/// What contention comes to, strategy by strategy: the rate of conflicts at each.
+fn conflicts(group: &[&Judged]) -> Option<String> {
+    let told: Vec<String> =
+        group[0].rows.iter().filter_map(|row| conflicts_over(group, &row.strategy)).collect();
+    (!told.is_empty()).then(|| format!("{}: attempts that met a conflict: {}", place(group), told.join("; ")))
+}
+
+fn conflicts_over(group: &[&Judged], strategy: &str) -> Option<String> {
+    let rows = group.iter().filter_map(|judged| Some((skus(judged), judged.row(strategy)?)));
+    let rates: Vec<(String, f64)> =
+        rows.filter(|(_, row)| row.runs > 0).map(|(skus, row)| (skus, row.conflict_rate.median)).collect();
+    let is_told = rates.iter().any(|(_, rate)| *rate >= CONFLICTS_RARE);
+    let at = rates.iter().map(|(skus, rate)| format!("{} with {skus}", percent(*rate)));
+    is_told.then(|| format!("{strategy} {}", at.collect::<Vec<_>>().join(", ")))
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.0} %", share * 100.0)
 }
 
 /// Pairs of which one is faster at one contention and the other at another. Both ends
@@ -162,19 +192,27 @@ fn crossovers(group: &[&Judged]) -> Vec<String> {
             }
             let (hot, cold) = if was.ratio > 1.0 { (one, other) } else { (other, one) };
             let (hot_at, cold_at) = (by_skus[*hot_at], by_skus[*cold_at]);
+            let end = |at: &Judged, change: &Change| {
+                format!("{} ({}, {})", skus(at), times(&upward(*change)), conflicts_of(at, &[hot, cold]))
+            };
             said.push(format!(
-                "{}: {hot} and {cold} cross over between {} and {}: {hot} is faster with {} ({}), {cold} with {} ({})",
+                "{}: {hot} and {cold} cross over between {} and {}: {hot} is faster with {}, {cold} with {}",
                 place(group),
                 text::thousands(hot_at.setting.skus),
                 skus(cold_at),
-                skus(hot_at),
-                times(&upward(*was)),
-                skus(cold_at),
-                times(&upward(*is)),
+                end(hot_at, was),
+                end(cold_at, is),
             ));
         }
     }
     said
+}
+
+/// How often these met a conflict there.
+fn conflicts_of(judged: &Judged, strategies: &[&String]) -> String {
+    let rows = strategies.iter().filter_map(|strategy| judged.row(strategy));
+    let rates = rows.map(|row| format!("{} of {}", percent(row.conflict_rate.median), row.strategy));
+    format!("conflicts {}", rates.collect::<Vec<_>>().join(" and "))
 }
 
 /// Each pair of strategies, and in which of these settings the rounds tell them apart,
@@ -222,6 +260,29 @@ fn round_trips(group: &[&Judged]) -> Vec<String> {
 }
 
 fn round_trip(near: &Judged, far: &Judged) -> Option<String> {
+    let leader = near.ranking().next()?;
+    let best: Vec<&str> = far.best().iter().map(|row| row.strategy.as_str()).collect();
+    let best = if best.is_empty() { "nobody".to_owned() } else { best.join(" = ") };
+    let keeps = match far.row(&leader.strategy).filter(|row| row.held()) {
+        Some(kept) => {
+            let share = stats::ratio(kept.goodput_per_s.median, leader.goodput_per_s.median);
+            format!("keeps {} of its goodput", percent(share))
+        }
+        None => "did not hold there".to_owned(),
+    };
+    Some(format!(
+        "{}, {}, {}: with {} more a round trip {}; fastest there: {best}; {} {keeps}",
+        near.setting.database,
+        text::count(near.setting.concurrency, "client"),
+        skus(near),
+        text::micros(far.setting.rtt_us - near.setting.rtt_us),
+        overtakings(near, far),
+        leader.strategy,
+    ))
+}
+
+/// Who overtakes whom far away; that nobody does is said only of rounds that could show it.
+fn overtakings(near: &Judged, far: &Judged) -> String {
     let told = told_apart(&[near, far]);
     let overtaken: Vec<String> = told
         .iter()
@@ -231,78 +292,85 @@ fn round_trip(near: &Judged, far: &Judged) -> Option<String> {
             ((was.ratio > 1.0) != (is.ratio > 1.0)).then(|| format!("{after} overtakes {before}"))
         })
         .collect();
-    let what = if overtaken.is_empty() {
-        "the rounds show nobody overtaking anybody".to_owned()
-    } else {
-        overtaken.join(", ")
-    };
-    let leader = near.ranking().next()?;
-    let kept = far.row(&leader.strategy).filter(|row| row.held())?;
-    let best: Vec<&str> = far.best().iter().map(|row| row.strategy.as_str()).collect();
-    Some(format!(
-        "{}, {}, {}: with {} more a round trip {what}; fastest there: {}; {} keeps {:.0} % of its goodput",
-        near.setting.database,
-        text::count(near.setting.concurrency, "client"),
-        skus(near),
-        text::micros(far.setting.rtt_us - near.setting.rtt_us),
-        best.join(" = "),
-        leader.strategy,
-        stats::ratio(kept.goodput_per_s.median, leader.goodput_per_s.median) * 100.0,
-    ))
+    let runs = [near, far].into_iter().flat_map(Judged::ranking).map(|row| row.runs).min().unwrap_or(0);
+    let family: usize = [near, far].iter().map(|judged| stats::pairs(judged.ranking().count())).sum();
+    match rounds_needed(family).filter(|needed| runs < *needed) {
+        _ if !overtaken.is_empty() => overtaken.join(", "),
+        Some(needed) => {
+            format!("{} cannot show an overtaking (at least {needed} can)", text::count(runs as u64, "round"))
+        }
+        None => "the rounds show nobody overtaking anybody".to_owned(),
+    }
+}
+
+/// A load under which the rule of thumb is tested: the conflicts of who tries first, and
+/// who locks first against it.
+struct Met<'j> {
+    rate: f64,
+    change: Change,
+    setting: &'j Setting,
+}
+
+impl Met<'_> {
+    /// Whether conflicts are plainly rarer than where the rule begins.
+    fn is_below(&self) -> bool {
+        self.rate < RULE_OF_THUMB - ABOUT
+    }
+
+    /// Whether they are plainly more frequent.
+    fn is_above(&self) -> bool {
+        self.rate > RULE_OF_THUMB + ABOUT
+    }
+
+    /// The load: with its round trip, since several may be pooled.
+    fn load(&self) -> String {
+        let Setting { skus, concurrency, rtt_us, .. } = self.setting;
+        let load = format!("{}, {}", text::count(*skus, "SKU"), text::count(*concurrency, "client"));
+        if *rtt_us == 0 { load } else { format!("{load}, {} more a round trip", text::micros(*rtt_us)) }
+    }
+
+    fn in_words(&self, faster: &str) -> String {
+        let (rate, times) = (percent(self.rate), times(&upward(self.change)));
+        format!("{faster} was faster at {rate} ({}; {times})", self.load())
+    }
 }
 
 /// Whether locking first wins where, and only where, trying first meets conflicts in
 /// about a third of its attempts.
 fn rule_of_thumb(group: &[&Judged], locks: &str, tries: &str) -> Option<String> {
-    let mut met: Vec<(f64, Change, &Setting)> = group
+    let mut met: Vec<Met> = group
         .iter()
         .filter_map(|judged| {
             let rate = judged.row(tries).filter(|row| row.held())?.conflict_rate.median;
-            Some((rate, change(judged, locks, tries)?, &judged.setting))
+            Some(Met { rate, change: change(judged, locks, tries)?, setting: &judged.setting })
         })
         .collect();
-    if met.is_empty() {
-        return None;
-    }
     let family = met.len();
-    stats::holm(&mut met.iter_mut().map(|(_, change, _)| change).collect::<Vec<_>>(), family);
-    met.sort_by(|one, other| one.0.total_cmp(&other.0));
+    stats::holm(&mut met.iter_mut().map(|met| &mut met.change).collect::<Vec<_>>(), family);
+    met.sort_by(|one, other| one.rate.total_cmp(&other.rate));
+    let (least, most) = (met.first()?.rate, met.last()?.rate);
     let rule = format!(
-        "{}: the rule of thumb that {locks} beats {tries} from about {:.0} % conflicts on is",
+        "{}: the rule of thumb that {locks} beats {tries} from about {} conflicts on is",
         group[0].setting.database,
-        RULE_OF_THUMB * 100.0
+        percent(RULE_OF_THUMB)
     );
-    let told: Vec<_> = met.iter().filter(|(_, change, _)| change.is_significant()).collect();
-    let against = told.iter().find(|(rate, change, _)| (*rate >= RULE_OF_THUMB) != (change.ratio > 1.0));
-    if let Some((rate, change, setting)) = against {
-        let faster = if change.ratio > 1.0 { locks } else { tries };
-        return Some(format!(
-            "{rule} refuted: at {:.0} % conflicts of {tries} ({}, {}) {faster} was faster ({})",
-            rate * 100.0,
-            text::count(setting.skus, "SKU"),
-            text::count(setting.concurrency, "client"),
-            times(&upward(*change)),
-        ));
+    let told: Vec<&Met> = met.iter().filter(|met| met.change.is_significant()).collect();
+    let locks_won = |met: &Met| met.change.ratio > 1.0;
+    let is_against = |met: &Met| met.is_above() && !locks_won(met) || met.is_below() && locks_won(met);
+    if let Some(against) = told.iter().find(|met| is_against(met)) {
+        let faster = if locks_won(against) { locks } else { tries };
+        return Some(format!("{rule} refuted: {}", against.in_words(faster)));
     }
-    let below = told.iter().rev().find(|(rate, ..)| *rate < RULE_OF_THUMB);
-    let above = told.iter().find(|(rate, ..)| *rate >= RULE_OF_THUMB);
-    let in_words = |(rate, change, _): &(f64, Change, &Setting), faster: &str| {
-        format!("{faster} was faster at {:.0} % ({})", rate * 100.0, times(&upward(*change)))
-    };
+    let below = told.iter().rev().find(|met| met.is_below()).map(|met| met.in_words(tries));
+    let above = told.iter().find(|met| met.is_above()).map(|met| met.in_words(locks));
     Some(match (below, above) {
-        (Some(below), Some(above)) => {
-            format!("{rule} confirmed: {}, {}", in_words(below, tries), in_words(above, locks))
-        }
-        (Some(one), None) => {
-            format!("{rule} not contradicted, and not tested above: {}", in_words(one, tries))
-        }
-        (None, Some(one)) => {
-            format!("{rule} not contradicted, and not tested below: {}", in_words(one, locks))
-        }
+        (Some(below), Some(above)) => format!("{rule} confirmed: {below}, {above}"),
+        (Some(below), None) => format!("{rule} not contradicted, and not tested above: {below}"),
+        (None, Some(above)) => format!("{rule} not contradicted, and not tested below: {above}"),
         (None, None) => format!(
-            "{rule} not tested: at {:.0} to {:.0} % conflicts the rounds do not tell them apart",
-            met[0].0 * 100.0,
-            met[met.len() - 1].0 * 100.0
+            "{rule} not tested: at {} to {} conflicts the rounds do not tell them apart, or they are too near to the rule's own",
+            percent(least),
+            percent(most)
         ),
     })
 }
@@ -343,6 +411,8 @@ mod tests {
         assert!(text.contains("pessimistic and optimistic cross over between 1 and 100 SKUs"), "{text}");
         assert!(text.contains("confirmed: optimistic was faster at 5 %"), "{text}");
         assert!(text.contains("pessimistic with 1 SKU (2.00 times optimistic"), "{text}");
+        assert!(text.contains("conflicts 10 % of pessimistic and 80 % of optimistic"), "{text}");
+        assert!(text.contains("; optimistic 80 % with 1 SKU, 5 % with 100 SKUs"), "{text}");
 
         // The same figures with few conflicts everywhere.
         let all: Vec<Sample> = all
@@ -355,7 +425,10 @@ mod tests {
             })
             .collect();
         let text = said(&all, &names, &[1, 100]);
-        assert!(text.contains("refuted: at 5 % conflicts of optimistic (1 SKU, 50 clients)"), "{text}");
+        assert!(
+            text.contains("refuted: pessimistic was faster at 5 % (1 SKU, 50 clients; 2.00 times"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -382,24 +455,84 @@ mod tests {
         all.extend(samples("pessimistic", 1, 100.4));
         let text = said(&all, &["optimistic", "pessimistic"], &[1]);
         assert!(text.contains("not told apart from"), "{text}");
-        assert!(text.contains("not tested: at 50 to 50 % conflicts"), "{text}");
+        assert!(text.contains("not tested: at 50 % to 50 % conflicts"), "{text}");
         assert!(!text.contains("cross over"), "{text}");
     }
 
     #[test]
-    fn a_round_trip_that_changes_the_order_says_who_overtakes_whom() {
-        let mut all: Vec<Sample> = samples("cas", 1, 300.0).collect();
-        all.extend(samples("atomic", 1, 200.0));
-        let mut far: Vec<Sample> = samples("cas", 1, 30.0).collect();
-        far.extend(samples("atomic", 1, 60.0));
-        for sample in &mut far {
-            sample.cell.setting.rtt_us = 5_000;
+    fn what_is_about_the_rules_own_figure_neither_confirms_nor_refutes_it() {
+        let names = ["optimistic", "pessimistic"];
+        // Trying first is faster just above the rule's figure.
+        let mut all = with_conflicts(samples("optimistic", 1, 300.0), 0.33);
+        all.extend(samples("pessimistic", 1, 200.0));
+        let text = said(&all, &names, &[1]);
+        assert!(text.contains("is not tested: at 33 % to 33 %"), "{text}");
+        let all = with_conflicts(all.into_iter(), 0.4);
+        let text = said(&all, &names, &[1]);
+        assert!(text.contains("refuted: optimistic was faster at 40 %"), "{text}");
+    }
+
+    #[test]
+    fn where_nobody_kept_the_stock_that_is_said() {
+        let mut all: Vec<Sample> = samples("naive", 1, 300.0).collect();
+        if let CameTo::Measured(figures) = &mut all[0].came_to {
+            figures.findings.insert(crate::finding::FindingKind::LostUpdate, 3);
         }
-        all.extend(far);
+        let text = said(&all, &["naive", "atomic"], &[1]);
+        assert!(text.contains("none kept the stock with 1 SKU, atomic not judged"), "{text}");
+    }
+
+    /// The same figures at a distance, by so much slower.
+    fn far(samples: impl Iterator<Item = Sample>) -> impl Iterator<Item = Sample> {
+        samples.map(|mut sample| {
+            sample.cell.setting.rtt_us = 5_000;
+            sample
+        })
+    }
+
+    fn said_of_distances(all: &[Sample]) -> String {
         let mut matrix = matrix(&["cas", "atomic"], &[1]);
         matrix.rtt_us = vec![0, 5_000];
-        let text = of(&judge(&matrix, &all, &CalledUnsafe::new()), &Controls::new()).join("\n");
+        let controls = Controls::from([
+            ("cas".to_owned(), Control::Optimistic),
+            ("atomic".to_owned(), Control::Pessimistic),
+        ]);
+        of(&judge(&matrix, all, &CalledUnsafe::new()), &controls).join("\n")
+    }
+
+    #[test]
+    fn a_round_trip_that_changes_the_order_says_who_overtakes_whom() {
+        let near = samples("cas", 1, 300.0).chain(samples("atomic", 1, 200.0));
+        let all: Vec<Sample> =
+            near.chain(far(samples("cas", 1, 30.0).chain(samples("atomic", 1, 60.0)))).collect();
+        let text = said_of_distances(&all);
         assert!(text.contains("with 5.00 ms more a round trip atomic overtakes cas"), "{text}");
         assert!(text.contains("cas keeps 10 % of its goodput"), "{text}");
+        // Loads near and at a distance are pooled for the rule: it says which.
+        assert!(text.contains("(1 SKU, 50 clients, 5.00 ms more a round trip; "), "{text}");
+    }
+
+    #[test]
+    fn that_nobody_overtakes_is_said_only_of_rounds_that_could_show_it() {
+        let at = |rounds: usize| -> Vec<Sample> {
+            let of = |name: &str, goodput: f64| samples(name, 1, goodput).take(rounds).collect::<Vec<_>>();
+            let near = of("cas", 300.0).into_iter().chain(of("atomic", 200.0));
+            let distant = far(of("cas", 30.0).into_iter().chain(of("atomic", 20.0)));
+            near.chain(distant).collect()
+        };
+        let text = said_of_distances(&at(5));
+        assert!(text.contains("the rounds show nobody overtaking anybody"), "{text}");
+        let text = said_of_distances(&at(4));
+        assert!(text.contains("4 rounds cannot show an overtaking (at least 5 can)"), "{text}");
+    }
+
+    #[test]
+    fn a_leader_that_does_not_hold_at_a_distance_does_not_silence_the_rest() {
+        let near = samples("cas", 1, 300.0).chain(samples("atomic", 1, 200.0));
+        let mut all: Vec<Sample> = near.chain(far(samples("atomic", 1, 60.0))).collect();
+        let lost = Sample { came_to: CameTo::Undecided("lost".to_owned()), ..all[0].clone() };
+        all.extend(far(std::iter::once(lost)));
+        let text = said_of_distances(&all);
+        assert!(text.contains("fastest there: atomic; cas did not hold there"), "{text}");
     }
 }

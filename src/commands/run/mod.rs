@@ -145,6 +145,7 @@ pub(super) async fn measure(
     if beside.of_many.is_none() {
         announce(database, stage.redis.as_ref().map(RedisStage::info).as_ref(), args.output)?;
     }
+    check_baseline_early(args, plan, &stage, (beside.baseline, &database.info))?;
     let mut lock = match args.segment.and(args.start_at) {
         Some(start_at) => joint::lock(database, start_at).await?,
         None => database.lock().await?,
@@ -296,7 +297,6 @@ async fn run_locked(
     Beside { of_many, baseline }: Beside<'_>,
 ) -> Result<Report> {
     // What cannot be served or written is said before anything is changed.
-    check_baseline_early(args, plan, &stage, (baseline, &database.info))?;
     let mut watch = watch_of(args, plan, database)?;
     let (run, connections) = make_tables(args, plan, &mut stage, (database, lock)).await?;
     let load = load(args, plan, connections)?;
