@@ -63,8 +63,8 @@ pub enum Command {
     /// Run several strategies under the same loads, round after round, and say which one to ship
     #[command(
         after_help = "Example: which strategy on a hot row and on many, near and at a distance, on two databases:\n\n  \
-        stockbench compare -s optimistic,pessimistic,atomic,group-commit --contention 1,10,1000 --rtt 0,1ms \\\n    \
-        --lab postgres,mysql --journal compare.jsonl"
+        stockbench compare -s optimistic,pessimistic,atomic,group-commit --contention 1,10,1000 \\\n    \
+        --rtt 0s,1ms --lab postgres,mysql --journal compare.jsonl"
     )]
     Compare(Box<CompareArgs>),
     /// Show results that were kept as JSON, alone or side by side: as a page to share, or as Markdown

@@ -244,13 +244,84 @@ fn numbers_out_of_range_are_usage_errors() {
     assert!(fs::read_dir(folder.path()).unwrap().next().is_none());
 }
 
+/// The commands of a text, each on one line: a backslash at the end of a line and the
+/// folding of YAML join two.
+fn commands_in(text: &str) -> Vec<String> {
+    let joined = text.replace("\\\n", " ");
+    let begins =
+        |line: &str| line.trim_start().trim_start_matches("- run: ").trim_start().starts_with("stockbench ");
+    let lines = joined.lines().filter(|line| begins(line));
+    lines.map(|line| line.trim_start().trim_start_matches("- run: ").trim().to_owned()).collect()
+}
+
+#[track_caller]
+fn assert_understood(line: &str) {
+    use clap::Parser;
+    let command = line.split([';', '|', '>']).next().unwrap();
+    let words = command.split_whitespace().map(|word| word.trim_matches(['\'', '"']));
+    stockbench::cli::Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
+}
+
 #[test]
-fn every_command_explains_itself_with_an_example() {
+fn every_command_explains_itself_with_an_example_that_is_understood() {
+    use clap::CommandFactory;
     let folder = tempfile::tempdir().unwrap();
-    for command in ["run", "seed", "audit", "strategies", "scenarios", "lab", "clean"] {
-        let said = stockbench(folder.path(), &[command, "--help"]);
-        assert!(said.code == 0 && said.stdout.contains("Example:"), "{command}: {said:?}");
+    let commands = stockbench::cli::Cli::command();
+    for command in commands.get_subcommands().filter(|command| command.get_name() != "help") {
+        let name = command.get_name();
+        let said = stockbench(folder.path(), &[name, "--help"]);
+        assert!(said.code == 0 && said.stdout.contains("Example:"), "{name}: {said:?}");
+        let examples = commands_in(said.stdout.split_once("Example:").unwrap().1);
+        assert!(examples.iter().any(|line| line.contains(name)), "{name}: {said:?}");
+        for line in &examples {
+            assert_understood(line);
+        }
     }
+}
+
+#[test]
+fn the_commands_of_the_samples_are_understood() {
+    let ci = include_str!("../../docs/ci-sample.yml");
+    // A folded block is one line.
+    let folded = ci.replace(": >\n", ": ").lines().fold(String::new(), |text, line| {
+        let goes_on = line.starts_with("          ");
+        format!("{text}{}{line}", if goes_on { " " } else { "\n" })
+    });
+    let commands = commands_in(&folded);
+    assert!(commands.len() >= 2 && commands[0].contains("--json run.json"), "{commands:?}");
+    for line in &commands {
+        assert_understood(line);
+    }
+    assert!(commands[0].contains("--allow-writes shop"), "it writes the shop's own tables");
+
+    let job = include_str!("../../docs/segments-job.yml");
+    let (_, command) = job.split_once("exec stockbench").unwrap();
+    let command = command.split("env:").next().unwrap().replace('\n', " ");
+    let command = command.replace("$k", "3").replace("$(START_AT)", "2026-01-31T18:05:00Z");
+    assert_understood(&format!("stockbench{command}"));
+}
+
+#[test]
+fn completions_and_man_pages_know_every_command() {
+    use clap::CommandFactory;
+    let folder = tempfile::tempdir().unwrap();
+    let commands = stockbench::cli::Cli::command();
+    let names: Vec<&str> = commands.get_subcommands().map(clap::Command::get_name).collect();
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let said = stockbench(folder.path(), &["completions", shell]);
+        assert!(said.code == 0 && said.stderr.is_empty(), "{shell}: {said:?}");
+        let missing = names.iter().find(|name| !said.stdout.contains(**name));
+        assert_eq!(missing, None, "{shell}");
+    }
+    let said = stockbench(folder.path(), &["man"]);
+    assert!(said.code == 0 && said.stdout.contains(".TH stockbench"), "{said:?}");
+    for name in names {
+        let said = stockbench(folder.path(), &["man", name]);
+        assert!(said.code == 0 && said.stdout.contains(".SH SYNOPSIS"), "{name}: {said:?}");
+    }
+    let said = stockbench(folder.path(), &["man", "compre"]);
+    assert_one_line(&said, 2, &["there is no command compre; did you mean \"compare\"?"]);
+    assert_one_line(&stockbench(folder.path(), &["completions", "tcsh"]), 2, &["tcsh"]);
 }
 
 #[test]
