@@ -4,11 +4,13 @@ use super::{check_writable, to_stdout, write_whole};
 use crate::cli::ReportArgs;
 use crate::exit::{Exit, usage};
 use crate::report::compared::{self, CompareReport};
+use crate::report::model::SCHEMA_VERSION;
 use crate::report::{Document, Report, markdown, merge, page, terminal};
 use crate::text;
 use anyhow::Result;
 use serde::de::DeserializeOwned;
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 /// What a file holds.
 enum Kept {
@@ -20,9 +22,9 @@ pub(super) fn report(args: ReportArgs) -> Result<Exit> {
     check_writable(args.html.iter().chain(&args.json))?;
     let mut runs: Vec<(String, Report)> = Vec::new();
     let mut comparisons = Vec::new();
-    for path in &args.results {
+    for (path, name) in args.results.iter().zip(names(&args.results)) {
         match read(path)? {
-            Kept::Run(report) => runs.push((path.display().to_string(), *report)),
+            Kept::Run(report) => runs.push((name, *report)),
             Kept::Comparison(report) => comparisons.push(*report),
         }
     }
@@ -57,6 +59,17 @@ pub(super) fn report(args: ReportArgs) -> Result<Exit> {
         }
     }
     Ok(Exit::Held)
+}
+
+/// What files are called: by their own names, unless two have the same one in different
+/// folders.
+fn names(paths: &[PathBuf]) -> Vec<String> {
+    let whole = || paths.iter().map(|path| path.display().to_string());
+    let files: Option<Vec<String>> =
+        paths.iter().map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect();
+    let files = files.unwrap_or_default();
+    let distinct: BTreeSet<&String> = files.iter().collect();
+    if distinct.len() == paths.len() { files } else { whole().collect() }
 }
 
 /// Puts the segments of a run together, and shows them as that run.
@@ -106,6 +119,12 @@ fn read(path: &Path) -> Result<Kept> {
         usage(format!("{name}: this is no result of `run --json` or `compare --json`: {error}"))
     };
     let value: serde_json::Value = serde_json::from_str(&text).map_err(wrong)?;
+    // Another shape is named as one, before a field is found missing in it.
+    if let Some(version) = value.get("schema_version").filter(|version| **version != SCHEMA_VERSION) {
+        return Err(usage(format!(
+            "{name} has schema_version {version}, and this stockbench reads {SCHEMA_VERSION}: use the one that wrote it"
+        )));
+    }
     if value.get("matrix").is_some() {
         Ok(Kept::Comparison(parsed(&text).map_err(wrong)?))
     } else {
@@ -116,4 +135,16 @@ fn read(path: &Path) -> Result<Kept> {
 /// From the text and not from a value, so that an error has its line.
 fn parsed<T: DeserializeOwned>(text: &str) -> serde_json::Result<Box<T>> {
     serde_json::from_str(text).map(Box::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_called_by_their_own_names_where_these_differ() {
+        let names = |paths: [&str; 2]| names(&paths.map(PathBuf::from));
+        assert_eq!(names(["a/before.json", "b/after.json"]), ["before.json", "after.json"]);
+        assert_eq!(names(["a/run.json", "b/run.json"]), ["a/run.json", "b/run.json"]);
+    }
 }
