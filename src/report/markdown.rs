@@ -24,9 +24,9 @@ pub fn runs(reports: &[(String, Report)], noise_pct: u8) -> Result<String> {
             sold.map_or_else(String::new, |sold| text::micros(of(sold)))
         };
         lines.push(format!(
-            "| {} | `{}` | {} {} | {} | {} | {} | {} | {:.1} % |",
+            "| {} | {} | {} {} | {} | {} | {} | {} | {:.1} % |",
             escaped(name),
-            escaped(&report.strategy),
+            code(&report.strategy),
             report.database.kind.title(),
             escaped(&report.database.version),
             escaped(&terminal::verdict(report).join("; ")),
@@ -56,7 +56,63 @@ fn in_words(change: &Change) -> String {
     format!("{} {}{interval}: {}", change.figure, percent(change.ratio), change.means.as_str())
 }
 
-/// What would end a cell does not.
+/// Text that Markdown shows as it is, on one line: nothing in it ends a cell, opens a tag,
+/// a link or a code span, or calls somebody by name. What stands between letters or before
+/// a space is none of these and is left alone, so that prose stays readable.
 pub(super) fn escaped(text: &str) -> String {
-    text::one_line(text).replace('|', "\\|")
+    let text = text::one_line(text);
+    let mut escaped = String::with_capacity(text.len());
+    let mut before = None;
+    let mut characters = text.chars().peekable();
+    while let Some(character) = characters.next() {
+        let after = characters.peek().copied();
+        let is_word = |beside: Option<char>| beside.is_some_and(char::is_alphanumeric);
+        let is_between = is_word(before) && is_word(after);
+        let opens = after.is_some_and(|after| !after.is_whitespace());
+        match character {
+            // A backslash would not keep a name from being called.
+            '@' if !is_word(before) => escaped.push_str("@<!-- -->"),
+            '|' | '`' | '\\' | '[' | ']' | '*' => escaped.extend(['\\', character]),
+            '_' if !is_between => escaped.push_str("\\_"),
+            '<' | '&' if opens => escaped.extend(['\\', character]),
+            _ => escaped.push(character),
+        }
+        before = Some(character);
+    }
+    escaped
+}
+
+/// A name as code, in a cell: as many backticks around it as none within it can end.
+pub(super) fn code(name: &str) -> String {
+    let name = text::one_line(name).replace('|', "\\|");
+    let longest = name.split(|character| character != '`').map(str::len).max().unwrap_or(0);
+    let fence = "`".repeat(longest + 1);
+    let space = if longest > 0 { " " } else { "" };
+    format!("{fence}{space}{name}{space}{fence}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hostile_name_is_text() {
+        for (name, shown) in [
+            ("<img src=x onerror=alert(1)>", "\\<img src=x onerror=alert(1)>"),
+            ("a | b\nc", "a \\| b c"),
+            ("`x` *y* _z_", "\\`x\\` \\*y\\* \\_z\\_"),
+            ("[click](http://x) &lt;", "\\[click\\](http://x) \\&lt;"),
+            ("@octocat me@localhost", "@<!-- -->octocat me@localhost"),
+            ("lost_update, p < 0.001, a\\b", "lost_update, p < 0.001, a\\\\b"),
+        ] {
+            assert_eq!(escaped(name), shown);
+        }
+    }
+
+    #[test]
+    fn a_name_with_backticks_stays_code() {
+        assert_eq!(code("atomic"), "`atomic`");
+        assert_eq!(code("a|b\n.toml"), "`a\\|b .toml`");
+        assert_eq!(code("a``b`"), "``` a``b` ```");
+    }
 }
