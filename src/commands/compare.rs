@@ -4,7 +4,7 @@ use super::open::{Opened, Purpose, open};
 use super::run::{Beside, measure};
 use super::{check_writable, stop_on_signal, to_stdout, write_whole};
 use crate::cli::{CompareArgs, CompareOutput, DatabaseArgs, RunArgs};
-use crate::compare::journal::{self, Journal};
+use crate::compare::journal::{self, Journal, Servers};
 use crate::compare::judge::{CalledUnsafe, CameTo, Figures, Sample};
 use crate::compare::matrix::{Cell, Matrix};
 use crate::db::url::EMBEDDED_DEFAULT;
@@ -15,15 +15,15 @@ use crate::lab::LabKind;
 use crate::load::LoadArgs;
 use crate::outcome::Outcome;
 use crate::report::compared::{self, CompareReport};
-use crate::report::progress::Progress;
+use crate::report::progress::{Progress, time_left};
 use crate::report::{Document, Report, page, terminal};
 use crate::scenario::{self, Asked, Plan};
-use crate::strategy::{Safety, Strategy, catalogue};
+use crate::strategy::{Safety, Strategy};
 use crate::text;
 use anyhow::Result;
 use rand::RngExt;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 /// Units of stock in all, where nobody says how many: more than a cell can sell.
 const UNITS_IN_ALL: u64 = 2_000_000;
@@ -41,46 +41,23 @@ pub(super) async fn compare(args: CompareArgs) -> Result<Exit> {
     for cell in matrix.cells().iter().filter(|cell| cell.round == 1) {
         plan(&args, cell)?;
     }
-    let (mut journal, mut samples) = match &args.journal {
-        Some(path) => {
-            let opened = Journal::open(path, &matrix).map_err(|error| usage(format!("{error:#}")))?;
-            (Some(opened.0), opened.1)
-        }
-        None => (None, Vec::new()),
-    };
+    let opened = args.journal.as_deref().map(|path| Journal::open(path, &matrix)).transpose();
+    let (mut journal, samples) = opened.map_err(bad_journal)?.unzip();
+    let mut samples = samples.unwrap_or_default();
 
     let places = places(&args).await?;
-    let stop = Stop::default();
-    let signals = tokio::spawn(stop_on_signal(stop.clone(), "ending the run that has begun"));
-    let cells = matrix.cells();
-    let left: Vec<&Cell> =
-        cells.iter().filter(|cell| samples.iter().all(|sample| sample.cell != **cell)).collect();
-    let progress = Progress::preparing("comparing");
-    for (number, cell) in left.iter().enumerate() {
-        progress.show(&in_words(cell), number as u64, left.len() as u64);
-        let came_to = match changed(&matrix, &cell.strategy) {
-            Some(changed) => CameTo::Undecided(changed),
-            None => Box::pin(came_to(&args, cell, &places, &stop)).await,
-        };
-        // What was interrupted was not measured.
-        if stop.is_asked() {
-            break;
-        }
-        let sample = Sample { cell: (*cell).clone(), came_to };
-        if let Some(journal) = &mut journal {
-            journal.keep(&sample)?;
-        }
-        samples.push(sample);
+    if let Some(journal) = &mut journal {
+        journal.begin(&matrix, servers(&places)).map_err(bad_journal)?;
     }
-    progress.finish();
-    signals.abort();
+    measure_all(&args, &matrix, &places, &mut journal, &mut samples).await?;
 
     let databases =
         places.iter().map(|place| (place.label.clone(), place.opened.database.info.clone())).collect();
     let called_unsafe = called_unsafe(&strategies, &places);
     let controls =
         strategies.iter().filter_map(|strategy| Some((strategy.name.clone(), strategy.file.control?)));
-    let report = CompareReport::new(matrix, samples, &called_unsafe, &controls.collect(), databases);
+    let mut report = CompareReport::new(matrix, samples, &called_unsafe, &controls.collect(), databases);
+    report.judged_at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let rendered = report.to_json()?;
     let json = args.json.as_deref().map_or(Ok(()), |path| write_whole(path, rendered.as_bytes()));
     let html = match &args.html {
@@ -94,6 +71,63 @@ pub(super) async fn compare(args: CompareArgs) -> Result<Exit> {
     })?;
     json.and(html)?;
     Ok(report.exit())
+}
+
+/// Makes the runs that are missing, until somebody stops it.
+async fn measure_all(
+    args: &CompareArgs,
+    matrix: &Matrix,
+    places: &[Place],
+    journal: &mut Option<Journal>,
+    samples: &mut Vec<Sample>,
+) -> Result<()> {
+    let stop = Stop::default();
+    let signals = tokio::spawn(stop_on_signal(stop.clone(), "ending the run that has begun"));
+    let cells = matrix.cells();
+    let left: Vec<&Cell> =
+        cells.iter().filter(|cell| samples.iter().all(|sample| sample.cell != **cell)).collect();
+    let progress = Progress::preparing("comparing");
+    let mut taken = Vec::new();
+    for (number, cell) in left.iter().enumerate() {
+        let (done, of) = (number as u64, left.len() as u64);
+        let time_left = time_left(of - done, &taken, args.warmup + args.duration);
+        progress.show_steps(&in_words(cell), (done, of), time_left);
+        let begun = Instant::now();
+        let came_to = match changed(matrix, &cell.strategy) {
+            Some(changed) => CameTo::Undecided(changed),
+            None => Box::pin(came_to(args, cell, places, &stop)).await,
+        };
+        // What was interrupted was not measured.
+        if stop.is_asked() {
+            break;
+        }
+        // What was refused took no time, and says nothing of what is left.
+        if matches!(came_to, CameTo::Measured(_)) {
+            taken.push(begun.elapsed());
+        }
+        let sample = Sample { cell: (*cell).clone(), came_to };
+        if let Some(journal) = journal {
+            journal.keep(&sample)?;
+        }
+        samples.push(sample);
+    }
+    progress.finish();
+    signals.abort();
+    Ok(())
+}
+
+fn bad_journal(error: anyhow::Error) -> anyhow::Error {
+    usage(format!("{error:#}"))
+}
+
+/// What the databases must still be for a journal to go on.
+fn servers(places: &[Place]) -> Servers {
+    let server = |place: &Place| {
+        let info = &place.opened.database.info;
+        let (kind, durable) = (info.kind.title(), info.durability());
+        (place.label.clone(), format!("{kind} {}, isolation {}, {durable}", info.version, info.isolation))
+    };
+    places.iter().map(server).collect()
 }
 
 /// Who is unsafe by its own word, on one node or on several.
@@ -131,7 +165,10 @@ fn strategies(names: &[String]) -> Result<Vec<Strategy>> {
 
 fn matrix(args: &CompareArgs, strategies: &[Strategy]) -> Result<Matrix> {
     let journaled = args.journal.as_deref().map(journal::seed_of).transpose();
-    let journaled = journaled.map_err(|error| usage(format!("{error:#}")))?.flatten();
+    let journaled = journaled.map_err(bad_journal)?.flatten();
+    if args.lab.contains(&LabKind::Redis) {
+        return Err(usage("--lab redis holds no stock: use postgres, mysql or mariadb"));
+    }
     let databases = match (&args.lab[..], &args.database_url) {
         ([], None) => vec![EMBEDDED_DEFAULT.to_owned()],
         ([], Some(url)) => vec![DatabaseUrl::parse(url).map_err(usage)?.to_string()],
@@ -140,8 +177,6 @@ fn matrix(args: &CompareArgs, strategies: &[Strategy]) -> Result<Matrix> {
     if sorted(&databases).len() < databases.len() {
         return Err(usage("--lab names a kind twice"));
     }
-    let own_file = |strategy: &&Strategy| !catalogue::names().any(|name| name == strategy.name);
-    let files = strategies.iter().filter(own_file);
     let micros = |rtt: &Duration| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX);
     let in_words = |duration: Duration| humantime::format_duration(duration).to_string();
     let mut load = BTreeMap::from([
@@ -161,7 +196,7 @@ fn matrix(args: &CompareArgs, strategies: &[Strategy]) -> Result<Matrix> {
         concurrency: sorted(args.concurrency.iter().copied()),
         rounds: args.rounds,
         load: load.into_iter().map(|(flag, value)| (flag.to_owned(), value)).collect(),
-        files: files.map(|strategy| (strategy.name.clone(), strategy.text.clone())).collect(),
+        files: strategies.iter().map(|strategy| (strategy.name.clone(), strategy.text.clone())).collect(),
         random_seed: args
             .random_seed
             .or(journaled)
@@ -261,8 +296,14 @@ fn figures(report: &Report) -> CameTo {
         retries_per_order: measured.retries_per_order.mean,
         wrong_units: audit.oversold_units.max(audit.lost_update_units + audit.missing_entry_units),
         sold_out: measured.count(Outcome::SoldOut),
+        given_up: share(measured.count(Outcome::Conflict), measured.deliveries),
         findings: audit.findings_by_kind.clone(),
     })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a share of a run's orders")]
+fn share(of: u64, all: u64) -> f64 {
+    of as f64 / all.max(1) as f64
 }
 
 /// Why a run could not be judged.

@@ -4,8 +4,9 @@
 use super::judge::{CameTo, Sample};
 use super::matrix::Matrix;
 use crate::text;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -20,45 +21,57 @@ struct Head {
     /// Figures of different versions are not of one comparison.
     stockbench_version: String,
     matrix: Matrix,
+    /// The databases, by their names in the matrix.
+    servers: Servers,
 }
+
+/// What a database must still be for its figures to go on, in words.
+pub type Servers = BTreeMap<String, String>;
 
 /// A file that grows by a line for each run.
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
     file: File,
+    /// What it was begun with, if it was.
+    head: Option<Head>,
 }
 
 impl Journal {
-    /// Opens a journal; what is in it already was measured for this matrix.
+    /// Opens a journal; what is in it already was measured for this matrix. Nothing is
+    /// written before [`Journal::begin`].
     ///
     /// # Errors
     /// It is of another comparison (what differs is named) or none at all, or it
     /// cannot be written.
     pub fn open(path: &Path, matrix: &Matrix) -> Result<(Self, Vec<Sample>)> {
-        let written = match std::fs::read_to_string(path) {
-            Ok(written) => written,
-            Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
-            Err(error) => bail!("cannot read {}: {error}", path.display()),
-        };
-        // A line that was being written when the end came is measured again.
-        let whole = written.rfind('\n').map_or("", |end| &written[..=end]);
-        ensure!(
-            !whole.is_empty() || written.is_empty() || written.starts_with(HEAD_BEGINS),
-            "{}:1: this is no journal of a comparison",
-            path.display()
-        );
-        let samples = read(path, whole, matrix)?;
+        let written = written(path)?;
+        let whole = whole_lines(path, &written)?;
+        let (head, samples) = read(path, whole, matrix)?;
         let file = OpenOptions::new().create(true).append(true).open(path);
         let file = file.with_context(|| format!("cannot write {}", path.display()))?;
         file.set_len(whole.len() as u64)?;
-        let mut journal = Self { path: path.to_owned(), file };
-        if whole.is_empty() {
-            let head =
-                Head { stockbench_version: env!("CARGO_PKG_VERSION").to_owned(), matrix: matrix.clone() };
-            journal.line(&head)?;
+        Ok((Self { path: path.to_owned(), file, head }, samples))
+    }
+
+    /// Begins it on these servers, or goes on with it, on the same ones.
+    ///
+    /// # Errors
+    /// A server is another one than before (which is named), or the file cannot be written.
+    pub fn begin(&mut self, matrix: &Matrix, servers: Servers) -> Result<()> {
+        if let Some(head) = &self.head {
+            let differing = servers.iter().find(|(name, server)| head.servers.get(*name) != Some(server));
+            if let Some((name, server)) = differing {
+                let was = head.servers.get(name).map_or("nothing", String::as_str);
+                bail!(
+                    "{} was begun on another server: {name} is {server} here, {was} there",
+                    self.path.display()
+                );
+            }
+            return Ok(());
         }
-        Ok((journal, samples))
+        let stockbench_version = env!("CARGO_PKG_VERSION").to_owned();
+        self.line(&Head { stockbench_version, matrix: matrix.clone(), servers })
     }
 
     /// Keeps what one run came to.
@@ -80,21 +93,39 @@ impl Journal {
 /// # Errors
 /// As [`Journal::open`].
 pub fn seed_of(path: &Path) -> Result<Option<u64>> {
-    let Ok(written) = std::fs::read_to_string(path) else { return Ok(None) };
-    let Some((first, _)) = written.split_once('\n') else { return Ok(None) };
-    Ok(Some(head(path, first)?.matrix.random_seed))
+    let written = written(path)?;
+    let first = whole_lines(path, &written)?.lines().next();
+    Ok(first.map(|first| head(path, first)).transpose()?.map(|head| head.matrix.random_seed))
+}
+
+fn written(path: &Path) -> Result<Vec<u8>> {
+    match std::fs::read(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        read => read.map_err(|error| anyhow!("cannot read {}: {error}", path.display())),
+    }
+}
+
+/// All but a line that was being written when the end came, whose run is made again. The
+/// end may have come inside of a character, or inside of the head.
+fn whole_lines<'w>(path: &Path, written: &'w [u8]) -> Result<&'w str> {
+    let no_journal = || format!("{}:1: this is no journal of a comparison", path.display());
+    let begins = HEAD_BEGINS.as_bytes();
+    let common = written.len().min(begins.len());
+    ensure!(written[..common] == begins[..common], no_journal());
+    let end = written.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    std::str::from_utf8(&written[..end]).with_context(no_journal)
 }
 
 fn head(path: &Path, line: &str) -> Result<Head> {
     serde_json::from_str(line).map_err(|error| {
         let error = text::one_line(&error.to_string());
-        anyhow::anyhow!("{}:1: this is no journal of a comparison: {error}", path.display())
+        anyhow!("{}:1: this is no journal of a comparison: {error}", path.display())
     })
 }
 
-fn read(path: &Path, written: &str, matrix: &Matrix) -> Result<Vec<Sample>> {
+fn read(path: &Path, written: &str, matrix: &Matrix) -> Result<(Option<Head>, Vec<Sample>)> {
     let mut lines = written.lines();
-    let Some(first) = lines.next() else { return Ok(Vec::new()) };
+    let Some(first) = lines.next() else { return Ok((None, Vec::new())) };
     let head = head(path, first)?;
     let version = env!("CARGO_PKG_VERSION");
     ensure!(
@@ -113,14 +144,15 @@ fn read(path: &Path, written: &str, matrix: &Matrix) -> Result<Vec<Sample>> {
     for (number, line) in lines.enumerate() {
         let sample: Sample = serde_json::from_str(line).map_err(|error| {
             let error = text::one_line(&error.to_string());
-            anyhow::anyhow!("{}:{}: this is no run of a comparison: {error}", path.display(), number + 2)
+            anyhow!("{}:{}: this is no run of a comparison: {error}", path.display(), number + 2)
         })?;
         // What could not be judged is run again; then the later one counts.
         samples.retain(|earlier| earlier.cell != sample.cell);
         samples.push(sample);
     }
-    samples.retain(|sample| !matches!(sample.came_to, CameTo::Undecided(_)));
-    Ok(samples)
+    // So is what was refused: a flag may have been added that lets it run, and it costs nothing.
+    samples.retain(|sample| matches!(sample.came_to, CameTo::Measured(_)));
+    Ok((Some(head), samples))
 }
 
 #[cfg(test)]
@@ -129,45 +161,93 @@ mod tests {
     use super::super::matrix::tests::matrix;
     use super::*;
 
-    #[test]
-    fn a_journal_goes_on_where_it_was_cut_off() {
+    fn servers(version: &str) -> Servers {
+        Servers::from([("postgres".to_owned(), format!("PostgreSQL {version}"))])
+    }
+
+    /// A journal of this matrix that has begun, in a folder of its own.
+    fn begun(matrix: &Matrix) -> (tempfile::TempDir, PathBuf, Journal) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal.jsonl");
-        let matrix = matrix(&["atomic"], &[1]);
         assert_eq!(seed_of(&path).unwrap(), None);
-        let (mut journal, before) = Journal::open(&path, &matrix).unwrap();
+        let (mut journal, before) = Journal::open(&path, matrix).unwrap();
         assert!(before.is_empty());
+        journal.begin(matrix, servers("15")).unwrap();
+        (folder, path, journal)
+    }
+
+    #[test]
+    fn a_journal_goes_on_where_it_was_cut_off() {
+        let matrix = matrix(&["atomic"], &[1]);
+        let (_folder, path, mut journal) = begun(&matrix);
         let one = sample("atomic", 1, 100.0);
         journal.keep(&one).unwrap();
         drop(journal);
-        // The end came in the middle of a line.
-        let mut text = std::fs::read_to_string(&path).unwrap();
-        text.push_str("{\"cell\":{\"sett");
-        std::fs::write(&path, &text).unwrap();
-        let (mut journal, before) = Journal::open(&path, &matrix).unwrap();
-        assert_eq!(before, std::slice::from_ref(&one));
-        let undecided = Sample { came_to: CameTo::Undecided("lost".to_owned()), ..sample("cas", 1, 1.0) };
-        journal.keep(&undecided).unwrap();
-        let (mut journal, before) = Journal::open(&path, &matrix).unwrap();
-        assert_eq!(before, std::slice::from_ref(&one), "what could not be judged is run again");
+        let whole = std::fs::read(&path).unwrap();
+        // The end came in the middle of a line, and of a character.
+        for cut in [&b"{\"cell\":{\"sett"[..], b"{\"cell\":{\"setting\":\"caf\xc3"] {
+            std::fs::write(&path, [&whole[..], cut].concat()).unwrap();
+            let (_, before) = Journal::open(&path, &matrix).unwrap();
+            assert_eq!(before, std::slice::from_ref(&one));
+        }
+        let (mut journal, _) = Journal::open(&path, &matrix).unwrap();
+        journal.begin(&matrix, servers("15")).unwrap();
         journal.keep(&sample("cas", 1, 2.0)).unwrap();
         let (_, before) = Journal::open(&path, &matrix).unwrap();
         assert_eq!(before.len(), 2);
         assert_eq!(seed_of(&path).unwrap(), Some(matrix.random_seed));
+        // It came in the head already.
+        for length in [0, 5, HEAD_BEGINS.len(), 60] {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            assert_eq!(seed_of(&path).unwrap(), None, "{length}");
+            let (mut journal, before) = Journal::open(&path, &matrix).unwrap();
+            journal.begin(&matrix, servers("15")).unwrap();
+            assert!(before.is_empty() && seed_of(&path).unwrap().is_some(), "{length}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_measured_is_run_again() {
+        let matrix = matrix(&["atomic"], &[1]);
+        let (_folder, path, mut journal) = begun(&matrix);
+        let why = "--allow-writes".to_owned();
+        for came_to in [CameTo::Undecided("lost".to_owned()), CameTo::Refused(why)] {
+            journal.keep(&Sample { came_to, ..sample("atomic", 1, 1.0) }).unwrap();
+            assert!(Journal::open(&path, &matrix).unwrap().1.is_empty());
+        }
+        journal.keep(&sample("atomic", 1, 2.0)).unwrap();
+        assert_eq!(Journal::open(&path, &matrix).unwrap().1, [sample("atomic", 1, 2.0)]);
     }
 
     #[test]
     fn the_journal_of_another_comparison_is_refused_by_name() {
+        let matrix = matrix(&["atomic"], &[1]);
+        let (_folder, path, _) = begun(&matrix);
+        let refused = |matrix: &Matrix| Journal::open(&path, matrix).unwrap_err().to_string();
+        let error = refused(&super::super::matrix::tests::matrix(&["atomic"], &[10]));
+        assert!(error.contains("contention: 10 here, 1 there"), "{error}");
+        let files = BTreeMap::from([("atomic".to_owned(), "another".to_owned())]);
+        let error = refused(&Matrix { files, ..matrix.clone() });
+        assert!(error.contains("the text of atomic is another one"), "{error}");
+
+        let (mut journal, _) = Journal::open(&path, &matrix).unwrap();
+        let error = journal.begin(&matrix, servers("16")).unwrap_err().to_string();
+        assert!(error.contains("postgres is PostgreSQL 16 here, PostgreSQL 15 there"), "{error}");
+        let older = std::fs::read_to_string(&path).unwrap().replace(env!("CARGO_PKG_VERSION"), "0.0.9");
+        std::fs::write(&path, older).unwrap();
+        let error = refused(&matrix);
+        assert!(error.contains("was begun by stockbench 0.0.9"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_is_no_journal_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal.jsonl");
-        Journal::open(&path, &matrix(&["atomic"], &[1])).unwrap();
-        let error = Journal::open(&path, &matrix(&["atomic"], &[10])).unwrap_err().to_string();
-        assert!(error.contains("contention: 10 here, 1 there"), "{error}");
-        std::fs::write(&path, "notes without an end").unwrap();
-        assert!(Journal::open(&path, &matrix(&["atomic"], &[1])).is_err());
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "notes without an end");
-        std::fs::write(&path, "order_id,sku_id\n").unwrap();
-        let error = Journal::open(&path, &matrix(&["atomic"], &[1])).unwrap_err().to_string();
-        assert!(error.contains(":1: this is no journal") && !error.contains('\n'), "{error}");
+        for notes in [&b"notes without an end"[..], b"order_id,sku_id\n", b"\xff\xfe"] {
+            std::fs::write(&path, notes).unwrap();
+            let error = Journal::open(&path, &matrix(&["atomic"], &[1])).unwrap_err().to_string();
+            assert!(error.contains(":1: this is no journal") && !error.contains('\n'), "{error}");
+            assert_eq!(std::fs::read(&path).unwrap(), notes);
+        }
     }
 }

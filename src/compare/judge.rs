@@ -49,6 +49,10 @@ pub struct Figures {
     /// Orders refused because not enough was in stock.
     #[serde(default)]
     pub sold_out: u64,
+    /// Orders that ended as conflict, their tries exhausted, from 0 to 1: no latency of
+    /// what was sold tells of them.
+    #[serde(default)]
+    pub given_up: f64,
     /// What the audit found.
     pub findings: BTreeMap<FindingKind, u64>,
 }
@@ -100,6 +104,9 @@ pub struct Row {
     pub conflict_rate: Estimate,
     /// Attempts after the first, for each order.
     pub retries_per_order: Estimate,
+    /// Orders that ended as conflict, from 0 to 1.
+    #[serde(default)]
+    pub given_up: Estimate,
     /// Units sold twice, lost or made up, the most of any round.
     pub wrong_units: u64,
     /// Runs in which the stock ran out: goodput counts what was sold.
@@ -221,6 +228,7 @@ fn row<'s>(strategy: &str, came_to: impl Iterator<Item = &'s CameTo>) -> Row {
         p99_us: estimate(|figures| micros(figures.p99_us)),
         conflict_rate: estimate(|figures| figures.conflict_rate),
         retries_per_order: estimate(|figures| figures.retries_per_order),
+        given_up: estimate(|figures| figures.given_up),
         wrong_units: measured.iter().map(|figures| figures.wrong_units).max().unwrap_or(0),
         ran_out: measured.iter().filter(|figures| figures.sold_out > 0).count(),
         against_best: None,
@@ -267,6 +275,7 @@ pub(crate) mod tests {
                 retries_per_order: 0.2,
                 wrong_units: 0,
                 sold_out: 0,
+                given_up: 0.0,
                 findings: BTreeMap::new(),
             }),
         }

@@ -30,7 +30,8 @@ pub struct Matrix {
     pub rounds: u32,
     /// The rest of the load, which is the same for all, by flag.
     pub load: BTreeMap<String, String>,
-    /// The text of each strategy that is a file of the user's own.
+    /// The text of each strategy, those that are built in too: another stockbench may have
+    /// other ones under the same names.
     pub files: BTreeMap<String, String>,
     /// The seed of the order and of every run's own seed.
     pub random_seed: u64,
@@ -86,6 +87,12 @@ impl Matrix {
         settings
     }
 
+    /// How many runs there are in all.
+    pub fn runs(&self) -> usize {
+        let settings = self.databases.len() * self.rtt_us.len() * self.concurrency.len() * self.skus.len();
+        settings * self.strategies.len() * self.rounds as usize
+    }
+
     /// Every run, round by round; the same seed gives the same order.
     pub fn cells(&self) -> Vec<Cell> {
         let mut rng = ChaCha8Rng::seed_from_u64(self.random_seed);
@@ -122,9 +129,10 @@ impl Matrix {
             words
         };
         let differing = in_words(self).into_iter().zip(in_words(other)).find(|(one, other)| one != other);
+        let text = || self.files.iter().find(|(name, text)| other.files.get(*name) != Some(text));
         differing
             .map(|((what, one), (_, other))| format!("{what}: {one} here, {other} there"))
-            .or_else(|| (self.files != other.files).then(|| "the text of a strategy's file".to_owned()))
+            .or_else(|| text().map(|(name, _)| format!("the text of {name} is another one")))
     }
 }
 
@@ -150,7 +158,7 @@ pub(crate) mod tests {
     fn every_round_has_every_cell_once_in_an_order_of_its_own() {
         let matrix = matrix(&["naive", "atomic", "cas"], &[1, 10]);
         let cells = matrix.cells();
-        assert_eq!(cells.len(), 3 * 3 * 2);
+        assert_eq!((cells.len(), matrix.runs()), (3 * 3 * 2, 3 * 3 * 2));
         let round = |number: u32| -> Vec<(u64, String)> {
             let of_round = cells.iter().filter(|cell| cell.round == number);
             of_round.map(|cell| (cell.setting.skus, cell.strategy.clone())).collect()
@@ -172,7 +180,8 @@ pub(crate) mod tests {
         assert_eq!(one.difference(&one), None);
         let hotter = Matrix { skus: vec![1, 2], ..one.clone() };
         assert_eq!(one.difference(&hotter).as_deref(), Some("contention: 1 here, 1,2 there"));
-        let files = BTreeMap::from([("a.toml".to_owned(), String::new())]);
-        assert!(one.difference(&Matrix { files, ..one.clone() }).unwrap().contains("file"));
+        let files = BTreeMap::from([("naive".to_owned(), "another".to_owned())]);
+        let difference = Matrix { files, ..one.clone() }.difference(&one);
+        assert_eq!(difference.as_deref(), Some("the text of naive is another one"));
     }
 }

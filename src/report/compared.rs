@@ -1,17 +1,17 @@
 //! A comparison: as data, and for people, on a terminal or as Markdown.
 
 use super::Document;
-use super::markdown::escaped;
+use super::markdown::{code, escaped};
 use super::model::SCHEMA_VERSION;
 use crate::compare::advice;
 use crate::compare::judge::{CalledUnsafe, CameTo, Judged, Row, Sample, Verdict, judge};
 use crate::compare::matrix::{Matrix, Setting, place};
-use crate::compare::stats::{Change, Estimate};
+use crate::compare::stats::{Change, Estimate, ROUNDS_FOR_INTERVAL};
 use crate::db::DatabaseInfo;
 use crate::exit::Exit;
 use crate::text;
 use comfy_table::presets::{ASCII_MARKDOWN, UTF8_BORDERS_ONLY};
-use comfy_table::{CellAlignment, ContentArrangement, Table, TableStyle};
+use comfy_table::{CellAlignment, ContentArrangement, Table};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -25,6 +25,9 @@ pub struct CompareReport {
     pub schema_version: u32,
     /// The version of stockbench that wrote it.
     pub stockbench_version: String,
+    /// When it was judged, in UTC: after the last of its runs.
+    #[serde(default)]
+    pub judged_at: String,
     /// What was asked.
     pub matrix: Matrix,
     /// The databases, as they described themselves, by their names in the matrix.
@@ -54,8 +57,9 @@ impl CompareReport {
         let mut report = Self {
             schema_version: SCHEMA_VERSION,
             stockbench_version: env!("CARGO_PKG_VERSION").to_owned(),
+            judged_at: String::new(),
             advice: advice::of(&settings, controls),
-            interrupted: samples.len() < matrix.cells().len(),
+            interrupted: samples.len() < matrix.runs(),
             matrix,
             databases,
             settings,
@@ -80,6 +84,12 @@ impl CompareReport {
         }
     }
 
+    /// When it was judged, for behind a version: `, 2026-01-31`.
+    pub fn dated(&self) -> String {
+        let day = self.judged_at.split('T').next().filter(|day| !day.is_empty());
+        day.map_or_else(String::new, |day| format!(", {day}"))
+    }
+
     /// What was found under a load.
     pub fn judged(&self, setting: &Setting) -> Option<&Judged> {
         self.settings.iter().find(|judged| judged.setting == *setting)
@@ -94,28 +104,42 @@ impl CompareReport {
 impl Document for CompareReport {}
 
 /// What a load's table shows.
-pub(super) const HEAD: [&str; 9] = [
+pub(super) const HEAD: [&str; 10] = [
     "strategy",
-    "sold/s (95 %)",
+    "sold/s",
     "to the best",
     "p50",
     "p99",
     "conflicts",
     "retries/order",
+    "given up",
     "units wrong",
     "verdict",
 ];
 
+/// The columns of [`HEAD`] that hold figures.
+pub(super) const FIGURES: std::ops::Range<usize> = 1..9;
+
 /// What its figures are.
-pub(super) const LEGEND: &str = "medians of the rounds with their 95 % intervals (bootstrap); * p < 0.05, \
-    ** p < 0.01, *** p < 0.001 (exact rank-sum test against the fastest, corrected for all pairs of a load by Holm)";
+pub(super) fn legend(rounds: u32) -> String {
+    let intervals = if has_intervals(rounds as usize) {
+        "medians of the rounds (their 95 % intervals: bootstrap, no narrower than the exact ones)".to_owned()
+    } else {
+        format!("medians of the rounds; 95 % intervals take at least {ROUNDS_FOR_INTERVAL}")
+    };
+    format!(
+        "{intervals}; * p < 0.05, ** p < 0.01, *** p < 0.001 (exact rank-sum test against the fastest, corrected \
+        for all pairs of a load by Holm; the intervals are not); p50 and p99 are of what was sold, given up is the share of \
+        orders that ended as conflict; units wrong are those of the worst round"
+    )
+}
 
 /// Writes a comparison for a terminal.
 ///
 /// # Errors
 /// The writer fails.
 pub fn terminal(out: &mut dyn Write, report: &CompareReport) -> io::Result<()> {
-    write(out, report, Style { heading: "", item: "- ", code: "", preset: UTF8_BORDERS_ONLY })
+    write(out, report, Style { is_markdown: false })
 }
 
 /// Writes a comparison as Markdown.
@@ -123,22 +147,24 @@ pub fn terminal(out: &mut dyn Write, report: &CompareReport) -> io::Result<()> {
 /// # Errors
 /// The writer fails.
 pub fn markdown(out: &mut dyn Write, report: &CompareReport) -> io::Result<()> {
-    write(out, report, Style { heading: "### ", item: "- ", code: "`", preset: ASCII_MARKDOWN })
+    write(out, report, Style { is_markdown: true })
 }
 
 /// How things are set off from each other.
 #[derive(Debug, Clone, Copy)]
 struct Style {
-    heading: &'static str,
-    item: &'static str,
-    code: &'static str,
-    preset: TableStyle,
+    is_markdown: bool,
 }
 
 impl Style {
+    const fn heading(self) -> &'static str {
+        if self.is_markdown { "### " } else { "" }
+    }
+
     fn table(self, head: &[String], numbers: std::ops::Range<usize>) -> Table {
         let mut table = Table::new();
-        table.load_style(self.preset).set_content_arrangement(ContentArrangement::Disabled).set_header(head);
+        let style = if self.is_markdown { ASCII_MARKDOWN } else { UTF8_BORDERS_ONLY };
+        table.load_style(style).set_content_arrangement(ContentArrangement::Disabled).set_header(head);
         for column in table.column_iter_mut().skip(numbers.start).take(numbers.len()) {
             column.set_cell_alignment(CellAlignment::Right);
         }
@@ -146,46 +172,50 @@ impl Style {
     }
 
     fn name(self, strategy: &str) -> String {
-        format!("{}{strategy}{}", self.code, self.code)
+        if self.is_markdown { code(strategy) } else { strategy.to_owned() }
+    }
+
+    fn text(self, text: &str) -> String {
+        if self.is_markdown { escaped(text) } else { text.to_owned() }
     }
 }
 
 fn write(out: &mut dyn Write, report: &CompareReport, style: Style) -> io::Result<()> {
     for (name, info) in &report.databases {
         let (kind, durable) = (info.kind.title(), info.durability());
-        writeln!(out, "{}{name}: {kind} {}, {durable}", style.item, info.version)?;
+        let line = format!("{name}: {kind} {}, isolation {}, {durable}", info.version, info.isolation);
+        writeln!(out, "- {}", style.text(&line))?;
     }
     let load: Vec<String> =
         report.matrix.load.iter().map(|(flag, value)| format!("--{flag} {value}")).collect();
     writeln!(
         out,
-        "{}{} in an order drawn anew for each ({}; --random-seed {})",
-        style.item,
+        "- {} in an order drawn anew for each ({}; --random-seed {})",
         text::count(report.matrix.rounds.into(), "round"),
-        load.join(" "),
+        style.text(&load.join(" ")),
         report.matrix.random_seed
     )?;
+    writeln!(out, "- stockbench {}{}", report.stockbench_version, report.dated())?;
     for judged in &report.settings {
         setting(out, judged, style)?;
     }
     heat_maps(out, report, style)?;
     if !report.advice.is_empty() {
-        writeln!(out, "\n{}What follows\n", style.heading)?;
-        report.advice.iter().try_for_each(|sentence| writeln!(out, "{}{sentence}", style.item))?;
+        writeln!(out, "\n{}What follows\n", style.heading())?;
+        report.advice.iter().try_for_each(|sentence| writeln!(out, "- {}", style.text(sentence)))?;
     }
     closing(out, report)
 }
 
 fn setting(out: &mut dyn Write, judged: &Judged, style: Style) -> io::Result<()> {
-    writeln!(out, "\n{}{}\n", style.heading, title(&judged.setting))?;
-    let mut table = style.table(&HEAD.map(str::to_owned), 1..8);
+    writeln!(out, "\n{}{}\n", style.heading(), style.text(&title(&judged.setting)))?;
+    let mut table = style.table(&HEAD.map(str::to_owned), FIGURES);
     for row in &judged.rows {
         let mut cells = cells(row);
         cells[0] = style.name(&row.strategy);
-        if style.preset == ASCII_MARKDOWN {
-            for cell in &mut cells {
-                *cell = escaped(cell);
-            }
+        // The others are figures.
+        if let Some(verdict) = cells.last_mut() {
+            *verdict = style.text(verdict);
         }
         table.add_row(cells);
     }
@@ -206,13 +236,13 @@ pub(super) fn cells(row: &Row) -> Vec<String> {
     let name = row.strategy.clone();
     if row.runs == 0 {
         let mut cells = vec![name];
-        cells.extend(std::iter::repeat_n(String::new(), 7));
+        cells.extend(std::iter::repeat_n(String::new(), FIGURES.len()));
         cells.push(in_words(&row.verdict));
         return cells;
     }
     let wrong = if row.wrong_units == 0 { String::new() } else { text::thousands(row.wrong_units) };
     let against = match (&row.against_best, row.held()) {
-        (Some(change), _) => percent(change),
+        (Some(change), _) => percent(change, row.runs),
         (None, true) => "the best".to_owned(),
         (None, false) => "not ranked".to_owned(),
     };
@@ -224,17 +254,20 @@ pub(super) fn cells(row: &Row) -> Vec<String> {
         text::micros_of(row.p99_us.median),
         format!("{:.1} %", row.conflict_rate.median * 100.0),
         format!("{:.2}", row.retries_per_order.median),
+        format!("{:.1} %", row.given_up.median * 100.0),
         wrong,
         in_words(&row.verdict),
     ]
 }
 
-/// An interval is shown from so many rounds on; of fewer it is their range.
-const ROUNDS_FOR_INTERVAL: usize = 5;
+/// Whether intervals are shown: of fewer rounds there are none.
+pub(super) const fn has_intervals(rounds: usize) -> bool {
+    rounds >= ROUNDS_FOR_INTERVAL
+}
 
 fn rate(estimate: &Estimate, rounds: usize) -> String {
     let Estimate { median, low, high } = estimate;
-    if rounds < ROUNDS_FOR_INTERVAL {
+    if !has_intervals(rounds) {
         return per_second(*median);
     }
     format!("{} ({}–{})", per_second(*median), per_second(*low), per_second(*high))
@@ -250,8 +283,8 @@ pub(super) fn per_second(rate: f64) -> String {
     text::thousands(whole)
 }
 
-/// A change in percent with its interval, and as many stars as it has earned.
-fn percent(change: &Change) -> String {
+/// A change in percent with its interval, if it has one, and as many stars as it has earned.
+fn percent(change: &Change, rounds: usize) -> String {
     let stars = match change.p {
         p if p < 0.001 => " ***",
         p if p < 0.01 => " **",
@@ -259,6 +292,9 @@ fn percent(change: &Change) -> String {
         _ => "",
     };
     let of = |ratio: f64| format!("{:+.0}", (ratio - 1.0) * 100.0);
+    if !has_intervals(rounds) {
+        return format!("{} %{stars}", of(change.ratio));
+    }
     format!("{} % ({} … {}){stars}", of(change.ratio), of(change.low), of(change.high))
 }
 
@@ -290,8 +326,8 @@ fn heat_maps(out: &mut dyn Write, report: &CompareReport, style: Style) -> io::R
             writeln!(
                 out,
                 "\n{}Fastest of those that held, sold/s: {}\n",
-                style.heading,
-                place(database, rtt_us)
+                style.heading(),
+                style.text(&place(database, rtt_us))
             )?;
             let head = std::iter::once("SKUs".to_owned())
                 .chain(concurrency.iter().map(|&clients| text::count(clients, "client")));
@@ -315,8 +351,8 @@ fn heat_maps(out: &mut dyn Write, report: &CompareReport, style: Style) -> io::R
 }
 
 fn closing(out: &mut dyn Write, report: &CompareReport) -> io::Result<()> {
-    let total = report.matrix.cells().len();
-    writeln!(out, "\n{LEGEND}")?;
+    let total = report.matrix.runs();
+    writeln!(out, "\n{}", legend(report.matrix.rounds))?;
     let open = report.open_rows();
     if open > 0 {
         writeln!(out, "not judged: {}, which are missing from the rankings", text::count(open, "row"))?;

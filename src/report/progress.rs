@@ -35,7 +35,18 @@ impl Progress {
 
     /// Says what is being done, and how much of it is; of 0 where nobody knows.
     pub fn show(&self, what: &str, done: u64, of: u64) {
-        let template = if of > 0 { "{bar:24} {percent:>3}%  {msg}  left {eta}" } else { "{spinner} {msg}" };
+        self.show_as("{bar:24} {percent:>3}%  {msg}  left {eta}", what, done, of);
+    }
+
+    /// The same of steps that take long, with how long those that are left will take: a
+    /// line that estimates it by itself takes the pauses between steps for a standstill.
+    pub fn show_steps(&self, what: &str, (done, of): (u64, u64), left: Duration) {
+        let left = humantime::format_duration(Duration::from_secs(left.as_secs()));
+        self.show_as("{bar:24} {percent:>3}%  {msg}", &format!("{what}  left {left}"), done, of);
+    }
+
+    fn show_as(&self, template: &str, what: &str, done: u64, of: u64) {
+        let template = if of > 0 { template } else { "{spinner} {msg}" };
         if self.bar.length() != Some(of) {
             self.bar.set_style(ProgressStyle::with_template(template).expect("the template is a constant"));
             self.bar.set_length(of);
@@ -70,6 +81,16 @@ impl Progress {
     }
 }
 
+/// How long so many steps will take, the ones before having taken so long; before the
+/// first one, as long as is expected of each.
+pub fn time_left(steps: u64, taken: &[Duration], expected: Duration) -> Duration {
+    let of_one = match u32::try_from(taken.len()) {
+        Ok(measured) if measured > 0 => taken.iter().sum::<Duration>() / measured,
+        _ => expected,
+    };
+    of_one.saturating_mul(u32::try_from(steps).unwrap_or(u32::MAX))
+}
+
 async fn follow(bar: &ProgressBar, live: &Live, duration: Option<Duration>) {
     let started = Instant::now();
     let mut ticks = tokio::time::interval(TICK);
@@ -98,5 +119,18 @@ async fn follow(bar: &ProgressBar, live: &Live, duration: Option<Duration>) {
             text::thousands(live.retries.load(Relaxed)),
             left.unwrap_or_default(),
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_takes_as_long_as_what_was_done() {
+        let seconds = Duration::from_secs;
+        assert_eq!(time_left(10, &[], seconds(6)), seconds(60));
+        assert_eq!(time_left(10, &[seconds(7), seconds(9)], seconds(6)), seconds(80));
+        assert_eq!(time_left(0, &[seconds(7)], seconds(6)), Duration::ZERO);
     }
 }

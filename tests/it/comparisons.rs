@@ -7,11 +7,15 @@ use crate::support::{
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-/// Short runs: the figures do not matter here.
-const SHORT: [&str; 6] = ["compare", "-o", "json", "-d", "200ms", "-w"];
+/// Short runs: the figures do not matter here. On a machine that is busy with other tests
+/// shorter ones may sell nothing.
+const SHORT: [&str; 7] = ["compare", "-o", "json", "-d", "1s", "-w", "50ms"];
+
+/// What goes wrong by chance need not do so at once.
+const RUNS_TO_CATCH: u32 = 3;
 
 fn compare(place: &Place, arguments: &[&str]) -> (i32, Value) {
-    let said = place.stockbench(&[&SHORT[..], &["50ms"], arguments].concat());
+    let said = place.stockbench(&[&SHORT[..], arguments].concat());
     let report = serde_json::from_str(&said.stdout)
         .unwrap_or_else(|error| panic!("{error} in {arguments:?}: {said:?}"));
     (said.code, report)
@@ -26,11 +30,12 @@ on_every_database!(who_was_caught_is_shown_and_not_ranked);
 
 fn who_was_caught_is_shown_and_not_ranked(place: &Place) {
     let matrix = ["-s", "naive,atomic,cas", "--contention", "1,20", "-c", "10", "--rounds", "2"];
-    let (code, report) = compare(place, &matrix);
+    let caught = |(_, report): &(i32, Value)| row(report, 0, "naive")["verdict"]["is"] == "violated";
+    let mut tries = (0..RUNS_TO_CATCH).map(|_| compare(place, &matrix));
+    let (code, report) = tries.find(caught).expect("naive is caught within a few runs");
     assert_eq!(code, 0, "{report:#}");
     assert_eq!(report["samples"].as_array().unwrap().len(), 3 * 2 * 2);
     let naive = row(&report, 0, "naive");
-    assert_eq!(naive["verdict"]["is"], "violated", "{report:#}");
     assert!(naive["wrong_units"].as_u64().unwrap() > 0 && naive["against_best"].is_null(), "{report:#}");
     assert_ne!(row(&report, 1, "naive")["verdict"]["is"], "held", "{report:#}");
     for strategy in ["atomic", "cas"] {
@@ -77,6 +82,34 @@ fn a_comparison_that_was_interrupted_goes_on_where_it_stopped() {
     let other = place.arguments(&[&matrix[..], &["--rounds", "6", "--journal", "runs.jsonl"]].concat());
     let said = stockbench(place.folder.path(), &other);
     assert_one_line(&said, 2, &["runs.jsonl is of another comparison (rounds: 6 here, 5 there)"]);
+
+    // Another server, and another text of a strategy, are not of one comparison.
+    let durable = whole.replace("durable commits", "commits NOT durable");
+    std::fs::write(&journal, durable).unwrap();
+    let said = stockbench(place.folder.path(), &arguments);
+    assert_one_line(&said, 2, &["runs.jsonl was begun on another server", "commits NOT durable there"]);
+    let (from, to) = ("UPDATE stockbench_sku SET stock", "UPDATE stockbench_sku SET  stock");
+    assert!(whole.contains(from), "the texts of built-in strategies are in the head");
+    std::fs::write(&journal, whole.replace(from, to)).unwrap();
+    let said = stockbench(place.folder.path(), &arguments);
+    assert_one_line(&said, 2, &["runs.jsonl is of another comparison (the text of "]);
+}
+
+#[test]
+fn what_was_refused_runs_once_it_is_allowed() {
+    let Some(place) = place(Backend::Sqlite) else { return };
+    place.run(&["-s", "atomic", "-n", "5"]);
+    crate::support::execute(&place.url, "CREATE TABLE shop_log (note TEXT)");
+    let text = "summary = \"writes a table of the shop\"\n\
+        [[transaction]]\n[[transaction.step]]\nsql = \"INSERT INTO shop_log (note) VALUES ('x')\"\n";
+    let file = place.write("mine.toml", text);
+    let both = format!("atomic,{file}");
+    let arguments = ["-s", &both, "--contention", "1", "-c", "2", "--rounds", "1", "--journal", "runs.jsonl"];
+    let (_, report) = compare(&place, &arguments);
+    assert_eq!(row(&report, 0, &file)["verdict"]["is"], "refused", "{report:#}");
+    let name = stockbench::db::DatabaseUrl::parse(&place.url).unwrap().database;
+    let (_, report) = compare(&place, &[&arguments[..], &["--allow-writes", &name]].concat());
+    assert_ne!(row(&report, 0, &file)["verdict"]["is"], "refused", "{report:#}");
 }
 
 #[test]
@@ -108,6 +141,7 @@ fn a_comparison_that_cannot_be_is_one_line() {
     for (arguments, fragment) in [
         (&["-s", "atomic,optimstic"][..], "unknown strategy \"optimstic\"; did you mean \"optimistic\"?"),
         (&["-s", "atomic,cas,atomic"], "--strategy names atomic twice"),
+        (&["-s", "atomic", "--lab", "redis"], "--lab redis holds no stock"),
         (&["-s", "atomic", "--json", "nowhere/c.json"], "cannot write nowhere/c.json"),
         (&["-s", "atomic", "--journal", "answers.csv"], "answers.csv:1: this is no journal of a comparison"),
     ] {

@@ -21,13 +21,31 @@ const ALARM: RGBColor = RGBColor(3, 3, 3);
 /// Colours that the page has for lines.
 const LINE_COLOURS: u8 = 6;
 
+/// Patterns of lines: colours alone tell nothing on a printer, and not to everybody.
+const DASHES: [&str; 5] = ["none", "10 4", "2 4", "10 4 2 4", "5 3"];
+
+/// How many lines have a look of their own: with six colours and five patterns no two
+/// among thirty share both.
+const LOOKS: u8 = 30;
+
+/// Stands for the colour and the pattern of a line.
 const fn line_colour(number: u8) -> RGBColor {
-    RGBColor(4, 4, number % LINE_COLOURS)
+    RGBColor(4, 4, number % LOOKS)
+}
+
+/// Stands for the colour of a line's intervals, which have no pattern.
+const fn bar_colour(number: u8) -> RGBColor {
+    RGBColor(5, 4, number % LOOKS)
 }
 
 /// The colour of the line with this number, by the page's name for it.
 pub(super) fn colour(number: usize) -> String {
     format!("var(--line-{})", number % usize::from(LINE_COLOURS))
+}
+
+/// The pattern of the line with this number.
+pub(super) const fn dash(number: usize) -> &'static str {
+    DASHES[number % DASHES.len()]
 }
 
 /// One line of a chart.
@@ -62,6 +80,39 @@ pub(super) struct Chart<'c> {
 }
 
 impl Chart<'_> {
+    /// What the lines do, in a sentence each, for those who do not see them.
+    pub(super) fn gist(&self) -> String {
+        let sentence = |line: &Line| {
+            let ((from_x, from), (to_x, to)) = (*line.points.first()?, *line.points.last()?);
+            let ys = || line.points.iter().map(|point| point.1);
+            let (least, most) = (ys().fold(from, f64::min), ys().fold(from, f64::max));
+            let at = |x: f64, y: f64| format!("{} at {}", (self.y_label)(y), (self.x_label)(x));
+            Some(format!(
+                "{}: from {} to {}, between {} and {}.",
+                line.name,
+                at(from_x, from),
+                at(to_x, to),
+                (self.y_label)(least),
+                (self.y_label)(most)
+            ))
+        };
+        self.lines.iter().filter_map(sentence).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Every point in words: its line, its place on either axis, and its interval.
+    pub(super) fn points(&self) -> Vec<[String; 4]> {
+        let of_line = |line: &Line| -> Vec<[String; 4]> {
+            let intervals = line.intervals.iter().map(Some).chain(std::iter::repeat(None));
+            let point = |(&(x, y), interval): (&(f64, f64), Option<&(f64, f64)>)| {
+                let label = self.y_label;
+                let interval = interval.map(|(low, high)| format!("{} … {}", label(*low), label(*high)));
+                [line.name.clone(), (self.x_label)(x), label(y), interval.unwrap_or_default()]
+            };
+            line.points.iter().zip(intervals).map(point).collect()
+        };
+        self.lines.iter().flat_map(of_line).collect()
+    }
+
     /// The drawing.
     ///
     /// # Errors
@@ -109,7 +160,7 @@ impl Chart<'_> {
             let colour = line_colour(number);
             chart.draw_series(LineSeries::new(line.points.iter().copied(), colour.stroke_width(2)))?;
             let bars = line.points.iter().zip(&line.intervals).map(|(&(x, y), &(low, high))| {
-                ErrorBar::new_vertical(x, low, y, high, colour.stroke_width(1), 8)
+                ErrorBar::new_vertical(x, low, y, high, bar_colour(number).stroke_width(1), 8)
             });
             chart.draw_series(bars)?;
             if line.points.len() <= 12 {
@@ -148,8 +199,11 @@ fn in_page_colours(svg: String) -> String {
     let hex = |colour: RGBColor| format!("#{:02X}{:02X}{:02X}", colour.0, colour.1, colour.2);
     let mut svg = svg.replace(&hex(TEXT), "currentColor");
     svg = svg.replace(&hex(GRID), "var(--grid)").replace(&hex(ALARM), "var(--alarm)");
-    for number in 0..LINE_COLOURS {
-        svg = svg.replace(&hex(line_colour(number)), &colour(number.into()));
+    for number in 0..LOOKS {
+        let (line, colour, dash) = (hex(line_colour(number)), colour(number.into()), dash(number.into()));
+        let dashed = format!("stroke=\"{colour}\" stroke-dasharray=\"{dash}\"");
+        svg = svg.replace(&format!("stroke=\"{line}\""), &dashed).replace(&line, &colour);
+        svg = svg.replace(&hex(bar_colour(number)), &colour);
     }
     // It is as wide as there is room, and speaks through its caption.
     let sized = format!("width=\"{}\" height=\"{}\"", SIZE.0, SIZE.1);
@@ -180,5 +234,40 @@ mod tests {
             assert!(svg.contains("currentColor") && svg.contains("var(--alarm)"), "{svg}");
             assert!(!svg.contains("#0"), "{svg}");
         }
+    }
+
+    #[test]
+    fn lines_are_told_apart_by_more_than_their_colour_and_told_in_words() {
+        let line = |number: u32| Line {
+            name: format!("line {number}"),
+            points: vec![(0.0, f64::from(number)), (2.0, 9.0), (3.0, 5.0)],
+            intervals: vec![(0.0, 10.0)],
+        };
+        let lines: Vec<Line> = (0..8).map(line).collect();
+        let chart = Chart {
+            x_title: "time",
+            y_title: "rate",
+            x_label: &|x| format!("{x} s"),
+            y_label: &|y| format!("{y}/s"),
+            x_steps: None,
+            y_from: None,
+            lines: &lines,
+            marks: &[],
+        };
+        let svg = chart.svg().unwrap();
+        let looks: std::collections::BTreeSet<(String, &str)> =
+            (0..usize::from(LOOKS)).map(|number| (colour(number), dash(number))).collect();
+        assert_eq!(looks.len(), usize::from(LOOKS));
+        for number in [0, 6] {
+            let look = format!("stroke=\"{}\" stroke-dasharray=\"{}\"", colour(number), dash(number));
+            assert!(svg.contains(&look), "{look} in {svg}");
+        }
+        assert!(
+            chart.gist().starts_with("line 0: from 0/s at 0 s to 5/s at 3 s, between 0/s and 9/s. line 1")
+        );
+        let points = chart.points();
+        assert_eq!(points.len(), 24);
+        assert_eq!(points[0], ["line 0", "0 s", "0/s", "0/s … 10/s"].map(str::to_owned));
+        assert_eq!(points[4], ["line 1", "2 s", "9/s", ""].map(str::to_owned));
     }
 }

@@ -2,7 +2,7 @@
 
 use super::super::compared::{self, CompareReport};
 use super::charts::{self, Chart, Line};
-use super::{cell, figure, page, rate, table};
+use super::{cell, figure, page, table};
 use crate::compare::judge::{Judged, Row, Verdict};
 use crate::compare::matrix::{Setting, place};
 use crate::compare::stats::Estimate;
@@ -30,7 +30,7 @@ pub fn comparison(report: &CompareReport) -> Result<String> {
         (crossovers(report)?)
         h2 { "Every load" }
         @for judged in &report.settings { (setting(judged)) }
-        p.faint { (compared::LEGEND) }
+        p.faint { (compared::legend(report.matrix.rounds)) }
         h2 { "Configuration" }
         (configuration(report))
     };
@@ -79,7 +79,8 @@ fn heat(report: &CompareReport, setting: &Setting) -> Markup {
     }
 }
 
-/// Goodput over contention, a chart for each database, round trip and number of clients.
+/// Goodput and conflicts over contention, a pair of charts for each database, round trip
+/// and number of clients.
 fn crossovers(report: &CompareReport) -> Result<Markup> {
     let matrix = &report.matrix;
     if matrix.skus.len() < 2 {
@@ -96,50 +97,87 @@ fn crossovers(report: &CompareReport) -> Result<Markup> {
                         == (database, rtt_us, concurrency)
                 };
                 let here: Vec<&Judged> = report.settings.iter().filter(is_here).collect();
-                let lines: Vec<Line> =
-                    matrix.strategies.iter().map(|strategy| over_contention(strategy, &here)).collect();
-                let chart = Chart {
-                    x_title: "SKUs that the clients share (logarithmic)",
-                    y_title: "orders sold per second (logarithmic)",
-                    x_label: &|log| compared::per_second(10.0_f64.powf(log)),
-                    y_label: &|log| rate(10.0_f64.powf(log)),
-                    x_steps: Some(7),
-                    y_from: None,
-                    lines: &lines,
-                    marks: &[],
-                };
-                let caption = format!(
-                    "{title}: goodput over contention, medians of {} with 95 % intervals. Strategies that were caught are in it and out of the ranking.",
-                    text::count(matrix.rounds.into(), "round")
-                );
-                charts.push(figure(&chart, &caption)?);
+                charts.push(goodput(report, &title, &here)?);
+                charts.push(conflicts(report, &title, &here)?);
             }
         }
     }
     Ok(html! { h2 { "Where they cross over" } @for chart in charts { (chart) } })
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a number of SKUs, for a chart")]
-fn over_contention(strategy: &str, here: &[&Judged]) -> Line {
-    let mut line = Line { name: strategy.to_owned(), points: Vec::new(), intervals: Vec::new() };
+/// The least goodput that has a place on a logarithmic axis: an order a second.
+const GOODPUT_LEAST: f64 = 1.0;
+
+fn goodput(report: &CompareReport, title: &str, here: &[&Judged]) -> Result<Markup> {
+    let rounds = report.matrix.rounds;
+    let has_intervals = compared::has_intervals(rounds as usize);
+    // What reaches down to nothing reaches down to the bottom.
+    let log = |per_s: f64| per_s.max(GOODPUT_LEAST).log10();
+    let of_row = |row: &Row| {
+        let Estimate { median, low, high } = row.goodput_per_s;
+        (log(median), has_intervals.then(|| (log(low), log(high))))
+    };
+    let intervals = if has_intervals { " with 95 % intervals" } else { "" };
+    let caption = format!(
+        "{title}: goodput over contention, medians of {}{intervals}. Strategies that were caught are in it and out of the ranking.",
+        text::count(rounds.into(), "round")
+    );
+    let y_title = "orders sold per second (logarithmic)";
+    let y_label = |log: f64| compared::per_second(10.0_f64.powf(log));
+    figure(&chart(y_title, &y_label, None, &lines(report, here, of_row)), &caption)
+}
+
+/// What contention comes to: the rate of conflicts, which differs from strategy to strategy.
+fn conflicts(report: &CompareReport, title: &str, here: &[&Judged]) -> Result<Markup> {
+    let caption = format!("{title}: the rate of conflicts over the same contention, medians.");
+    let lines = lines(report, here, |row| (row.conflict_rate.median * 100.0, None));
+    figure(&chart("attempts refused", &|percent| format!("{percent:.1} %"), Some(0.0), &lines), &caption)
+}
+
+fn chart<'c>(
+    y_title: &'c str,
+    y_label: &'c dyn Fn(f64) -> String,
+    y_from: Option<f64>,
+    lines: &'c [Line],
+) -> Chart<'c> {
+    Chart {
+        x_title: "SKUs that the clients share (logarithmic)",
+        y_title,
+        x_label: &|log| compared::per_second(10.0_f64.powf(log)),
+        y_label,
+        x_steps: Some(7),
+        y_from,
+        lines,
+        marks: &[],
+    }
+}
+
+/// Each strategy over contention: its figure, and the figure's interval if it has one.
+fn lines(
+    report: &CompareReport,
+    here: &[&Judged],
+    of_row: impl Fn(&Row) -> (f64, Option<(f64, f64)>),
+) -> Vec<Line> {
     let mut by_skus = here.to_vec();
     by_skus.sort_by_key(|judged| judged.setting.skus);
-    for judged in by_skus {
-        let Some(row) = judged.row(strategy).filter(|row| row.runs > 0) else { continue };
-        let Estimate { median, low, high } = row.goodput_per_s;
-        if low <= 0.0 {
-            continue;
+    let line = |strategy: &String| {
+        let mut line = Line { name: strategy.clone(), points: Vec::new(), intervals: Vec::new() };
+        for judged in &by_skus {
+            let Some(row) = judged.row(strategy).filter(|row| row.runs > 0) else { continue };
+            let (figure, interval) = of_row(row);
+            #[expect(clippy::cast_precision_loss, reason = "a number of SKUs, for a chart")]
+            let skus = judged.setting.skus as f64;
+            line.points.push((skus.log10(), figure));
+            line.intervals.extend(interval);
         }
-        let x = (judged.setting.skus as f64).log10();
-        line.points.push((x, median.log10()));
-        line.intervals.push((low.log10(), high.log10()));
-    }
-    line
+        line
+    };
+    report.matrix.strategies.iter().map(line).collect()
 }
 
 fn setting(judged: &Judged) -> Markup {
     let rows: Vec<Vec<Markup>> = judged.rows.iter().map(cells).collect();
-    html! { h3 { (compared::title(&judged.setting)) } (table(&compared::HEAD, &rows, 1..8)) }
+    html! { h3 { (compared::title(&judged.setting)) } (table(&compared::HEAD, &rows, compared::FIGURES)) }
 }
 
 fn cells(row: &Row) -> Vec<Markup> {
@@ -158,6 +196,8 @@ fn cells(row: &Row) -> Vec<Markup> {
 fn configuration(report: &CompareReport) -> Markup {
     let matrix = &report.matrix;
     let mut rows = vec![
+        vec![cell("measured by"), cell(format!("stockbench {}", report.stockbench_version))],
+        vec![cell("judged at"), cell(&report.judged_at)],
         vec![cell("rounds"), cell(matrix.rounds.to_string())],
         vec![cell("random seed"), cell(matrix.random_seed.to_string())],
     ];

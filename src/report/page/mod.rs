@@ -27,27 +27,42 @@ fn page(title: &str, content: &Markup) -> String {
             }
             body {
                 (content)
-                p.faint { "stockbench " (env!("CARGO_PKG_VERSION")) }
+                p.faint { "This page: stockbench " (env!("CARGO_PKG_VERSION")) }
             }
         }
     };
     page.into_string()
 }
 
-/// A chart with the words for it. Its figures are in a table beside it.
+/// A chart with the words for it, and every point of it in a table.
 fn figure(chart: &Chart, caption: &str) -> Result<Markup> {
     let svg = chart.svg()?;
+    let points = chart.points();
+    let has_intervals = points.iter().any(|[.., interval]| !interval.is_empty());
+    let head = ["line", chart.x_title, chart.y_title, "95 % interval"];
+    let columns = if has_intervals { 4 } else { 3 };
+    let rows: Vec<Vec<Markup>> =
+        points.iter().map(|point| point.iter().take(columns).map(cell).collect()).collect();
     Ok(html! {
         figure {
             @if chart.lines.len() > 1 { p.legend {
-                @for (number, line) in chart.lines.iter().enumerate() {
-                    span { i style=(format!("background: {}", charts::colour(number))) {} (line.name) } " "
-                }
+                @for (number, line) in chart.lines.iter().enumerate() { span { (swatch(number)) (line.name) } " " }
             } }
-            div role="img" aria-label=(caption) { (PreEscaped(svg)) }
+            div role="img" aria-label=(format!("{caption} {}", chart.gist())) { (PreEscaped(svg)) }
             figcaption { (caption) }
+            details { summary { "The same as figures" } (table(&head[..columns], &rows, 1..columns)) }
         }
     })
+}
+
+/// How the line with this number looks.
+fn swatch(number: usize) -> Markup {
+    html! {
+        svg viewBox="0 0 32 6" aria-hidden="true" {
+            line x1="0" y1="3" x2="32" y2="3" stroke=(charts::colour(number)) stroke-width="3"
+                stroke-dasharray=(charts::dash(number)) {}
+        }
+    }
 }
 
 /// A table; columns from `numbers` on hold figures.
@@ -71,11 +86,6 @@ fn cell(text: impl AsRef<str>) -> Markup {
 /// Seconds of a run, for an axis.
 fn seconds(at: f64) -> String {
     format!("{at:.0} s")
-}
-
-/// A rate, for an axis.
-fn rate(per_second: f64) -> String {
-    if per_second >= 10_000.0 { format!("{:.0} k", per_second / 1e3) } else { format!("{per_second:.0}") }
 }
 
 /// A line without intervals.

@@ -1,11 +1,12 @@
 //! The page of one run, or of several side by side.
 
 use super::super::change::{self, Change, Means, percent};
+use super::super::compared;
 use super::super::measured::{Distribution, as_f64};
 use super::super::model::Report;
 use super::super::terminal::{self, tenths};
 use super::charts::{Chart, Line};
-use super::{cell, figure, line, page, rate, seconds, table};
+use super::{cell, figure, line, page, seconds, table};
 use crate::audit::{AuditReport, Finding};
 use crate::exit::Exit;
 use crate::outcome::Outcome;
@@ -212,7 +213,7 @@ fn over_time(reports: &[(String, Report)]) -> Result<Markup> {
         x_title: "time",
         y_title: "orders sold per second",
         x_label: &seconds,
-        y_label: &rate,
+        y_label: &compared::per_second,
         x_steps: None,
         y_from: Some(0.0),
         lines: &lines,
@@ -294,8 +295,15 @@ fn configuration(reports: &[(String, Report)]) -> Result<Markup> {
         let mut add = |what: &str, value: String| {
             rows.push(vec![cell(name), cell(what), html! { code { (value) } }]);
         };
+        add("measured by", format!("stockbench {}", report.stockbench_version));
         add("strategy", report.strategy.clone());
         add("database", terminal::database_line(&report.database));
+        for (service, info) in &report.services {
+            add(&format!("service {service}"), terminal::database_line(info));
+        }
+        if let Some(redis) = &report.redis {
+            add("Redis", terminal::redis_line(redis));
+        }
         add("started", report.started_at.clone());
         add("random seed", report.random_seed.to_string());
         if let serde_json::Value::Object(config) = serde_json::to_value(&report.config)? {
