@@ -189,7 +189,8 @@ fn a_run_that_did_not_pass_and_other_ground_are_no_measure() {
         change::between(&slow, &other, 10).unwrap_err().to_string()
     };
     assert!(
-        refused(|other| other.database.durable = false).contains("durable commits and commits NOT durable")
+        refused(|other| other.database.durable = Some(false))
+            .contains("durable commits and commits NOT durable")
     );
     assert!(refused(|other| other.database.kind = Dialect::Postgres).contains("SQLite and PostgreSQL"));
     assert!(refused(|other| other.database.isolation = "none".to_owned()).contains("serializable and none"));
