@@ -22,6 +22,8 @@ pub struct Redis {
     connection: ConnectionManager,
     /// Its version, in its own words.
     pub version: String,
+    /// The number that it gave itself when it started.
+    pub run_id: String,
     /// Its URL, without its password.
     pub url_redacted: String,
 }
@@ -44,9 +46,13 @@ impl Redis {
         let mut connection = ConnectionManager::new_with_config(client, config).await.map_err(cannot)?;
         let info: String =
             redis::cmd("INFO").arg("server").query_async(&mut connection).await.map_err(cannot)?;
-        let version = info.lines().find_map(|line| line.strip_prefix("redis_version:"));
-        let version = version.with_context(|| format!("{url_redacted} does not say its version"))?;
-        Ok(Self { connection, version: version.trim().to_owned(), url_redacted })
+        let said = |key: &str| {
+            info.lines().find_map(|line| line.strip_prefix(key)).map(|said| said.trim().to_owned())
+        };
+        let version =
+            said("redis_version:").with_context(|| format!("{url_redacted} does not say its version"))?;
+        let run_id = said("run_id:").unwrap_or_default();
+        Ok(Self { connection, version, run_id, url_redacted })
     }
 
     /// Lets the server compile a script without running it.

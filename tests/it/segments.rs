@@ -205,6 +205,7 @@ fn segments_join_only_what_they_were_asked_for_and_nobody_else_comes_between() {
     assert_one_line(&segment("2/9", &[]), 2, &["asked for something else: the number of segments"]);
     assert_one_line(&segment("2/8", &["--isolation", "serializable"]), 2, &["the isolation level"]);
     assert_one_line(&segment("2/8", &["--think", "1ms"]), 2, &["asked for something else", "think_us"]);
+    assert_one_line(&segment("2/8", &["--connections", "9"]), 2, &["something else: --connections"]);
     assert_one_line(&place.stockbench(&["run", "-s", "atomic"]), 1, &["another stockbench is working"]);
     assert_one_line(&place.stockbench(&["clean"]), 1, &["another stockbench is working"]);
     signal(&first, Signal::SIGINT);

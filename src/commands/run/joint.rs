@@ -3,9 +3,11 @@
 //! database's locks say who is at work. There is nobody else to ask.
 
 use super::CONNECTIONS_DEFAULT_MAX;
+use super::stage::Stage;
 use crate::cli::RunArgs;
 use crate::db::schema::{self, RunRow};
 use crate::db::{Database, Dialect, RunLock, Session};
+use crate::engine::Service;
 use crate::engine::stop::Stop;
 use crate::exit::usage;
 use crate::fault::FaultSpec;
@@ -37,9 +39,15 @@ pub(super) struct Joint {
     random_seed: u64,
     /// How many segments there are.
     of: u64,
-    /// What the strategies are, and what is expected of them: they may come from files of
-    /// the machines' own.
+    /// What the strategies are, how the orders are shared among them, and what is expected
+    /// of them: they may come from files of the machines' own.
     strategies: u64,
+    /// Where services have databases of their own.
+    services: Vec<String>,
+    /// Which Redis it is, by the number that it gave itself when it started.
+    redis: Option<String>,
+    /// Connections that were asked for.
+    asked_connections: Option<u64>,
     /// The content of the file that the orders come from.
     replay: Option<u64>,
     isolation: String,
@@ -54,12 +62,14 @@ impl Joint {
     /// What this process was asked for.
     pub(super) fn asked(
         plan: &Plan,
+        stage: &Stage,
         database: &Database,
         config: Config,
         (segment, start_at): (Segment, SystemTime),
     ) -> Result<Self> {
         let nodes = database.url().nodes();
-        let files: Vec<_> = plan.mix.iter().map(|(strategy, _)| &strategy.file).collect();
+        let files: Vec<_> = plan.mix.iter().map(|(strategy, weight)| (&strategy.file, weight)).collect();
+        let named = |service: &Service| format!("{}={}", service.name, service.database.url());
         let replay = plan.replay.as_ref().map(|(path, _)| std::fs::read(path)).transpose()?;
         Ok(Self {
             stockbench_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -67,6 +77,9 @@ impl Joint {
             random_seed: plan.random_seed,
             of: segment.of,
             strategies: digest(&format!("{files:?} {:?}", plan.expect)),
+            services: stage.services.iter().map(named).collect(),
+            redis: stage.redis.as_ref().map(|stage| stage.redis.run_id.clone()),
+            asked_connections: plan.connections,
             replay: replay.map(|content| digest(&content)),
             isolation: database.info.isolation.clone(),
             nodes: if nodes.len() > 1 { nodes.iter().map(ToString::to_string).collect() } else { Vec::new() },
@@ -81,7 +94,13 @@ impl Joint {
             (self.of != other.of, "the number of segments"),
             (self.stockbench_version != other.stockbench_version, "the version of stockbench"),
             (self.random_seed != other.random_seed, "--random-seed"),
-            (self.strategies != other.strategies, "the content of a strategy, or what is expected of it"),
+            (
+                self.strategies != other.strategies,
+                "the content of a strategy, its share of the orders, or what is expected of it",
+            ),
+            (self.services != other.services, "the databases of services (--service)"),
+            (self.redis != other.redis, "the Redis (--redis-url)"),
+            (self.asked_connections != other.asked_connections, "--connections"),
             (self.replay != other.replay, "the content of the file with the orders"),
             (self.isolation != other.isolation, "the isolation level"),
             (self.nodes != other.nodes, "the nodes of the cluster, or their order"),

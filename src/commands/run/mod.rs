@@ -222,7 +222,7 @@ async fn make_tables_by(
     let mut entered = None;
     if let Some(shared) = shared {
         let retry = stage.programs.first().map(|program| retry(plan, program));
-        let joint = Joint::asked(plan, database, config(args, plan, retry.as_ref(), 0), shared)?;
+        let joint = Joint::asked(plan, stage, database, config(args, plan, retry.as_ref(), 0), shared)?;
         entered = joint::find(control, shared.0, &joint).await?;
         asked = Some(joint);
     }
