@@ -43,7 +43,8 @@ pub struct Estimate {
 pub struct Change {
     /// Its median, as a multiple of the other's.
     pub ratio: f64,
-    /// The lower end of the ratio's 95 % interval.
+    /// The lower end of the ratio's 95 % interval; of fewer than four rounds, the least of
+    /// their ratios.
     pub low: f64,
     /// The upper end.
     pub high: f64,

@@ -56,7 +56,7 @@ pub(super) struct Line {
     /// Where it goes, from left to right.
     pub(super) points: Vec<(f64, f64)>,
     /// Lower and upper ends of each point's interval, where points have one.
-    pub(super) intervals: Vec<(f64, f64)>,
+    pub(super) intervals: Vec<Option<(f64, f64)>>,
 }
 
 /// What is drawn, and what its axes mean.
@@ -102,10 +102,10 @@ impl Chart<'_> {
     /// Every point in words: its line, its place on either axis, and its interval.
     pub(super) fn points(&self) -> Vec<[String; 4]> {
         let of_line = |line: &Line| -> Vec<[String; 4]> {
-            let intervals = line.intervals.iter().map(Some).chain(std::iter::repeat(None));
-            let point = |(&(x, y), interval): (&(f64, f64), Option<&(f64, f64)>)| {
+            let intervals = line.intervals.iter().copied().chain(std::iter::repeat(None));
+            let point = |(&(x, y), interval): (&(f64, f64), Option<(f64, f64)>)| {
                 let label = self.y_label;
-                let interval = interval.map(|(low, high)| format!("{} … {}", label(*low), label(*high)));
+                let interval = interval.map(|(low, high)| format!("{} … {}", label(low), label(high)));
                 [line.name.clone(), (self.x_label)(x), label(y), interval.unwrap_or_default()]
             };
             line.points.iter().zip(intervals).map(point).collect()
@@ -159,8 +159,9 @@ impl Chart<'_> {
         for (number, line) in (0..).zip(self.lines) {
             let colour = line_colour(number);
             chart.draw_series(LineSeries::new(line.points.iter().copied(), colour.stroke_width(2)))?;
-            let bars = line.points.iter().zip(&line.intervals).map(|(&(x, y), &(low, high))| {
-                ErrorBar::new_vertical(x, low, y, high, bar_colour(number).stroke_width(1), 8)
+            let bars = line.points.iter().zip(&line.intervals).filter_map(|(&(x, y), interval)| {
+                let (low, high) = (*interval)?;
+                Some(ErrorBar::new_vertical(x, low, y, high, bar_colour(number).stroke_width(1), 8))
             });
             chart.draw_series(bars)?;
             if line.points.len() <= 12 {
@@ -174,7 +175,12 @@ impl Chart<'_> {
 
     fn ranges(&self) -> (std::ops::Range<f64>, std::ops::Range<f64>) {
         let points = || self.lines.iter().flat_map(|line| &line.points);
-        let ends = self.lines.iter().flat_map(|line| &line.intervals).flat_map(|(low, high)| [*low, *high]);
+        let ends = self
+            .lines
+            .iter()
+            .flat_map(|line| &line.intervals)
+            .flatten()
+            .flat_map(|(low, high)| [*low, *high]);
         let ys: Vec<f64> = points().map(|point| point.1).chain(ends).collect();
         let least = |values: &mut dyn Iterator<Item = f64>| values.fold(f64::INFINITY, f64::min);
         let most = |values: &mut dyn Iterator<Item = f64>| values.fold(f64::NEG_INFINITY, f64::max);
@@ -218,7 +224,8 @@ mod tests {
     fn a_chart_takes_its_colours_from_the_page_and_survives_nothing_to_draw() {
         let line =
             Line { name: "a < b".to_owned(), points: vec![(0.0, 1.0), (1.0, 2.0)], intervals: Vec::new() };
-        let other = Line { name: "c".to_owned(), points: vec![(0.5, 1.5)], intervals: vec![(1.0, 2.0)] };
+        let other =
+            Line { name: "c".to_owned(), points: vec![(0.5, 1.5)], intervals: vec![Some((1.0, 2.0))] };
         for lines in [&[line.clone(), other][..], &[line], &[]] {
             let chart = Chart {
                 x_title: "time",
@@ -241,7 +248,7 @@ mod tests {
         let line = |number: u32| Line {
             name: format!("line {number}"),
             points: vec![(0.0, f64::from(number)), (2.0, 9.0), (3.0, 5.0)],
-            intervals: vec![(0.0, 10.0)],
+            intervals: vec![Some((0.0, 10.0))],
         };
         let lines: Vec<Line> = (0..8).map(line).collect();
         let chart = Chart {

@@ -110,14 +110,13 @@ const GOODPUT_LEAST: f64 = 1.0;
 
 fn goodput(report: &CompareReport, title: &str, here: &[&Judged]) -> Result<Markup> {
     let rounds = report.matrix.rounds;
-    let has_intervals = compared::has_intervals(rounds as usize);
     // What reaches down to nothing reaches down to the bottom.
     let log = |per_s: f64| per_s.max(GOODPUT_LEAST).log10();
     let of_row = |row: &Row| {
         let Estimate { median, low, high } = row.goodput_per_s;
-        (log(median), has_intervals.then(|| (log(low), log(high))))
+        (log(median), compared::has_intervals(row.runs).then(|| (log(low), log(high))))
     };
-    let intervals = if has_intervals { " with 95 % intervals" } else { "" };
+    let intervals = if compared::has_intervals(rounds as usize) { " with 95 % intervals" } else { "" };
     let caption = format!(
         "{title}: goodput over contention, medians of {}{intervals}. Strategies that were caught are in it and out of the ranking.",
         text::count(rounds.into(), "round")
@@ -168,7 +167,7 @@ fn lines(
             #[expect(clippy::cast_precision_loss, reason = "a number of SKUs, for a chart")]
             let skus = judged.setting.skus as f64;
             line.points.push((skus.log10(), figure));
-            line.intervals.extend(interval);
+            line.intervals.push(interval);
         }
         line
     };
