@@ -41,6 +41,14 @@ FAULTS = [
 ]
 
 
+def started(pid):
+    """When a process started, in the system's own count; None if there is none. Its number alone may be another's by now."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
+    except OSError:
+        return None
+
+
 class Soak:
     """One run, and what was seen of it from outside."""
 
@@ -86,7 +94,8 @@ class Soak:
             script = (lab / "start.sh").read_text()
             port = re.search(r"port=(\d+)", script)[1]
             self.ports.add(int(port))
-            self.servers.add(int((lab / "server.pid").read_text()))
+            pid = int((lab / "server.pid").read_text())
+            self.servers.add((pid, started(pid)))
             if self.server == "postgres":
                 secret = {"PGPASSWORD": (lab / "password").read_text(), "PGCONNECT_TIMEOUT": "2"}
                 query = "SELECT count(*) - 1 FROM pg_stat_activity WHERE backend_type = 'client backend'"
@@ -136,7 +145,7 @@ class Soak:
         for port in self.ports:
             if subprocess.run(["ss", "-Hltn", f"sport = :{port}"], capture_output=True, text=True).stdout:
                 wrong.append(f"port {port} is still listened on")
-        wrong += [f"server process {pid} is left" for pid in self.servers if Path(f"/proc/{pid}").exists()]
+        wrong += [f"server process {pid} is left" for pid, when in self.servers if when and started(pid) == when]
         wrong += [f"{left} is left" for left in self.folder.glob("stockbench-lab-*")]
         told = report.get("outcomes", {})
         audit = report.get("audit") or {}
