@@ -18,6 +18,13 @@ pub struct StreamedFile {
     writer: BufWriter<File>,
 }
 
+/// What a file of this name is called while it is not whole.
+pub fn partial(path: &Path) -> PathBuf {
+    let mut name = path.to_owned().into_os_string();
+    name.push(PARTIAL);
+    PathBuf::from(name)
+}
+
 impl StreamedFile {
     /// Creates it under its name for the time being. A link stays one.
     ///
@@ -26,11 +33,7 @@ impl StreamedFile {
     pub fn create(path: &Path) -> io::Result<Self> {
         let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let is_special = std::fs::metadata(&path).is_ok_and(|found| !found.is_file());
-        let partial = (!is_special).then(|| {
-            let mut name = path.clone().into_os_string();
-            name.push(PARTIAL);
-            PathBuf::from(name)
-        });
+        let partial = (!is_special).then(|| partial(&path));
         let writer = BufWriter::new(File::create(partial.as_ref().unwrap_or(&path))?);
         Ok(Self { path, partial, writer })
     }

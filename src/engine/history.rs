@@ -9,7 +9,7 @@ use super::answers::{Answers, ToldOrder};
 use super::recorder::Delivery;
 use crate::db::schema::RunRow;
 use crate::outcome::Outcome;
-use crate::streamed::StreamedFile;
+use crate::streamed::{self, StreamedFile};
 use crate::workload::{Line, Order, QUANTITY_MAX, Segment};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use parking_lot::Mutex;
@@ -146,8 +146,15 @@ impl History {
     /// # Errors
     /// One line that names the file, the line and what is wrong with it.
     pub fn read(path: &Path) -> Result<Self> {
-        let text =
-            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text = std::fs::read_to_string(path).with_context(|| {
+            let partial = streamed::partial(path);
+            let hint = if !path.exists() && partial.exists() {
+                format!(" ({} is what a run has left that did not end)", partial.display())
+            } else {
+                String::new()
+            };
+            format!("cannot read {}{hint}", path.display())
+        })?;
         Self::parse(&path.display().to_string(), &text)
     }
 

@@ -165,20 +165,19 @@ fn a_killed_client_leaves_what_the_audit_names(place: &Place) {
         &history,
     ];
     let mut child = spawn(place.folder.path(), &place.arguments(&arguments));
+    let partial = format!("{history}.partial");
     // Every client that has deducted now pauses before it writes the entry.
     let deducted = "SELECT count(*) FROM stockbench_sku WHERE stock < 100000";
     until("stock was deducted", || {
-        history_exists(&history) && crate::support::query(&place.url, deducted) != "0"
+        std::path::Path::new(&partial).exists() && crate::support::query(&place.url, deducted) != "0"
     });
     signal(&child, Signal::SIGKILL);
     child.wait().unwrap();
-    let (code, found) = audit(place, &["--history", &history]);
+    let said = place.stockbench(&["audit", "--history", &history]);
+    crate::support::assert_one_line(&said, 2, &["cannot read", "answers.csv.partial is what a run has left"]);
+    let (code, found) = audit(place, &["--history", &partial]);
     assert_eq!((code, &found["client_witness"]), (3, &"cut_short".into()), "{found:#}");
     assert!(kinds(&found).contains(&"missing_entry"), "{found:#}");
-}
-
-fn history_exists(path: &str) -> bool {
-    std::path::Path::new(path).exists()
 }
 
 fn an_audit_that_matched_nothing_is_not_a_pass(place: &Place) {
@@ -221,7 +220,8 @@ fn a_later_audit_waits_for_the_sessions_of_a_killed_run() {
                 until("every client waits for the row", || query(&place.url, blocked) == "4");
                 signal(&run, Signal::SIGKILL);
                 run.wait().unwrap();
-                let audit = spawn(place.folder.path(), &place.arguments(&["audit", "--history", &history]));
+                let partial = format!("{history}.partial");
+                let audit = spawn(place.folder.path(), &place.arguments(&["audit", "--history", &partial]));
                 let asking = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT count(*) FROM pg_stat_activity WHERE pid IN%' \
                               AND datname = current_database()";
                 until("the audit asks for the sessions", || query(&place.url, asking) == "1");
