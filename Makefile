@@ -5,7 +5,7 @@ CARGO ?= cargo
 DEPS := $(CURDIR)/.deps
 export STOCKBENCH_MYSQLD ?= $(DEPS)/mysql/mysqld
 
-.PHONY: help build check test bench catalogue explore-matrix chaos soak clusters ci deps schema
+.PHONY: help build check test bench catalogue explore-matrix chaos soak clusters pages ci deps schema
 
 help: ## List these targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 18
@@ -42,6 +42,10 @@ soak: deps ## Half an hour of mixed faults on three servers: what grows, what is
 clusters: deps ## Run every strategy on Galera and Group Replication with clients on all nodes, as Markdown
 	@$(CARGO) build --release
 	@sh scripts/clusters.sh
+
+pages: ## Open pages in a headless browser without a network, light, dark, on a phone, as Markdown
+	@$(CARGO) build --release
+	@python3 scripts/pages.py
 
 ci: deps check test ## What CI runs: formatting, lints, every test
 

@@ -251,7 +251,8 @@ fn outcomes(reports: &[(String, Report)]) -> Markup {
             (format!("error {code}: {note}"), *count)
         });
         let more = [("retries".to_owned(), measured.retries), ("conflicts".to_owned(), measured.conflicts)];
-        let counts = outcomes.chain(more).chain(errors);
+        let struck = measured.struck.iter().map(|(fault, count)| (format!("fault {fault}"), *count));
+        let counts = outcomes.chain(more).chain(struck).chain(errors);
         counts.map(|(what, count)| vec![cell(name), cell(what), cell(text::thousands(count))]).collect()
     };
     let rows: Vec<Vec<Markup>> = reports.iter().flat_map(row).collect();
