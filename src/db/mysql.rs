@@ -73,7 +73,9 @@ pub(super) async fn open(url: &DatabaseUrl, settings: &SessionSettings) -> Resul
     if let Some(timeout) = settings.lock_timeout {
         // The server counts whole seconds, and at least one.
         let seconds = timeout.as_secs_f64().ceil().max(1.0);
-        session.control(&format!("SET SESSION innodb_lock_wait_timeout = {seconds}")).await?;
+        // Of rows, and of tables that somebody changes meanwhile.
+        let limits = format!("innodb_lock_wait_timeout = {seconds}, lock_wait_timeout = {seconds}");
+        session.control(&format!("SET SESSION {limits}")).await?;
     }
     if let Some(timeout) = settings.statement_timeout {
         let version = session.version().await?;
