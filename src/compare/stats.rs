@@ -239,6 +239,14 @@ pub fn of_seconds(of: &[Weighed], against: &[Weighed], figure: fn(&[Weighed]) ->
     Some(interval(|| ratio(drawn(of), drawn(against))))
 }
 
+/// How far a figure of one run's halves lies apart, as the larger's multiple of the
+/// smaller: what happens within a run can happen between two.
+pub fn drift(seconds: &[Weighed], figure: fn(&[Weighed]) -> f64) -> f64 {
+    let (first, second) = seconds.split_at(seconds.len() / 2);
+    let (first, second) = (figure(first), figure(second));
+    ratio(first.max(second), first.min(second))
+}
+
 /// Several tests at once, of a family of so many: each p as large as it must be for all
 /// of them to be wrong together no more often than one alone.
 pub fn holm(changes: &mut [&mut Change], family: usize) {
@@ -339,6 +347,8 @@ mod tests {
         assert!((median_second(&seconds) - 60.0).abs() < 1e-9);
         assert!(mean_second(&[]).abs() < 1e-9 && median_second(&[]).abs() < 1e-9);
         assert_eq!(of_seconds(&seconds, &seconds, mean_second), None);
+        assert!((drift(&[(1.0, 30.0), (1.0, 10.0), (1.0, 30.0)], mean_second) - 1.5).abs() < 1e-9);
+        assert!((drift(&[], mean_second) - 1.0).abs() < 1e-9);
     }
 
     #[test]

@@ -4,8 +4,9 @@
 //! as they are drawn.
 //!
 //! One run each says nothing of what differs from run to run (that is what `compare`
-//! repeats them for). So a change counts only where its interval leaves out "none" and
-//! it is larger than the noise that runs on the machine are granted.
+//! repeats them for). So a change counts only where its interval leaves out "none", and
+//! it is larger than the noise that runs on the machine are granted and than what the two
+//! halves of either run differ by: what drifts within a run drifts between runs as well.
 
 use super::config::Config;
 use super::measured::as_f64;
@@ -190,10 +191,14 @@ pub fn between(before: &Report, after: &Report, noise_pct: u8) -> Result<Vec<Cha
             (true, ..) => Means::Better,
             (false, ..) => Means::Worse,
         };
+        let drift = |seconds: &[Weighed]| stats::drift(seconds, figure.of_seconds);
+        let drift = drift(&seconds.0).max(drift(&seconds.1));
         let means = match interval {
             None => Means::TooShort,
-            Some((low, _)) if low > 1.0 && ratio > 1.0 + noise => worth(figure.more_is_better),
-            Some((_, high)) if high < 1.0 && ratio < 1.0 - noise => worth(!figure.more_is_better),
+            Some((low, _)) if low > 1.0 && ratio > drift.max(1.0 + noise) => worth(figure.more_is_better),
+            Some((_, high)) if high < 1.0 && ratio < (1.0 / drift).min(1.0 - noise) => {
+                worth(!figure.more_is_better)
+            }
             Some(_) => Means::Noise,
         };
         Change { figure: figure.name, before: values.0, after: values.1, ratio, interval, means }

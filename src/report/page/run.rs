@@ -126,7 +126,8 @@ fn changes(base: &str, before: &Report, name: &str, after: &Report, noise_pct: u
         p.faint {
             "The changes and their intervals come from the seconds of both runs: of what was sold their mean, of latencies "
             "their median, which is not the percentile of the whole run. One run each does not show what differs from run to run: "
-            "a change counts where the interval leaves out none, and it is larger than " (noise_pct) " %."
+            "a change counts where the interval leaves out none, and it is larger than " (noise_pct) " % and than what the \
+             halves of either run differ by."
         }
         @for note in change::notes(before, after) { p.faint { (note) } }
     })
