@@ -100,8 +100,7 @@ fn galera_certifies_what_is_written_and_knows_no_named_locks() {
     let run = ["run", "-s", "atomic", "--skus", "5", "--stock", "100", "-n", "10", "--database-url", &fourth];
     assert_one_line(&stockbench(folder.path(), &run), 1, &["a node of the cluster is not there"]);
     let mapping = folder.path().join("m.toml").display().to_string();
-    std::fs::write(&mapping, "[stock]\ntable = \"stockbench_sku\"\nsku = \"id\"\nunits = \"stock\"\n")
-        .unwrap();
+    std::fs::write(&mapping, include_str!("../corpus/inventory_log.toml")).unwrap();
     let tables = ["audit", "--mapping", &mapping, "--database-url", &cluster.url];
     assert_one_line(&stockbench(folder.path(), &tables), 2, &["name one node"]);
 }
