@@ -80,7 +80,8 @@ class Soak:
             files = len(list((proc / "fd").iterdir()))
         except OSError:
             return
-        resident = re.search(r"VmRSS:\s+(\d+)", status)
+        # Its own: how much of the binary is in memory is the system's affair.
+        resident = re.search(r"RssAnon:\s+(\d+)", status)
         threads = re.search(r"Threads:\s+(\d+)", status)
         if resident is None:
             return

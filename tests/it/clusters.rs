@@ -129,11 +129,13 @@ fn a_cluster_that_loses_a_node_goes_on_and_agrees_in_the_end() {
     assert_gone_on(&report);
 }
 
-/// Every order was answered, or its answer was lost; and all nodes are there in the end.
+/// Every order was sold, or its answer was lost, or its two minutes were over before a
+/// group had let go of its member; and all nodes are there in the end.
 #[track_caller]
 fn assert_gone_on(report: &Value) {
-    let sent: u64 = ["deducted", "unknown"].iter().map(|told| outcome(report, told)).sum();
-    assert_eq!(report["deliveries"], sent, "{report:#}");
+    let known: u64 = ["deducted", "unknown", "conflict"].iter().map(|told| outcome(report, told)).sum();
+    assert_eq!(report["deliveries"], known, "{report:#}");
+    assert!(outcome(report, "deducted") > known / 2, "{report:#}");
     assert!(report["faults"][0]["recovered_s"].as_f64().is_some(), "{report:#}");
     assert!(report["errors_by_class"]["lost"].as_u64() > Some(0), "{report:#}");
     assert_eq!(report["audit"]["nodes_away"].as_array().unwrap().len(), 0, "{report:#}");
