@@ -133,9 +133,11 @@ async fn left(session: &mut dyn Session, dialect: Dialect) -> Option<String> {
             "SELECT member_state FROM performance_schema.replication_group_members \
              WHERE member_id = @@server_uuid AND member_state NOT IN ('ONLINE', 'RECOVERING')"
         }
+        // One that has never been in a cluster is as disconnected as one that has left it.
         Dialect::MariaDb => {
             "SELECT variable_value FROM information_schema.global_status \
-             WHERE variable_name = 'WSREP_CLUSTER_STATUS' AND variable_value NOT IN ('Primary', '')"
+             WHERE variable_name = 'WSREP_CLUSTER_STATUS' AND variable_value NOT IN ('Primary', '') \
+             AND @@GLOBAL.wsrep_on = 1"
         }
         Dialect::Postgres | Dialect::Sqlite | Dialect::Null => return None,
     };
