@@ -98,8 +98,8 @@ pub struct LoadArgs {
     pub reconnect: Option<Duration>,
     /// What goes wrong on purpose, repeatable: FAULT@TRANSACTION[:PCT%] (fail, lose, crash, die,
     /// cut-before, cut-during, cut-after; * is any transaction), or FAULT@START[/EVERY][:LASTING]
-    /// (kill-server, pause-server, end-session, take-connections, lock-rows, fill-disk, kill-redis),
-    /// or none
+    /// (kill-server, pause-server, end-session, take-connections, lock-rows, fill-disk, kill-redis,
+    /// add-latency, which also says +LATENCY), or none
     #[arg(long, value_name = "FAULT")]
     pub fault: Vec<FaultSpec>,
 

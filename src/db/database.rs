@@ -362,7 +362,7 @@ fn no_node() -> DbError {
 /// written to.
 async fn open(url: &DatabaseUrl, settings: &SessionSettings) -> Result<Box<dyn Session>, DbError> {
     let settings =
-        &SessionSettings { writes_on_node: url.node_count() > 1 && !settings.read_only, ..*settings };
+        &SessionSettings { writes_on_node: url.node_count() > 1 && !settings.read_only, ..settings.clone() };
     let mut failure = None;
     for node in url.nodes() {
         match open_one(&node, settings).await {
@@ -375,7 +375,7 @@ async fn open(url: &DatabaseUrl, settings: &SessionSettings) -> Result<Box<dyn S
 
 async fn open_one(url: &DatabaseUrl, settings: &SessionSettings) -> Result<Box<dyn Session>, DbError> {
     let opening = async {
-        let Some((wire, (host, port))) = settings.wire.zip(url.address()) else {
+        let Some((wire, (host, port))) = settings.wire.as_ref().zip(url.address()) else {
             return open_directly(url, settings).await;
         };
         let (port, scissors) =

@@ -339,7 +339,7 @@ impl DatabaseInfo {
 }
 
 /// What a session is opened with.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct SessionSettings {
     /// The isolation level; `None` leaves the server's default.
     pub isolation: Option<Isolation>,

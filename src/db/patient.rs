@@ -193,8 +193,8 @@ mod tests {
     fn a_limit_of_the_servers_own_comes_first() {
         let settings = SessionSettings::default();
         assert_eq!(limit(&settings), ANSWER_WITHIN);
-        let long = SessionSettings { lock_timeout: Some(Duration::from_secs(600)), ..settings };
+        let long = SessionSettings { lock_timeout: Some(Duration::from_secs(600)), ..settings.clone() };
         assert_eq!(limit(&long), Duration::from_secs(630));
-        assert_eq!(limit(&SessionSettings { read_only: true, ..settings }), READ_WITHIN);
+        assert_eq!(limit(&SessionSettings { read_only: true, ..settings.clone() }), READ_WITHIN);
     }
 }

@@ -9,7 +9,7 @@ use super::{DbError, ErrorClass, Reply, RowHandler, Session, Shape, Statement, V
 use anyhow::Result;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -28,11 +28,45 @@ pub enum Cut {
     After,
 }
 
-/// The network between clients and server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// The network between clients and server, one for all sessions of a run.
+#[derive(Debug, Clone, Default)]
 pub struct Wire {
-    /// How much longer a round trip takes.
-    pub rtt: Duration,
+    rtt: Duration,
+    added_us: Arc<AtomicU64>,
+}
+
+impl Wire {
+    /// On which every round trip takes so much longer than the network's own.
+    pub fn new(rtt: Duration) -> Self {
+        Self { rtt, ..Self::default() }
+    }
+
+    /// Has every round trip take so much longer still, in whole microseconds, on what is
+    /// open and on what is opened, until what it returns is dropped.
+    pub fn lengthen(&self, by: Duration) -> Lengthened {
+        let us = u64::try_from(by.as_micros()).unwrap_or(u64::MAX);
+        self.added_us.fetch_add(us, Ordering::Relaxed);
+        Lengthened { us, added_us: Arc::clone(&self.added_us) }
+    }
+
+    /// How much longer a round trip takes now.
+    fn delay(&self) -> Duration {
+        self.rtt + Duration::from_micros(self.added_us.load(Ordering::Relaxed))
+    }
+}
+
+/// A network that is longer than usual as long as this is kept.
+#[must_use]
+#[derive(Debug)]
+pub struct Lengthened {
+    us: u64,
+    added_us: Arc<AtomicU64>,
+}
+
+impl Drop for Lengthened {
+    fn drop(&mut self) {
+        self.added_us.fetch_sub(self.us, Ordering::Relaxed);
+    }
 }
 
 /// Chunks that are on their way at once in one direction.
@@ -53,13 +87,14 @@ const CUT_ANSWER: u8 = 4;
 ///
 /// # Errors
 /// There is no free port, or the server does not answer.
-pub(super) async fn open(host: &str, port: u16, wire: Wire) -> io::Result<(u16, Scissors)> {
+pub(super) async fn open(host: &str, port: u16, wire: &Wire) -> io::Result<(u16, Scissors)> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let own_port = listener.local_addr()?.port();
     let server = TcpStream::connect((host, port)).await?;
     server.set_nodelay(true)?;
     let orders = Arc::new(AtomicU8::new(0));
     let scissors = Scissors { orders: Arc::clone(&orders) };
+    let wire = wire.clone();
     tokio::spawn(async move {
         let Ok((client, _)) = listener.accept().await else { return };
         drop(listener);
@@ -73,7 +108,7 @@ pub(super) async fn open(host: &str, port: u16, wire: Wire) -> io::Result<(u16, 
         let there = pass(
             from_client,
             to_server,
-            Duration::ZERO,
+            || Duration::ZERO,
             |now| match now {
                 CUT_BEFORE => Passage::Cut,
                 CUT_DURING => Passage::LastOne,
@@ -88,7 +123,7 @@ pub(super) async fn open(host: &str, port: u16, wire: Wire) -> io::Result<(u16, 
         let back = pass(
             from_server,
             to_client,
-            wire.rtt,
+            || wire.delay(),
             |now| match now {
                 CUT_ANSWER => Passage::Cut,
                 _ => Passage::Free,
@@ -116,7 +151,7 @@ enum Passage {
 async fn pass(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
-    delay: Duration,
+    delay: impl Fn() -> Duration,
     passage: impl Fn(u8) -> Passage,
     orders: &AtomicU8,
 ) {
@@ -132,7 +167,7 @@ async fn pass(
             if matches!(passage, Passage::Cut) {
                 return;
             }
-            let due = Instant::now() + delay;
+            let due = Instant::now() + delay();
             if tell.send((due, buffer[..length].to_vec())).await.is_err()
                 || matches!(passage, Passage::LastOne)
             {
@@ -142,7 +177,7 @@ async fn pass(
     };
     let writing = async move {
         while let Some((due, chunk)) = chunks.recv().await {
-            if !delay.is_zero() {
+            if due > Instant::now() {
                 tokio::time::sleep_until(due).await;
             }
             if to.write_all(&chunk).await.is_err() {
@@ -207,4 +242,23 @@ impl Session for WiredSession {
 /// A relay that cannot be opened is a server that cannot be reached.
 pub(super) fn unreachable(error: &io::Error) -> DbError {
     DbError { class: ErrorClass::Lost, code: "io".to_owned(), message: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lengthens_a_wire_adds_up_and_is_gone_with_its_end() {
+        let ms = Duration::from_millis;
+        let wire = Wire::new(ms(1));
+        let of_session = wire.clone();
+        let first = wire.lengthen(ms(30));
+        let second = wire.lengthen(ms(40));
+        assert_eq!(of_session.delay(), ms(71));
+        drop(first);
+        assert_eq!(of_session.delay(), ms(41));
+        drop(second);
+        assert_eq!(of_session.delay(), ms(1));
+    }
 }

@@ -249,7 +249,8 @@ impl Engine {
             }
             let connections = parts.load.connections.min(most);
             // A service may well be a replica that takes no writes.
-            let settings = SessionSettings { writes_on_node: database.url().node_count() > 1, ..settings };
+            let settings =
+                SessionSettings { writes_on_node: database.url().node_count() > 1, ..settings.clone() };
             let upkeep = Upkeep {
                 patience: Patience::new(parts.load.reconnect),
                 recorder: Arc::clone(&background),
@@ -257,7 +258,8 @@ impl Engine {
             };
             for (number, lane) in lanes.iter_mut().enumerate() {
                 let own = lane::share(connections, number, in_all);
-                lane.open(database.clone(), settings, own, statements.clone(), upkeep.clone()).await?;
+                lane.open(database.clone(), settings.clone(), own, statements.clone(), upkeep.clone())
+                    .await?;
             }
             flow_pools.push(SessionPool::open(database, settings, flows, of_flows, upkeep).await?);
             service_names.extend(service);

@@ -196,7 +196,7 @@ pub async fn explore(
     let exploration = Exploration { problem, stop, progress, search, tally: Mutex::default(), serial };
     let mut worlds = Vec::new();
     for stage in stages {
-        worlds.push(World::open(problem, stage.database, settings, stage.reset).await?);
+        worlds.push(World::open(problem, stage.database, settings.clone(), stage.reset).await?);
     }
     if let Which::One(schedule) = which {
         exploration.replay(&mut worlds[0], schedule).await?;

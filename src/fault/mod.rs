@@ -1,6 +1,6 @@
 //! What goes wrong on purpose: to transactions (refused, their answers lost, their
 //! connections cut, their clients stopped), and at times (the server killed, its
-//! connections ended or taken, its rows locked).
+//! connections ended or taken, its rows locked, the way to it longer).
 //!
 //! Pure: this says what is to happen; the engine lets it happen to transactions,
 //! the command to servers.
@@ -72,10 +72,12 @@ pub enum Blow {
     FillDisk,
     /// Redis is killed.
     KillRedis,
+    /// Every round trip to it takes so much longer for a while.
+    AddLatency(Duration),
 }
 
 impl Blow {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::KillServer,
         Self::PauseServer,
         Self::EndSession,
@@ -83,6 +85,7 @@ impl Blow {
         Self::LockRows,
         Self::FillDisk,
         Self::KillRedis,
+        Self::AddLatency(Duration::ZERO),
     ];
 
     /// The word on the command line.
@@ -95,12 +98,16 @@ impl Blow {
             Self::LockRows => "lock-rows",
             Self::FillDisk => "fill-disk",
             Self::KillRedis => "kill-redis",
+            Self::AddLatency(_) => "add-latency",
         }
     }
 
     /// Whether it goes on for a while.
     const fn lasts(self) -> bool {
-        matches!(self, Self::PauseServer | Self::TakeConnections | Self::LockRows | Self::FillDisk)
+        matches!(
+            self,
+            Self::PauseServer | Self::TakeConnections | Self::LockRows | Self::FillDisk | Self::AddLatency(_)
+        )
     }
 
     /// Whether it happens to the server as a whole.
@@ -132,6 +139,9 @@ pub struct TimedFault {
 /// How long a blow lasts that names no time.
 const LASTS: Duration = Duration::from_secs(2);
 
+/// By how much a round trip can be made longer; half of what a silent server is waited for.
+const LATENCY_MAX: Duration = Duration::from_secs(60);
+
 impl TimedFault {
     /// When it happens again after it was due `last`; none if it does not. One that came
     /// due while another one lasted is left out: a server that is killed again before it
@@ -143,7 +153,22 @@ impl TimedFault {
         last.checked_add(every.checked_mul(steps)?)
     }
 
-    fn parse(blow: Blow, when: &str) -> Result<Self, String> {
+    fn parse(mut blow: Blow, when: &str) -> Result<Self, String> {
+        let (when, added) = match when.split_once('+') {
+            Some((when, added)) => (when, Some(added)),
+            None => (when, None),
+        };
+        match (&mut blow, added) {
+            (Blow::AddLatency(latency), Some(added)) => {
+                *latency = text::duration(added)?;
+                if latency.is_zero() || *latency > LATENCY_MAX {
+                    return Err(format!("`+{added}` is not a time above 0 and up to 1min"));
+                }
+            }
+            (Blow::AddLatency(_), None) => return Err("say how much longer, as in +20ms".to_owned()),
+            (_, Some(added)) => return Err(format!("{} adds nothing: leave `+{added}` out", blow.as_str())),
+            (_, None) => {}
+        }
         let (when, lasts) = match when.split_once(':') {
             Some((when, lasts)) if blow.lasts() => (when, text::duration(lasts)?),
             Some((_, lasts)) => {
@@ -170,6 +195,9 @@ impl fmt::Display for TimedFault {
         }
         if self.blow.lasts() {
             write!(f, ":{}", humantime::format_duration(self.lasts))?;
+        }
+        if let Blow::AddLatency(added) = self.blow {
+            write!(f, "+{}", humantime::format_duration(added))?;
         }
         Ok(())
     }
@@ -207,10 +235,15 @@ impl FaultSpec {
         matches!(self, Self::Transaction { mishap: Mishap::Cut(_), .. })
     }
 
+    /// Whether the network to the server has to be ours for it.
+    pub const fn needs_wire(&self) -> bool {
+        self.cuts_wire() || matches!(self, Self::Timed(TimedFault { blow: Blow::AddLatency(_), .. }))
+    }
+
     /// Whether it leaves no server there for a while.
     pub const fn takes_server_away(&self) -> bool {
         let Self::Timed(timed) = self else { return false };
-        !matches!(timed.blow, Blow::EndSession | Blow::LockRows | Blow::KillRedis)
+        !matches!(timed.blow, Blow::EndSession | Blow::LockRows | Blow::KillRedis | Blow::AddLatency(_))
     }
 }
 
@@ -234,7 +267,11 @@ impl FromStr for FaultSpec {
         if let Some(blow) = Blow::ALL.into_iter().find(|blow| blow.as_str() == word) {
             let timed = TimedFault::parse(blow, place);
             return timed.map(Self::Timed).map_err(|error| {
-                format!("`{text}` is not {word}@START[/EVERY][:LASTING], as in {word}@5s/10s: {error}")
+                let added = if matches!(blow, Blow::AddLatency(_)) { "+LATENCY" } else { "" };
+                let example = if added.is_empty() { "" } else { ":2s+20ms" };
+                format!(
+                    "`{text}` is not {word}@START[/EVERY][:LASTING]{added}, as in {word}@5s/10s{example}: {error}"
+                )
             });
         }
         let mishap = Mishap::ALL.into_iter().find(|mishap| mishap.as_str() == word).ok_or_else(|| {
@@ -383,11 +420,13 @@ mod tests {
             "end-session@0s/100ms",
             "lock-rows@5s:2s",
             "fill-disk@5s:2s",
+            "add-latency@5s/10s:3s+20ms",
             "none",
         ] {
             assert_eq!(text.parse::<FaultSpec>().unwrap().to_string(), text);
         }
         assert_eq!("fail@order".parse::<FaultSpec>().unwrap().to_string(), "fail@order:100%");
+        assert_eq!("add-latency@1s+1ms".parse::<FaultSpec>().unwrap().to_string(), "add-latency@1s:2s+1ms");
         assert_eq!("lock-rows@5s".parse::<FaultSpec>().unwrap().to_string(), "lock-rows@5s:2s");
         for text in [
             "fail",
@@ -401,6 +440,11 @@ mod tests {
             "kill-server@5s/0s",
             "kill-server@",
             "pause-server@5s:",
+            "pause-server@5s:1s+1ms",
+            "add-latency@5s:1s",
+            "add-latency@5s+0s",
+            "add-latency@5s+2m",
+            "add-latency@5s+",
         ] {
             assert!(text.parse::<FaultSpec>().is_err(), "{text}");
         }

@@ -173,6 +173,21 @@ fn a_group_with_one_primary_goes_on_without_it() {
     without_the_first("group-replication-single", &load);
 }
 
+/// What is in no cluster has not left one: two ways to one plain server agree.
+#[test]
+fn plain_servers_named_as_nodes_have_left_no_cluster() {
+    for backend in [Backend::MySql, Backend::MariaDb, Backend::Postgres] {
+        let Some(place) = place(backend) else { continue };
+        let twice = format!("{0},{0}", place.url);
+        let run = ["run", "-o", "json", "-s", "atomic", "-n", "200", "--database-url", &twice];
+        let said = stockbench(place.folder.path(), &run);
+        assert_eq!(said.code, 0, "{backend:?}: {said:?}");
+        let report: Value = serde_json::from_str(&said.stdout).unwrap();
+        assert_eq!(report["database"]["nodes"], 2, "{backend:?}: {report:#}");
+        assert_eq!(report["audit"]["nodes_away"].as_array().unwrap().len(), 0, "{backend:?}: {report:#}");
+    }
+}
+
 #[test]
 fn a_standby_takes_no_orders_and_what_was_read_there_is_caught() {
     let Some(place) = place(Backend::Postgres) else { return };

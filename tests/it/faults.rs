@@ -312,6 +312,24 @@ fn a_longer_way_to_the_server_costs_every_order_its_round_trips() {
     assert_eq!(report["config"]["rtt_us"], 20_000);
 }
 
+/// Two that meet add up.
+#[test]
+fn a_way_that_is_longer_for_a_while_costs_the_orders_of_that_while() {
+    for backend in SERVERS {
+        let Some(place) = place(backend) else { continue };
+        let load = ["-s", "atomic", "-c", "4", "-r", "50", "-n", "300", "--isolation", "read-committed"];
+        let longer = ["--fault", "add-latency@1s:3s+30ms", "--fault", "add-latency@2s:1s+40ms"];
+        let (code, report) = place.run(&[&load[..], &longer, &PLENTY].concat());
+        assert_eq!(code, 0, "{backend:?}: {report:#}");
+        let marks = marks(&report, "add-latency");
+        assert_eq!(marks.len(), 2, "{backend:?}: {report:#}");
+        let latency = &report["latency_us"]["order"]["deducted"];
+        // BEGIN may go with what follows it; an UPDATE, an INSERT and a COMMIT are three.
+        assert!(latency["max"].as_u64() >= Some(3 * 70_000), "{backend:?}: {latency:#}");
+        assert_eq!(report["config"]["rtt_us"], 0);
+    }
+}
+
 #[test]
 fn faults_that_cannot_be_are_refused_in_one_line() {
     let folder = tempfile::tempdir().unwrap();
@@ -326,10 +344,13 @@ fn faults_that_cannot_be_are_refused_in_one_line() {
     assert_one_line(&run(&cluster), 2, &["not for a cluster"]);
     assert_one_line(&run(&["--fault", "cut-after@*"]), 2, &["over no network"]);
     assert_one_line(&run(&["--rtt", "1ms"]), 2, &["over no network"]);
+    assert_one_line(&run(&["--fault", "add-latency@1s+1ms"]), 2, &["over no network"]);
     for (fault, fragment) in [
         ("kil-server@1s", "did you mean"),
         ("kill-server@soon", "is not kill-server@START"),
         ("end-session@1s:2s", "takes no time"),
+        ("add-latency@1s:2s", "say how much longer"),
+        ("lock-rows@1s+1ms", "adds nothing"),
     ] {
         let said = run(&["--fault", fragment, "--fault", fault]);
         assert_eq!(said.code, 2, "{said:?}");

@@ -228,8 +228,13 @@ fn database_urls() {
 
 #[test]
 fn faults_and_schedules() {
-    let faults =
-        ["fail@order:5%", "cut-after@*:1%", "kill-redis@500", "kill-server@5s/10s", "pause-server@1m/20s:3s"];
+    let faults = [
+        "fail@order:5%",
+        "cut-after@*:1%",
+        "kill-server@5s/10s",
+        "pause-server@1m/20s:3s",
+        "add-latency@5s:1s+2ms",
+    ];
     mangle(&lines(&faults), str::parse::<FaultSpec>);
     mangle(&lines(&["1 1 2 2 1", "1,2,x1,2", "1 2 3 4 4 3 2 1"]), str::parse::<Schedule>);
 }

@@ -135,7 +135,7 @@ pub(super) fn check(args: &RunArgs, plan: &Plan, expected: Option<Dialect>) -> R
     }
     if let Some(fault) = plan.faults.iter().find(|fault| matches!(fault, FaultSpec::Timed(_))) {
         return refused(format!(
-            "--fault {fault} befalls a server, which every segment would do: leave it out"
+            "--fault {fault} befalls the server or the way to it, which every segment would do: leave it out"
         ));
     }
     if let Some(threshold) = plan.expect.thresholds.iter().find(|threshold| threshold.is_of_audit()) {

@@ -17,7 +17,7 @@ use crate::engine::recorder::Figures;
 use crate::engine::recovery::Recovery;
 use crate::engine::retry::RetryPolicy;
 use crate::engine::stop::Stop;
-use crate::engine::{Engine, Finished, Load, Member, Parts, Service, Warm};
+use crate::engine::{Engine, Finished, Load, Member, Parts, Warm};
 use crate::exit::{Exit, usage};
 use crate::fault::{Blow, TimedFault};
 use crate::finding::ExpectedFinding;
@@ -202,7 +202,7 @@ async fn make_tables(
 ) -> Result<(RunRow, u64)> {
     schema::migrate(database).await?;
     // What is made and checked beforehand takes the time it takes.
-    let untimed = SessionSettings { lock_timeout: None, statement_timeout: None, ..stage.settings };
+    let untimed = SessionSettings { lock_timeout: None, statement_timeout: None, ..stage.settings.clone() };
     let mut control = database.open(&untimed).await?;
     let made = make_tables_by(control.as_mut(), args, plan, stage, (database, lock)).await;
     control.close().await;
@@ -305,8 +305,7 @@ async fn run_locked(
     // What was made on one node must be there on the others.
     audit::nodes::must_agree(database, &source).await?;
     let redis = stage.redis.as_ref().map(RedisStage::info);
-    let info = |service: &Service| (service.name.clone(), service.database.info.clone());
-    let services = stage.services.iter().map(info).collect();
+    let services = stage.service_infos();
     let members = members(plan, stage.programs);
     let config = config(args, plan, members.first().map(|member| &member.retry), load.connections as u64);
     check_baseline(baseline, &config, &database.info)?;
@@ -333,6 +332,7 @@ async fn run_locked(
     let signals = stop_on_signal(stop.clone(), "finishing the orders that have begun");
     let signals = of_many.is_none().then(|| tokio::spawn(signals));
     let preparing = Progress::preparing("opening connections");
+    let wire = stage.settings.wire.clone();
     let engine = Engine::prepare(database.clone(), stage.settings, parts, stop.clone()).await;
     preparing.finish();
     let (engine, setup) = (engine?, begun.elapsed());
@@ -343,6 +343,7 @@ async fn run_locked(
         database: database.clone(),
         lab: lab.cloned(),
         redis: redis_death,
+        wire,
         window: warm.window(),
         stop: stop.clone(),
         recovery,
@@ -387,11 +388,8 @@ async fn run_locked(
         statements: names.report(&figures.statements),
         series: std::mem::take(&mut watch.series),
         faults: marks,
-        fault_error: carried_out.err().map(|error| format!("{error:#}")),
-        incomplete_file: [history, watch.finish(), gone]
-            .into_iter()
-            .find_map(Result::err)
-            .map(|error| format!("{error:#}")),
+        fault_error: carried_out.err().map(whole),
+        incomplete_file: [history, watch.finish(), gone].into_iter().find_map(Result::err).map(whole),
         aborted_by: watch.breach.take(),
         lost_server,
         hint,
@@ -400,6 +398,11 @@ async fn run_locked(
         part,
         segments: None,
     })
+}
+
+/// An error with all of its causes, in a line.
+fn whole(error: anyhow::Error) -> String {
+    format!("{error:#}")
 }
 
 /// What the whole is put together from, of which this run is a segment.

@@ -5,6 +5,7 @@
 //! paused goes on, one that was killed is back.
 
 use crate::db::database::SessionId;
+use crate::db::relay::Wire;
 use crate::db::{Database, DbError, Dialect, ErrorClass, Session, SessionSettings, Value};
 use crate::engine::recovery::Recovery;
 use crate::engine::stop::Stop;
@@ -67,6 +68,8 @@ pub(super) struct Targets {
     /// The server, where this run has started it.
     pub(super) lab: Option<Arc<LabServer>>,
     pub(super) redis: Option<RedisDeath>,
+    /// The way to the server, where it is ours.
+    pub(super) wire: Option<Wire>,
     pub(super) window: Window,
     pub(super) stop: Stop,
     pub(super) recovery: Arc<Recovery>,
@@ -261,6 +264,13 @@ impl Work {
             Blow::KillRedis => {
                 let redis = self.targets.redis.as_ref().context("there is no Redis of this run")?;
                 (redis.kill)();
+            }
+            Blow::AddLatency(latency) => {
+                let wire = self.targets.wire.as_ref().context("the way to the server is not ours")?;
+                let lengthened = wire.lengthen(latency);
+                struck(None);
+                self.last(fault).await;
+                drop(lengthened);
             }
         }
         Ok(true)

@@ -10,7 +10,8 @@ use crate::db::redis::Redis;
 use crate::db::relay::Wire;
 use crate::db::schema;
 use crate::db::{
-    Database, DatabaseUrl, Dialect, ErrorClass, Isolation, Session, SessionSettings, Statement, Value,
+    Database, DatabaseInfo, DatabaseUrl, Dialect, ErrorClass, Isolation, Session, SessionSettings, Statement,
+    Value,
 };
 use crate::engine::Service;
 use crate::engine::recovery::Recovery;
@@ -188,18 +189,21 @@ pub(super) async fn prepare(args: &RunArgs, plan: &Plan, database: &mut Database
 
 /// The network between the clients and the database, where it is to be ours.
 fn wire(plan: &Plan, database: &Database) -> Result<Option<Wire>> {
-    if plan.rtt.is_zero() && !plan.faults.iter().any(FaultSpec::cuts_wire) {
+    if plan.rtt.is_zero() && !plan.faults.iter().any(FaultSpec::needs_wire) {
         return Ok(None);
     }
     ensure_usage(database.url().address().is_some(), || {
-        format!("{} is reached over no network: leave --rtt and cut-… faults out", database.dialect().title())
+        format!(
+            "{} is reached over no network: leave --rtt, cut-… and add-latency faults out",
+            database.dialect().title()
+        )
     })?;
     ensure_usage(!database.url().checks_host(), || {
-        "--rtt and cut-… faults go through a relay on 127.0.0.1, which is not the name that the URL has the \
-         server's certificate checked for: use sslmode=require for this"
+        "--rtt, cut-… and add-latency faults go through a relay on 127.0.0.1, which is not the name that the \
+         URL has the server's certificate checked for: use sslmode=require for this"
             .to_owned()
     })?;
-    Ok(Some(Wire { rtt: plan.rtt }))
+    Ok(Some(Wire::new(plan.rtt)))
 }
 
 /// `NAME=URL`, as `--service` takes it. Nothing of it is quoted back: it may
@@ -401,6 +405,12 @@ async fn redis(args: &RunArgs, plan: &Plan, programs: &[Program]) -> Result<Opti
 }
 
 impl Stage {
+    /// What the services are, by their names.
+    pub(super) fn service_infos(&self) -> BTreeMap<String, DatabaseInfo> {
+        let info = |service: &Service| (service.name.clone(), service.database.info.clone());
+        self.services.iter().map(info).collect()
+    }
+
     /// Runs what makes the strategies' own tables and keys.
     pub(super) async fn set_up(&self, plan: &Plan, control: &mut dyn Session) -> Result<()> {
         let mut done: Vec<(Option<&str>, &Setup)> = Vec::new();
