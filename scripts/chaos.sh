@@ -19,12 +19,14 @@ trap 'rm -rf "$work"' EXIT
 failed=0
 
 # Runs one strategy on a lab server of its own and prints its row.
-# $1 server, $2 strategy, $3 seconds, $4 the exit code it should come to, $5... more
+# $1 server, $2 strategy, $3 seconds, $4 units of each SKU, more than can be sold in
+# that time: where there is nothing left to sell a kill shows nothing; $5 the exit
+# code it should come to, $6... more
 row() {
-    server=$1 strategy=$2 seconds=$3 expected=$4
-    shift 4
+    server=$1 strategy=$2 seconds=$3 stock=$4 expected=$5
+    shift 5
     code=0
-    "$bin" run --lab "$server" -s "$strategy" -c "$clients" -d "${seconds}s" --skus 100 --stock 5000 \
+    "$bin" run --lab "$server" -s "$strategy" -c "$clients" -d "${seconds}s" --skus 100 --stock "$stock" \
         --fault "kill-server@3s/${every}s" -o json "$@" >"$work/report.json" 2>"$work/errors" || code=$?
     if [ "$code" = 2 ]; then
         echo "| $server | \`$strategy\` | | | | | | | | | | $(sed 's/^stockbench: //' "$work/errors") |"
@@ -59,12 +61,12 @@ PY
 echo "| server | strategy | kills | sold | answers lost | of these sold | not sold | acknowledged and lost | sold twice | sold again after (median) | at most | audit |"
 echo "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|"
 for server in $servers; do
-    row "$server" atomic $((3 + kills * every)) 0
+    row "$server" atomic $((3 + kills * every)) 100000 0
     for strategy in ${STRATEGIES:-$("$bin" strategies list | awk '$2 == "safe" { print $1 }')}; do
-        [ "$strategy" = atomic ] || row "$server" "$strategy" $((4 + 2 * every)) 0
+        [ "$strategy" = atomic ] || row "$server" "$strategy" $((4 + 2 * every)) 5000 0
     done
 done
 case " $servers " in
-*" postgres "*) row postgres atomic 10 3 --lab-async-commit ;;
+*" postgres "*) row postgres atomic 10 5000 3 --lab-async-commit ;;
 esac
 exit $failed

@@ -44,6 +44,8 @@ pub struct Compared {
     pub differing: Vec<Finding>,
     /// Nodes that could not be asked, and why.
     pub away: Vec<String>,
+    /// The first node that could be, which speaks for those that agree with it.
+    pub speaker: usize,
 }
 
 /// Waits until all nodes that can be asked hold the same; says what still differs
@@ -59,22 +61,26 @@ pub async fn in_step(database: &Database, source: &Source) -> Result<Compared> {
     let (mut last, mut moved) = (Vec::new(), begun);
     loop {
         let is_over = moved.elapsed() >= PATIENCE || begun.elapsed() >= PATIENCE_MAX;
-        let (mut held, mut away) = (Vec::new(), Vec::new());
-        for (url, node) in database.each_node().await {
+        let (mut held, mut away, mut speaker) = (Vec::new(), Vec::new(), None);
+        for (number, (url, node)) in database.each_node().await.into_iter().enumerate() {
             match ask(&url, node, source, is_over).await? {
-                Ok(holdings) => held.push((url.to_string(), holdings)),
+                Ok(holdings) => {
+                    speaker.get_or_insert(number);
+                    held.push((url.to_string(), holdings));
+                }
                 Err(why) => away.push(format!("{url} ({why})")),
             }
         }
-        let (first, others) = held
-            .split_first()
-            .with_context(|| format!("no node of the cluster can be asked: {}", away.join(", ")))?;
-        if others.iter().all(|(_, holdings)| *holdings == first.1) {
-            return Ok(Compared { differing: Vec::new(), away });
+        let speaker =
+            speaker.with_context(|| format!("no node of the cluster can be asked: {}", away.join(", ")))?;
+        let known: Vec<(&String, &Holdings)> =
+            held.iter().filter_map(|(url, holdings)| Some((url, holdings.as_ref()?))).collect();
+        if known.len() == held.len() && known.iter().all(|(_, holdings)| *holdings == known[0].1) {
+            return Ok(Compared { differing: Vec::new(), away, speaker });
         }
         if is_over {
-            let differing = others.iter().flat_map(|other| differences(first, other));
-            return Ok(Compared { differing: differing.take(FINDINGS_MAX).collect(), away });
+            let differing = known[1..].iter().flat_map(|other| differences(known[0], *other));
+            return Ok(Compared { differing: differing.take(FINDINGS_MAX).collect(), away, speaker });
         }
         if held != last {
             (last, moved) = (held, Instant::now());
@@ -83,33 +89,50 @@ pub async fn in_step(database: &Database, source: &Source) -> Result<Compared> {
     }
 }
 
+/// A session that reads on the first node that has not left its cluster, as far as one is
+/// there.
+///
+/// # Errors
+/// No node answers.
+pub async fn open(database: &Database) -> Result<Box<dyn Session>> {
+    let settings = SessionSettings { read_only: true, ..SessionSettings::default() };
+    for node in 0..database.url().node_count() {
+        let Ok(mut session) = database.open_on(node, &settings).await else { continue };
+        if left(session.as_mut(), database.dialect()).await.is_none() {
+            return Ok(session);
+        }
+        session.close().await;
+    }
+    Ok(database.open(&settings).await?)
+}
+
 /// Waits until all nodes hold the same.
 ///
 /// # Errors
 /// One that names what they differ in, or a node that could not be asked.
 pub async fn must_agree(database: &Database, source: &Source) -> Result<()> {
-    let Compared { differing, away } = in_step(database, source).await?;
+    let Compared { differing, away, .. } = in_step(database, source).await?;
     ensure!(away.is_empty(), "a node of the cluster is not there: {}", away.join(", "));
     let differs = differing.first().map(|finding| &finding.message);
     ensure!(differs.is_none(), "before the first order: {}", differs.map_or("", String::as_str));
     Ok(())
 }
 
-/// What a node holds, or why it has no say.
+/// What a node holds, or why it has no say; nothing of one that has not heard of the
+/// tables yet, which is behind and agrees with nobody.
 async fn ask(
     url: &DatabaseUrl,
     node: Result<Database>,
     source: &Source,
     is_over: bool,
-) -> Result<Result<Holdings, String>> {
+) -> Result<Result<Option<Holdings>, String>> {
     let node = match node {
         Ok(node) => node,
         Err(error) => return Ok(Err(text::one_line(&format!("{error:#}")))),
     };
     match holdings(&node, source).await {
-        Ok(holdings) => Ok(holdings),
-        // A node that has not heard of the tables yet is behind.
-        Err(_) if !is_over => Ok(Ok(Holdings::new())),
+        Ok(holdings) => Ok(holdings.map(Some)),
+        Err(_) if !is_over => Ok(Ok(None)),
         Err(error) => Err(error.context(format!("cannot read {url}"))),
     }
 }
@@ -119,7 +142,7 @@ async fn holdings(node: &Database, source: &Source) -> Result<Result<Holdings, S
     let mut session = node.open(&settings).await?;
     let held = match left(session.as_mut(), node.dialect()).await {
         Some(state) => Ok(Err(format!("it has left its cluster: {state}"))),
-        None => read(session.as_mut(), source).await.map(Ok),
+        None => read(session.as_mut(), node, source).await.map(Ok),
     };
     session.close().await;
     held
@@ -130,8 +153,9 @@ async fn holdings(node: &Database, source: &Source) -> Result<Result<Holdings, S
 async fn left(session: &mut dyn Session, dialect: Dialect) -> Option<String> {
     let states = match dialect {
         Dialect::MySql => {
+            // One that was started again and has not joined has no name there, either.
             "SELECT member_state FROM performance_schema.replication_group_members \
-             WHERE member_id = @@server_uuid AND member_state NOT IN ('ONLINE', 'RECOVERING')"
+             WHERE member_id IN (@@server_uuid, '') AND member_state NOT IN ('ONLINE', 'RECOVERING')"
         }
         // One that has never been in a cluster is as disconnected as one that has left it.
         Dialect::MariaDb => {
@@ -145,15 +169,25 @@ async fn left(session: &mut dyn Session, dialect: Dialect) -> Option<String> {
     row.first().map(Value::to_text)
 }
 
-async fn read(session: &mut dyn Session, source: &Source) -> Result<Holdings> {
+/// What the server makes a whole number of a text with, whatever the ledger's columns are.
+fn hash(node: &Database) -> &'static str {
+    match node.dialect() {
+        // CockroachDB has no hashtext; by its documentation, for it was never met.
+        Dialect::Postgres if node.info.relative.as_deref() == Some("CockroachDB") => "fnv32",
+        Dialect::Postgres => "hashtext",
+        Dialect::MySql | Dialect::MariaDb | Dialect::Sqlite | Dialect::Null => "CRC32",
+    }
+}
+
+async fn read(session: &mut dyn Session, node: &Database, source: &Source) -> Result<Holdings> {
     let mut held = Holdings::new();
     for (sku_id, units) in stock(session, source).await? {
         held.entry(sku_id).or_default().stock = Some(units);
     }
     if let Some(ledger) = source.reads.ledger.as_table() {
+        let hash = hash(node);
         let sql = format!(
-            "SELECT sku_id, COUNT(*), SUM(delta), \
-             SUM((COALESCE(order_id, 0) % 1000003) * (31 * delta + CHAR_LENGTH(kind))) \
+            "SELECT sku_id, COUNT(*), SUM(delta), SUM({hash}(CONCAT_WS('|', order_id, delta, kind))) \
              FROM {ledger} GROUP BY sku_id"
         );
         let mut keep = |row: &[Value]| {
@@ -168,8 +202,8 @@ async fn read(session: &mut dyn Session, source: &Source) -> Result<Holdings> {
 }
 
 fn differences<'h>(
-    (home, here): &'h (String, Holdings),
-    (node, there): &'h (String, Holdings),
+    (home, here): (&'h String, &'h Holdings),
+    (node, there): (&'h String, &'h Holdings),
 ) -> impl Iterator<Item = Finding> + 'h {
     let skus: BTreeSet<i64> = here.keys().chain(there.keys()).copied().collect();
     let differing = skus.into_iter().filter(|sku| here.get(sku) != there.get(sku));
@@ -199,10 +233,13 @@ mod tests {
         let held = |stock, entries, moved| Held { stock: Some(stock), entries, moved, fingerprint: moved };
         let node =
             |name: &str, of: &[(i64, Held)]| (name.to_owned(), of.iter().copied().collect::<Holdings>());
+        let differing = |(home, here): &(String, Holdings), (node, there): &(String, Holdings)| {
+            differences((home, here), (node, there)).collect::<Vec<Finding>>()
+        };
         let one = node("one", &[(1, held(5, 2, 5)), (2, held(7, 1, 7))]);
         let other = node("other", &[(1, held(5, 2, 5)), (2, held(4, 2, 4)), (3, held(1, 1, 1))]);
-        assert_eq!(differences(&one, &one).count(), 0);
-        let found: Vec<Finding> = differences(&one, &other).collect();
+        assert!(differing(&one, &one).is_empty());
+        let found = differing(&one, &other);
         assert_eq!(found.len(), 2);
         assert_eq!((found[0].units, &found[0].sku_id), (3, &Some(Key::Int(2))));
         assert_eq!(
@@ -211,7 +248,7 @@ mod tests {
         );
         // As many entries, as large, and not the same ones.
         let others = node("others", &[(1, held(5, 2, 5)), (2, Held { fingerprint: 8, ..held(7, 1, 7) })]);
-        let found: Vec<Finding> = differences(&one, &others).collect();
+        let found = differing(&one, &others);
         assert_eq!((found.len(), found[0].units), (1, 0));
         assert!(found[0].message.contains("of other orders"), "{}", found[0].message);
     }

@@ -8,7 +8,7 @@ use crate::finding::FindingKind;
 use crate::outcome::Outcome;
 use crate::workload::Line;
 use std::cmp::Ordering;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Compares orders one at a time.
 #[derive(Debug)]
@@ -28,8 +28,10 @@ pub struct OrderAudit {
     pub unknown_not_applied: u64,
     /// Deliveries that were decided, or entries beyond the opening ones.
     pub decided: u64,
-    /// Orders that were refused as sold out, for [`OrderAudit::undersold`].
-    refused: Vec<(i64, Vec<Line>)>,
+    /// Orders that were refused as sold out, by what they asked for, for
+    /// [`OrderAudit::undersold`]: of a run that goes on after the stock ran out these are
+    /// most of its orders.
+    refused: BTreeMap<Vec<Line>, Vec<i64>>,
     /// Orders that took units by the ledger though their clients were not told
     /// that they had bought them.
     pub applied: HashSet<i64>,
@@ -51,7 +53,7 @@ impl OrderAudit {
             unknown_recovered: 0,
             unknown_not_applied: 0,
             decided: 0,
-            refused: Vec::new(),
+            refused: BTreeMap::new(),
             applied: HashSet::new(),
             recovered: HashSet::new(),
             refused_skus: HashSet::new(),
@@ -161,7 +163,11 @@ impl OrderAudit {
         }
         if answers == Answers::of(Outcome::SoldOut) && sold_lines == 0 {
             self.refused_skus.extend(order.lines.iter().map(|line| line.sku_id));
-            self.refused.push((order.id, order.lines.clone()));
+            if let Some(alike) = self.refused.get_mut(&order.lines) {
+                alike.push(order.id);
+            } else {
+                self.refused.insert(order.lines.clone(), vec![order.id]);
+            }
         }
     }
 
@@ -169,9 +175,12 @@ impl OrderAudit {
     /// a SKU held during the run, or nothing where that cannot be known: a
     /// refusal is wrong when every line could have been served all the time.
     pub fn undersold(&mut self, lowest: impl Fn(i64) -> Option<i64>, findings: &mut Collector) {
-        for (order_id, lines) in self.refused.drain(..) {
-            let enough = |line: &Line| lowest(line.sku_id).is_some_and(|stock| stock >= line.quantity);
-            if lines.iter().all(enough) {
+        let enough = |line: &Line| lowest(line.sku_id).is_some_and(|stock| stock >= line.quantity);
+        for (lines, orders) in std::mem::take(&mut self.refused) {
+            if !lines.iter().all(enough) {
+                continue;
+            }
+            for order_id in orders {
                 findings.order(FindingKind::Undersold, lines[0].sku_id, order_id, lines[0].quantity);
             }
         }

@@ -73,9 +73,16 @@ pub(super) fn snapshot(dialect: Dialect) -> &'static [&'static str] {
 }
 
 async fn snapshot_of(database: &Database) -> Result<Box<dyn Session>> {
-    let settings = SessionSettings { read_only: true, ..SessionSettings::default() };
-    let mut session = database.open(&settings).await?;
-    for statement in snapshot(database.dialect()) {
+    let session = database.open(&reading()).await?;
+    begin_snapshot(session, database.dialect()).await
+}
+
+fn reading() -> SessionSettings {
+    SessionSettings { read_only: true, ..SessionSettings::default() }
+}
+
+async fn begin_snapshot(mut session: Box<dyn Session>, dialect: Dialect) -> Result<Box<dyn Session>> {
+    for statement in snapshot(dialect) {
         session.control(statement).await?;
     }
     Ok(session)
@@ -187,7 +194,9 @@ pub async fn audit(
     full: bool,
 ) -> Result<AuditReport> {
     let nodes = nodes::in_step(database, source).await?;
-    let mut session = snapshot_of(database).await?;
+    // One that has left its cluster would still answer, and know nothing of what was sold since.
+    let session = database.open_on(nodes.speaker, &reading()).await?;
+    let mut session = begin_snapshot(session, database.dialect()).await?;
     let mut report = audit_on(session.as_mut(), source, witness, told, times, full).await?;
     end_snapshot(session).await?;
     report.add_nodes(nodes);

@@ -39,7 +39,7 @@ pub(super) async fn audit(args: AuditArgs) -> Result<Exit> {
     let read_only = SessionSettings { read_only: true, ..SessionSettings::default() };
     let opened = open(&args.database, &read_only, Purpose::Look).await?;
     let database = &opened.database;
-    let mut session = database.open(&read_only).await?;
+    let mut session = audit::nodes::open(database).await?;
     let latest = schema::latest_run(session.as_mut()).await.with_context(|| {
         format!("{} has no stockbench tables to audit (`stockbench run` makes them)", database.url())
     })?;

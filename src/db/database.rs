@@ -1,12 +1,13 @@
 //! A database as a whole: connecting, what it is, and who may use it now.
 
-use super::relay::{self, WiredSession};
+use super::relay::{self, Wire, WiredSession};
 use super::{
     DatabaseInfo, DatabaseUrl, DbError, Dialect, ErrorClass, Session, SessionSettings, Statement, mysql,
     null, patient::PatientSession, postgres, sqlite, url,
 };
 use crate::text;
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use std::collections::HashSet;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,10 @@ use std::time::{Duration, Instant};
 
 /// How long one attempt to connect may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How many round trips over a network of ours that takes, at most: TLS, authentication, and
+/// what a session is set to.
+const CONNECT_ROUND_TRIPS: u32 = 10;
 
 /// How often a server is asked whether sessions are gone.
 const SESSIONS_POLL: Duration = Duration::from_millis(20);
@@ -193,22 +198,35 @@ impl Database {
         Ok(())
     }
 
-    async fn gone_from(&self, url: &DatabaseUrl, ids: &[i64], patience: Duration) -> Result<()> {
-        let ids = ids.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
+    /// The sessions beside the asking one that its server has now, by its numbers for
+    /// them: those of other programs and databases are left out, as far as the server
+    /// tells them apart.
+    ///
+    /// # Errors
+    /// The session is gone.
+    pub async fn sessions_beside(&self, session: &mut dyn Session) -> Result<HashSet<i64>> {
         let sql = match self.dialect() {
-            Dialect::Postgres => format!(
-                "SELECT count(*) FROM pg_stat_activity WHERE pid IN ({ids}) \
-                 AND pid <> pg_backend_pid() AND application_name = '{}'",
-                postgres::APPLICATION
-            ),
-            Dialect::MySql | Dialect::MariaDb => {
-                format!(
-                    "SELECT COUNT(*) FROM information_schema.processlist WHERE id IN ({ids}) \
-                     AND id <> CONNECTION_ID()"
-                )
+            Dialect::Postgres => {
+                "SELECT pid::bigint FROM pg_stat_activity WHERE pid <> pg_backend_pid() \
+                 AND application_name = current_setting('application_name')"
             }
-            Dialect::Sqlite | Dialect::Null => return Ok(()),
+            // One that is ending may have let go of its database.
+            Dialect::MySql | Dialect::MariaDb => {
+                "SELECT CAST(id AS SIGNED) FROM information_schema.processlist WHERE id <> CONNECTION_ID() \
+                 AND (db = DATABASE() OR db IS NULL)"
+            }
+            Dialect::Sqlite | Dialect::Null => return Ok(HashSet::new()),
         };
+        let mut beside = HashSet::new();
+        let mut keep = |row: &[super::Value]| {
+            beside.extend(row[0].as_int());
+            Ok(())
+        };
+        session.for_each_row(sql, &mut keep).await?;
+        Ok(beside)
+    }
+
+    async fn gone_from(&self, url: &DatabaseUrl, ids: &[i64], patience: Duration) -> Result<()> {
         let deadline = Instant::now() + patience;
         let mut session = match open_one(url, &SessionSettings::default()).await {
             Ok(session) => session,
@@ -218,8 +236,8 @@ impl Database {
             Err(error) => return Err(error.into()),
         };
         let left = loop {
-            let row = super::first_row(session.as_mut(), &sql).await?;
-            let left = row.and_then(|row| row[0].as_int()).unwrap_or(0);
+            let beside = self.sessions_beside(session.as_mut()).await?;
+            let left = ids.iter().filter(|id| beside.contains(*id)).count() as u64;
             if left == 0 || Instant::now() >= deadline {
                 break left;
             }
@@ -228,8 +246,9 @@ impl Database {
         session.close().await;
         if left > 0 {
             bail!(
-                "{} of the run still open on {url}: what they are doing is not decided yet (wait, or end them there)",
-                text::count(left.unsigned_abs(), "session")
+                "{} of the run still open on {url}: what they are doing is not decided yet (wait, or look there \
+                 what holds them up)",
+                text::count(left, "session")
             );
         }
         Ok(())
@@ -374,6 +393,8 @@ async fn open(url: &DatabaseUrl, settings: &SessionSettings) -> Result<Box<dyn S
 }
 
 async fn open_one(url: &DatabaseUrl, settings: &SessionSettings) -> Result<Box<dyn Session>, DbError> {
+    let added = settings.wire.as_ref().map(Wire::delay).unwrap_or_default();
+    let within = CONNECT_TIMEOUT + added * CONNECT_ROUND_TRIPS;
     let opening = async {
         let Some((wire, (host, port))) = settings.wire.as_ref().zip(url.address()) else {
             return open_directly(url, settings).await;
@@ -383,11 +404,11 @@ async fn open_one(url: &DatabaseUrl, settings: &SessionSettings) -> Result<Box<d
         let session = open_directly(&url.through(port), settings).await?;
         Ok(Box::new(WiredSession { session, scissors }) as Box<dyn Session>)
     };
-    tokio::time::timeout(CONNECT_TIMEOUT, opening).await.unwrap_or_else(|_| {
+    tokio::time::timeout(within, opening).await.unwrap_or_else(|_| {
         Err(DbError {
             class: ErrorClass::NeverStarted,
             code: "timeout".to_owned(),
-            message: format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()),
+            message: format!("no answer within {} s", within.as_secs()),
         })
     })
 }

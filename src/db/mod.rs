@@ -336,6 +336,12 @@ impl DatabaseInfo {
     pub fn single_primary(&self) -> Option<bool> {
         self.settings.get("group_replication_single_primary_mode").map(|set| set == "ON")
     }
+
+    /// Whether it is a node of a cluster in which every node takes writes, as far as the
+    /// server can say so.
+    pub fn is_multi_primary(&self) -> bool {
+        self.single_primary() == Some(false) || self.settings.get("wsrep_on").is_some_and(|set| set == "ON")
+    }
 }
 
 /// What a session is opened with.
@@ -388,6 +394,11 @@ pub trait Session: Send {
 
     /// Streams every row of a query; a row is the query's columns in order.
     async fn for_each_row(&mut self, sql: &str, on_row: &mut RowHandler<'_>) -> anyhow::Result<()>;
+
+    /// Whether its network is ours, so that it can be cut.
+    fn is_wired(&self) -> bool {
+        false
+    }
 
     /// Has the connection cut around the next statement, where its network is ours.
     fn cut_at_next(&mut self, _cut: Cut) {}

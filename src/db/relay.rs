@@ -50,7 +50,7 @@ impl Wire {
     }
 
     /// How much longer a round trip takes now.
-    fn delay(&self) -> Duration {
+    pub(super) fn delay(&self) -> Duration {
         self.rtt + Duration::from_micros(self.added_us.load(Ordering::Relaxed))
     }
 }
@@ -228,6 +228,10 @@ impl Session for WiredSession {
 
     async fn for_each_row(&mut self, sql: &str, on_row: &mut RowHandler<'_>) -> Result<()> {
         self.session.for_each_row(sql, on_row).await
+    }
+
+    fn is_wired(&self) -> bool {
+        true
     }
 
     fn cut_at_next(&mut self, cut: Cut) {

@@ -256,7 +256,7 @@ impl<'s> Run<'s> {
         self.attempt_started.get_or_insert_with(Instant::now);
         let completes = self.machine.completes_transaction();
         let name = self.machine.transaction_name();
-        let cut = if completes && self.shared.faults.cut_wires() {
+        let cut = if completes && self.shared.faults.cut_wires() && self.is_wired(pool) {
             [Cut::Before, Cut::During, Cut::After]
                 .into_iter()
                 .find(|&cut| self.strikes(Mishap::Cut(cut), name))
@@ -304,6 +304,13 @@ impl<'s> Run<'s> {
             Err(error) => self.failed(&error, pool),
         }
         true
+    }
+
+    /// Whether what is about to be sent goes over a network of ours.
+    fn is_wired(&mut self, pool: Option<usize>) -> bool {
+        let is_script = matches!(self.machine.action(), Action::Execute(statement) if statement.is_script);
+        let lease = pool.and_then(|pool| self.leases[pool].as_mut());
+        !is_script && lease.is_some_and(|lease| lease.session().is_wired())
     }
 
     /// What is about to be sent, if it belongs to an order.
@@ -359,12 +366,12 @@ impl<'s> Run<'s> {
         is_failed
     }
 
-    /// Whether the client stops here for good, in the middle of a transaction.
+    /// Whether the client stops here for good, between two statements of a transaction or
+    /// of what is as good as one.
     fn dies_on_purpose(&mut self) -> bool {
-        let in_between = self.machine.in_transaction() && !self.machine.starts_transaction();
         let is_statement = matches!(self.machine.action(), Action::Execute(_) | Action::Commit);
-        in_between
-            && is_statement
+        is_statement
+            && !self.machine.starts_transaction()
             && self.shared.faults.strike_transactions()
             && self.strikes(Mishap::Die, self.machine.transaction_name())
     }

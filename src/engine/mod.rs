@@ -336,17 +336,17 @@ impl Window {
         self.phase.is_over().await;
     }
 
-    /// Every session that was opened so far on this node is gone, because its server
-    /// is.
-    pub fn forget_sessions(&self, node: usize) {
-        let stays = |number: &i64| SessionId::from_number(*number).node != node;
+    /// These of the run's sessions are gone.
+    pub fn forget_sessions(&self, are_gone: impl Fn(SessionId) -> bool) {
+        let stays = |number: &i64| !are_gone(SessionId::from_number(*number));
         self.sessions.iter().for_each(|opened| opened.lock().retain(stays));
     }
 
-    /// The run's sessions on the stock's database that were opened so far, by the
-    /// server's numbers for them.
-    pub fn sessions(&self) -> Vec<i64> {
-        self.sessions.iter().flat_map(|opened| opened.lock().clone()).collect()
+    /// The run's sessions on the stock's database that were opened so far and are not
+    /// known to be gone.
+    pub fn sessions(&self) -> Vec<SessionId> {
+        let of_pool = |opened: &Opened| opened.lock().iter().copied().map(SessionId::from_number).collect();
+        self.sessions.iter().flat_map::<Vec<SessionId>, _>(of_pool).collect()
     }
 }
 
@@ -477,7 +477,7 @@ impl Shared {
         if let Some(history) = &self.history {
             history.add(order, delivery, invoked, None);
         }
-        if self.faults.kills_redis_after() == Some(before + 1)
+        if self.faults.kills_redis_after().is_some_and(|after| before + 1 >= after)
             && let Some(kill) = &self.redis_killer
         {
             kill();

@@ -1,6 +1,7 @@
 //! How long it takes after a fault until an order succeeds again.
 
 use parking_lot::Mutex;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -9,20 +10,21 @@ use std::time::{Duration, Instant};
 pub struct Recovery {
     /// So that an order has nothing to lock as long as nothing goes wrong.
     is_awaited: AtomicBool,
-    faults: Mutex<Vec<Fault>>,
+    faults: Mutex<Struck>,
 }
 
-#[derive(Debug)]
-struct Fault {
-    number: usize,
-    struck: Instant,
-    recovered: Option<Duration>,
+#[derive(Debug, Default)]
+struct Struck {
+    /// Those that nobody has recovered from, each with its number.
+    open: Vec<(usize, Instant)>,
+    /// How long it took, by their numbers.
+    recovered: HashMap<usize, Duration>,
 }
 
 impl Recovery {
     /// Notes that the fault with this number has just struck.
     pub fn struck(&self, number: usize) {
-        self.faults.lock().push(Fault { number, struck: Instant::now(), recovered: None });
+        self.faults.lock().open.push((number, Instant::now()));
         self.is_awaited.store(true, Ordering::Release);
     }
 
@@ -32,18 +34,17 @@ impl Recovery {
         if !self.is_awaited.load(Ordering::Acquire) {
             return;
         }
-        let mut faults = self.faults.lock();
-        for fault in faults.iter_mut().filter(|fault| fault.recovered.is_none() && fault.struck <= began) {
-            fault.recovered = Some(fault.struck.elapsed());
-        }
-        if faults.iter().all(|fault| fault.recovered.is_some()) {
+        let Struck { open, recovered } = &mut *self.faults.lock();
+        let over = open.extract_if(.., |(_, struck)| *struck <= began);
+        recovered.extend(over.map(|(number, struck)| (number, struck.elapsed())));
+        if open.is_empty() {
             self.is_awaited.store(false, Ordering::Release);
         }
     }
 
     /// From the fault with this number to the first success after it.
     pub fn of(&self, number: usize) -> Option<Duration> {
-        self.faults.lock().iter().find(|fault| fault.number == number)?.recovered
+        self.faults.lock().recovered.get(&number).copied()
     }
 }
 

@@ -139,8 +139,9 @@ pub struct TimedFault {
 /// How long a blow lasts that names no time.
 const LASTS: Duration = Duration::from_secs(2);
 
-/// By how much a round trip can be made longer; half of what a silent server is waited for.
-const LATENCY_MAX: Duration = Duration::from_secs(60);
+/// By how much a round trip can be made longer: a statement takes a few of them, and two
+/// minutes without an answer are a lost connection.
+const LATENCY_MAX: Duration = Duration::from_secs(10);
 
 impl TimedFault {
     /// When it happens again after it was due `last`; none if it does not. One that came
@@ -162,7 +163,7 @@ impl TimedFault {
             (Blow::AddLatency(latency), Some(added)) => {
                 *latency = text::duration(added)?;
                 if latency.is_zero() || *latency > LATENCY_MAX {
-                    return Err(format!("`+{added}` is not a time above 0 and up to 1min"));
+                    return Err(format!("`+{added}` is not a time above 0 and up to 10s"));
                 }
             }
             (Blow::AddLatency(_), None) => return Err("say how much longer, as in +20ms".to_owned()),
@@ -240,10 +241,10 @@ impl FaultSpec {
         self.cuts_wire() || matches!(self, Self::Timed(TimedFault { blow: Blow::AddLatency(_), .. }))
     }
 
-    /// Whether it leaves no server there for a while.
+    /// Whether it leaves no server there for a while, or one that is far away.
     pub const fn takes_server_away(&self) -> bool {
         let Self::Timed(timed) = self else { return false };
-        !matches!(timed.blow, Blow::EndSession | Blow::LockRows | Blow::KillRedis | Blow::AddLatency(_))
+        !matches!(timed.blow, Blow::EndSession | Blow::LockRows | Blow::KillRedis)
     }
 }
 
@@ -443,7 +444,7 @@ mod tests {
             "pause-server@5s:1s+1ms",
             "add-latency@5s:1s",
             "add-latency@5s+0s",
-            "add-latency@5s+2m",
+            "add-latency@5s+11s",
             "add-latency@5s+",
         ] {
             assert!(text.parse::<FaultSpec>().is_err(), "{text}");

@@ -68,6 +68,8 @@ fn galera_certifies_what_is_written_and_knows_no_named_locks() {
     let Some(cluster) = server(LabKind::Galera) else { return };
     assert_only_what_is_local_is_caught(cluster);
     let folder = tempfile::tempdir().unwrap();
+    let locks = said_on(cluster, &["-s", "atomic", "--fault", "lock-rows@1s"]);
+    assert_one_line(&locks, 2, &["lock-rows locks rows on one node"]);
     let explore = ["explore", "-s", "naive", "--database-url", &cluster.url];
     let said = stockbench(folder.path(), &explore);
     assert!(said.code == 2 && said.stderr.contains("name one node"), "{said:?}");
@@ -112,6 +114,39 @@ fn group_replication_certifies_too_and_refuses_serializable() {
     let said = said_on(cluster, &["-s", "serializable"]);
     assert_eq!(said.code, 2, "{said:?}");
     assert!(said.stderr.contains("Group Replication refuses SERIALIZABLE"), "{said:?}");
+    assert_who_is_not_back_has_no_say(cluster);
+}
+
+/// A member that was started again answers before it has joined its group, and knows
+/// nothing of what was sold meanwhile: no strategy is blamed for it, nor does it pass.
+#[track_caller]
+fn assert_who_is_not_back_has_no_say(cluster: &LabServer) {
+    let folder = tempfile::tempdir().unwrap();
+    let history = folder.path().join("told.csv").display().to_string();
+    let (first, others) = cluster.url.split_once(',').unwrap();
+    let run_at = |url: &str| {
+        let run = ["run", "-s", "atomic", "--skus", "50", "--stock", "100", "-c", "2", "-n", "100"];
+        stockbench(folder.path(), &[&run[..], &["--history", &history, "--database-url", url]].concat())
+    };
+    let said = run_at(&cluster.url);
+    assert_eq!(said.code, 0, "{said:?}");
+    cluster.crash(0).unwrap();
+    until("the member answers", || {
+        let settings = SessionSettings::default();
+        block_on(Database::connect(&DatabaseUrl::parse(first).unwrap(), &settings, Duration::ZERO)).is_ok()
+    });
+    let said = run_at(others);
+    assert_eq!(said.code, 0, "{said:?}");
+    let audit = ["audit", "-o", "json", "--history", &history, "--database-url", &cluster.url];
+    let said = stockbench(folder.path(), &audit);
+    assert_eq!(said.code, 1, "{said:?}");
+    let report: Value = serde_json::from_str(&said.stdout).unwrap_or_else(|_| panic!("{said:?}"));
+    let away = report["audit"]["nodes_away"].as_array().unwrap();
+    assert!(away.len() == 1 && away[0].as_str().unwrap().contains("left its cluster"), "{report:#}");
+    assert!(kinds(&report).is_empty(), "{report:#}");
+    block_on(cluster.is_back(0)).unwrap();
+    let said = stockbench(folder.path(), &audit);
+    assert_eq!(said.code, 0, "{said:?}");
 }
 
 #[test]

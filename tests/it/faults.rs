@@ -195,6 +195,34 @@ fn a_client_that_dies_between_its_statements_leaves_nothing_behind() {
     }
 }
 
+/// Without a transaction around them, too: what left the stock and came into no ledger is
+/// found.
+#[test]
+fn a_client_that_dies_between_two_statements_of_its_own_leaves_a_trace() {
+    let Some(place) = place(Backend::Postgres) else { return };
+    let run = ["-s", "naive", "-c", "1", "-n", "400", "--stock", "1000", "--random-seed", "7"];
+    let (code, report) = place.run(&[&run[..], &["--fault", "die@*:5%"]].concat());
+    assert_eq!(code, 3, "{report:#}");
+    let died = report["struck"]["die"].as_u64().unwrap();
+    assert!(died > 0 && died == outcome(&report, "unknown"), "{report:#}");
+    assert!(!kinds(&report).is_empty(), "{report:#}");
+}
+
+/// A script goes to Redis, and over no network that could be cut.
+#[test]
+fn only_what_goes_over_the_wire_is_cut_and_counted() {
+    let Some(place) = place(Backend::Postgres) else { return };
+    if server(LabKind::Redis).is_none() {
+        return;
+    }
+    let run = ["-s", "redis-lock-pessimistic", "-c", "4", "-n", "400", "--stock", "1000"];
+    let (code, report) = place.run(&[&run[..], &["--fault", "cut-after@*:5%"]].concat());
+    assert_eq!(code, 0, "{report:#}");
+    let struck = report["struck"]["cut-after"].as_u64().unwrap();
+    assert!(struck > 0, "{report:#}");
+    assert_eq!(report["errors_by_class"]["lost"], struck, "{report:#}");
+}
+
 /// What goes wrong follows from the seed, whoever of the clients gets which order.
 #[test]
 fn the_same_seed_strikes_the_same_orders() {
@@ -299,6 +327,53 @@ fn a_fault_that_never_came_is_said() {
     assert_eq!(code, 1, "{report:#}");
     let said = report["fault_error"].as_str().unwrap();
     assert!(said.contains("lock-rows@1h") && said.contains("over before it could strike"), "{said}");
+}
+
+/// Nor that Redis died after more orders than there were, nor that a server did which was
+/// to die when nobody asked it any more.
+#[test]
+fn a_fault_whose_turn_never_came_is_said() {
+    if let Some(place) = place(Backend::Postgres)
+        && server(LabKind::Redis).is_some()
+    {
+        let run = ["-s", "redis-counter", "-n", "50", "--fault", "kill-redis@5000"];
+        let (code, report) = place.run(&run);
+        assert_eq!(code, 1, "{report:#}");
+        assert!(report["fault_error"].as_str().unwrap().contains("kill-redis@5000"), "{report:#}");
+    }
+    let load = ["-s", "atomic", "-c", "4", "-d", "2s", "--fault", "pause-server@0s:4s"];
+    let late = ["--fault", "kill-server@1s"];
+    let Some((code, report)) = run_in_lab(LabKind::Postgres, &[&load[..], &late, &PLENTY].concat()) else {
+        return;
+    };
+    assert_eq!(code, 1, "{report:#}");
+    let said = report["fault_error"].as_str().unwrap();
+    assert!(said.contains("kill-server@1s") && said.contains("over before it could strike"), "{said}");
+    assert!(marks(&report, "kill-server").is_empty(), "{report:#}");
+}
+
+/// A lock whose server is killed is not told of for longer than it was held.
+#[test]
+fn a_lock_is_gone_with_its_server() {
+    let load = ["-s", "atomic", "-c", "4", "--fault", "lock-rows@500ms:60s", "--fault", "kill-server@2s"];
+    let Some((code, report)) = run_in_lab(LabKind::Postgres, &[&load[..], &ARRIVALS, &PLENTY].concat())
+    else {
+        return;
+    };
+    assert_eq!(code, 0, "{report:#}");
+    assert!(marks(&report, "lock-rows")[0]["lasted_s"].as_f64() < Some(60.0), "{report:#}");
+}
+
+/// A server that is far away for a while is not lost: whoever connects waits as long as that
+/// takes.
+#[test]
+fn a_connection_over_a_long_way_is_waited_for() {
+    let Some(place) = place(Backend::Postgres) else { return };
+    let load = ["-s", "atomic", "-c", "1", "-n", "6", "--fault", "add-latency@0s:20s+2500ms"];
+    let (code, report) = place.run(&[&load[..], &["--fault", "end-session@1s"]].concat());
+    assert_eq!(code, 0, "{report:#}");
+    assert_eq!(marks(&report, "end-session").len(), 1, "{report:#}");
+    assert!(report["errors_by_class"]["lost"].as_u64() > Some(0), "{report:#}");
 }
 
 #[test]

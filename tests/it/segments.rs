@@ -223,7 +223,7 @@ fn segments_join_only_what_they_were_asked_for_and_nobody_else_comes_between() {
     assert_one_line(&place.stockbench(&flow), 2, &["--segment", "[[flow]]"]);
     let blow =
         ["run", "--segment", "1/2", "--start-at", &at, "--random-seed", "1", "--fault", "lock-rows@1s"];
-    assert_one_line(&place.stockbench(&blow), 2, &["--segment", "lock-rows@1s", "befalls a server"]);
+    assert_one_line(&place.stockbench(&blow), 2, &["--segment", "lock-rows@1s", "befalls the server"]);
 }
 
 #[test]

@@ -316,6 +316,7 @@ async fn run_locked(
     let recovery = Arc::new(Recovery::default());
     let redis_death = stage.redis.as_ref().and_then(|redis| redis.death(&recovery));
     let timed: Vec<TimedFault> = faults.timed().collect();
+    let kills_redis_after = faults.kills_redis_after();
     let parts = Parts {
         members,
         services: stage.services,
@@ -343,6 +344,7 @@ async fn run_locked(
         database: database.clone(),
         lab: lab.cloned(),
         redis: redis_death,
+        kills_redis_after,
         wire,
         window: warm.window(),
         stop: stop.clone(),

@@ -6,7 +6,7 @@
 
 use crate::db::database::SessionId;
 use crate::db::relay::Wire;
-use crate::db::{Database, DbError, Dialect, ErrorClass, Session, SessionSettings, Value};
+use crate::db::{Database, DbError, Dialect, ErrorClass, Session, SessionSettings};
 use crate::engine::recovery::Recovery;
 use crate::engine::stop::Stop;
 use crate::engine::{RedisKiller, Window};
@@ -14,10 +14,11 @@ use crate::fault::{Blow, TimedFault};
 use crate::lab::LabServer;
 use crate::report::measured::rounded;
 use crate::report::series::FaultMark;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use parking_lot::Mutex;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -28,6 +29,9 @@ const TAKEN_MAX: usize = 10_000;
 
 /// How often connections that came free are taken.
 const TAKE_EVERY: Duration = Duration::from_millis(1);
+
+/// How often a lock is looked after.
+const HOLD_LOOK: Duration = Duration::from_millis(100);
 
 /// How soon a fault that is to happen once is tried again where another one was in its way.
 const TRY_AGAIN: Duration = Duration::from_millis(200);
@@ -68,6 +72,8 @@ pub(super) struct Targets {
     /// The server, where this run has started it.
     pub(super) lab: Option<Arc<LabServer>>,
     pub(super) redis: Option<RedisDeath>,
+    /// After how many answered orders it is to die.
+    pub(super) kills_redis_after: Option<u64>,
     /// The way to the server, where it is ours.
     pub(super) wire: Option<Wire>,
     pub(super) window: Window,
@@ -127,6 +133,13 @@ impl Sabotage {
         if let Some(struck) = targets.redis.as_ref().and_then(|redis| redis.struck.get()) {
             let mark = mark(Blow::KillRedis, targets.window.begun().await, *struck, *struck);
             marks.push((REDIS, mark));
+        } else if let Some(after) = targets.kills_redis_after
+            && all.is_ok()
+            && !targets.stop.is_asked()
+        {
+            all = Err(anyhow!(
+                "--fault kill-redis@{after} cannot be carried out: so many orders were not answered"
+            ));
         }
         for (number, mark) in &mut marks {
             mark.recovered_s = targets.recovery.of(*number).map(|took| rounded(took.as_secs_f64(), 1e3));
@@ -170,7 +183,14 @@ impl Work {
         // One session of many is not missed: somebody always succeeds.
         let number = (fault.blow != Blow::EndSession).then(|| self.next.fetch_add(1, Ordering::Relaxed));
         // What happens to the server itself happens one after the other.
-        let turn = if fault.blow.is_of_server() { Some(self.turn.lock().await) } else { None };
+        let is_of_server = fault.blow.is_of_server();
+        let turn = tokio::select! {
+            biased;
+            // What strikes when nobody is there any more is met by nobody.
+            () = self.targets.window.over() => return Ok(false),
+            turn = self.turn.lock(), if is_of_server => Some(turn),
+            () = std::future::ready(()), if !is_of_server => None,
+        };
         let struck = OnceLock::new();
         let note = |node: Option<usize>| {
             struck.get_or_init(|| (Instant::now(), node));
@@ -202,6 +222,17 @@ impl Work {
         }
     }
 
+    /// Keeps a lock while the fault lasts, or for as long as there is a session to keep it.
+    async fn hold(&self, session: &mut dyn Session, fault: &TimedFault) {
+        let over = Instant::now() + fault.lasts;
+        while Instant::now() < over && !self.targets.stop.is_asked() {
+            tokio::time::sleep_until(over.min(Instant::now() + HOLD_LOOK).into()).await;
+            if session.control("SELECT 1").await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Lets a fault happen and sees it to its end; says so when it has struck. False
     /// when there was nothing to strike.
     async fn deal(
@@ -216,7 +247,7 @@ impl Work {
                 let node = rng.random_range(0..lab.nodes());
                 lab.crash(node)?;
                 // The server will give their numbers to others.
-                self.targets.window.forget_sessions(node);
+                self.targets.window.forget_sessions(|session| session.node == node);
                 struck(of_cluster(lab, node));
                 lab.is_back(node).await?;
             }
@@ -248,7 +279,7 @@ impl Work {
             Blow::LockRows => {
                 let mut session = self.lock_rows().await?;
                 struck(None);
-                self.last(fault).await;
+                self.hold(session.as_mut(), fault).await;
                 // Gone with its server, it holds nothing.
                 drop(session.control("ROLLBACK").await);
                 session.close().await;
@@ -287,25 +318,13 @@ impl Work {
             return Ok(false);
         }
         let database = &self.targets.database;
-        let SessionId { node, .. } = SessionId::from_number(known[rng.random_range(0..known.len())]);
-        let of_node = known.into_iter().map(SessionId::from_number).filter(|session| session.node == node);
-        let list = of_node.map(|session| session.id.to_string()).collect::<Vec<_>>().join(", ");
+        let SessionId { node, .. } = known[rng.random_range(0..known.len())];
         let mut session = database.open_on(node, &SessionSettings::default()).await?;
-        let alive = match database.dialect() {
-            Dialect::Postgres => format!(
-                "SELECT pid::bigint FROM pg_stat_activity WHERE pid IN ({list}) AND pid <> pg_backend_pid() \
-                 AND application_name = current_setting('application_name')"
-            ),
-            _ => {
-                format!("SELECT CAST(id AS SIGNED) FROM information_schema.processlist WHERE id IN ({list})")
-            }
-        };
-        let mut there: Vec<i64> = Vec::new();
-        let mut keep = |row: &[Value]| {
-            there.extend(row[0].as_int());
-            Ok(())
-        };
-        session.for_each_row(&alive, &mut keep).await?;
+        let alive = database.sessions_beside(session.as_mut()).await?;
+        let of_node = known.into_iter().filter(|session| session.node == node).map(|session| session.id);
+        let (mut there, gone): (Vec<i64>, Vec<i64>) = of_node.partition(|id| alive.contains(id));
+        let gone: HashSet<i64> = gone.into_iter().collect();
+        self.targets.window.forget_sessions(|session| session.node == node && gone.contains(&session.id));
         if !there.is_empty() {
             there.sort_unstable();
             let chosen = there[rng.random_range(0..there.len())];
@@ -323,16 +342,27 @@ impl Work {
         Ok(!there.is_empty())
     }
 
-    /// Takes connections until the server has no more to give.
+    /// Takes connections until no node that is there has more to give.
     async fn take_connections(&self, taken: &mut Vec<Box<dyn Session>>) -> Result<()> {
-        while taken.len() < TAKEN_MAX {
-            match self.open().await {
-                Ok(session) => taken.push(session),
-                Err(error) if is_full(&error) => return Ok(()),
-                Err(error) => return Err(error),
+        let (mut is_full, mut failure) = (false, None);
+        for node in 0..self.targets.database.url().node_count() {
+            let refused = loop {
+                ensure!(taken.len() < TAKEN_MAX, "the server still gives connections after {TAKEN_MAX}");
+                match self.targets.database.open_on(node, &SessionSettings::default()).await {
+                    Ok(session) => taken.push(session),
+                    Err(refused) => break refused,
+                }
+            };
+            if is_of_full(&refused) {
+                is_full = true;
+            } else {
+                failure.get_or_insert(refused);
             }
         }
-        bail!("the server still gives connections after {TAKEN_MAX}")
+        match failure {
+            Some(failure) if !is_full => Err(failure.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Takes those as well that come free while the fault lasts.
@@ -405,7 +435,6 @@ fn is_passing(error: &anyhow::Error) -> bool {
 }
 
 /// Whether the server refuses a connection because it has no more to give.
-fn is_full(error: &anyhow::Error) -> bool {
-    let code = error.downcast_ref::<DbError>().map(|error| error.code.as_str());
-    matches!(code, Some("53300" | "1040" | "1203" | "1226"))
+fn is_of_full(error: &DbError) -> bool {
+    matches!(error.code.as_str(), "53300" | "1040" | "1203" | "1226")
 }

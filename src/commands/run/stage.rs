@@ -180,7 +180,13 @@ pub(super) async fn prepare(args: &RunArgs, plan: &Plan, database: &mut Database
     check_cluster(database, settings.isolation)?;
     guard_writes(&programs, database, &services, &args.allow_writes)?;
     check_faults(plan, &programs)?;
-    ensure_usage(audit.stock.is_none() || !plan.has_blow(Blow::LockRows), || {
+    let locks = plan.has_blow(Blow::LockRows);
+    ensure_usage(!locks || database.url().node_count() == 1 || !database.info.is_multi_primary(), || {
+        "lock-rows locks rows on one node, and the others of this cluster write them all the same: use one \
+         server, or a cluster with one primary"
+            .to_owned()
+    })?;
+    ensure_usage(audit.stock.is_none() || !locks, || {
         "lock-rows locks the rows of stockbench_sku, and the strategy keeps its stock elsewhere".to_owned()
     })?;
     let redis = redis(args, plan, &programs).await?;
