@@ -51,14 +51,14 @@ told = report["outcomes"]
 median = f"{back[len(back) // 2]:.1f} s" if back else "-"
 most = f"{back[-1]:.1f} s" if back else "-"
 print(f"| {server} {report['database']['version'].split()[0]} | `{strategy}` | {len(kills)} "
-      f"| {told.get('deducted', 0):,} | {told.get('unknown', 0):,} "
+      f"| {told.get('deducted', 0) + told.get('done', 0):,} | {told.get('unknown', 0):,} "
       f"| {audit.get('unknown_recovered', 0):,} | {audit.get('unknown_not_applied', 0):,} "
       f"| {kinds.get('lost_sale', 0):,} | {kinds.get('duplicate_entry', 0):,} | {median} | {most} | {verdict} |",
       flush=True)
 PY
 }
 
-echo "| server | strategy | kills | sold | answers lost | of these sold | not sold | acknowledged and lost | sold twice | sold again after (median) | at most | audit |"
+echo "| server | strategy | kills | sold or done | answers lost | of these sold | not sold | acknowledged and lost | sold twice | succeeded again after (median) | at most | audit |"
 echo "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|"
 for server in $servers; do
     row "$server" atomic $((3 + kills * every)) 100000 0

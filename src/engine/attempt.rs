@@ -172,7 +172,7 @@ impl<'s> Run<'s> {
                 }
             }
         };
-        if outcome == Outcome::Deducted
+        if matches!(outcome, Outcome::Deducted | Outcome::Done)
             && let Some(began) = self.attempt_started
         {
             self.shared.recovery.succeeded(began);

@@ -24,7 +24,7 @@ pub struct FaultMark {
     /// that was paused went on.
     pub lasted_s: f64,
     /// Seconds from when it struck to the first order that began after it and was
-    /// deducted; `null` when none was, or where orders are not expected to stop.
+    /// deducted or done; `null` when none was, or where orders are not expected to stop.
     pub recovered_s: Option<f64>,
 }
 

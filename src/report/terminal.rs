@@ -119,10 +119,10 @@ fn faults(out: &mut dyn Write, report: &Report) -> io::Result<()> {
         recovered.sort_by(f64::total_cmp);
         let after = match recovered.as_slice() {
             [] => String::new(),
-            [one] => format!(", an order was sold again {one:.2} s after it"),
+            [one] => format!(", an order succeeded again {one:.2} s after it"),
             [.., most] => {
                 format!(
-                    ", an order was sold again {:.2} s after it (median; {most:.2} s at most)",
+                    ", an order succeeded again {:.2} s after it (median; {most:.2} s at most)",
                     recovered[recovered.len() / 2]
                 )
             }

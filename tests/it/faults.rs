@@ -352,6 +352,16 @@ fn a_fault_whose_turn_never_came_is_said() {
     assert!(marks(&report, "kill-server").is_empty(), "{report:#}");
 }
 
+/// Where nothing is sold, what is done counts.
+#[test]
+fn a_restock_succeeds_again_after_a_fault() {
+    let Some(place) = place(Backend::Postgres) else { return };
+    let run = ["-s", "restock", "-c", "4", "-r", "50", "-n", "100", "--fault", "lock-rows@500ms:500ms"];
+    let (code, report) = place.run(&run);
+    assert_eq!(code, 0, "{report:#}");
+    assert!(marks(&report, "lock-rows")[0]["recovered_s"].as_f64().is_some(), "{report:#}");
+}
+
 /// A lock whose server is killed is not told of for longer than it was held.
 #[test]
 fn a_lock_is_gone_with_its_server() {

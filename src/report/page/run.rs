@@ -239,7 +239,7 @@ fn over_time(reports: &[(String, Report)]) -> Result<Markup> {
         .collect();
     Ok(html! {
         (figure(&chart, caption)?)
-        @if !rows.is_empty() { (table(&["at", "fault", "lasted", "sold again after"], &rows, 2..4)) }
+        @if !rows.is_empty() { (table(&["at", "fault", "lasted", "succeeded again after"], &rows, 2..4)) }
     })
 }
 
