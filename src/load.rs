@@ -92,7 +92,7 @@ pub struct LoadArgs {
     #[arg(long, value_name = "WHAT")]
     pub retry_unknown: Option<OnUnknown>,
     /// How long a lost connection is opened again and again [default: 5s, or 60s where a fault
-    /// takes the server away]
+    /// takes the server away, or far away]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     #[serde(with = "as_text")]
     pub reconnect: Option<Duration>,

@@ -199,8 +199,8 @@ impl Database {
     }
 
     /// The sessions beside the asking one that its server has now, by its numbers for
-    /// them: those of other programs and databases are left out, as far as the server
-    /// tells them apart.
+    /// them; those of other programs (PostgreSQL) or of other databases (MySQL, MariaDB)
+    /// are left out.
     ///
     /// # Errors
     /// The session is gone.

@@ -173,6 +173,7 @@ impl<'s> Run<'s> {
             }
         };
         if matches!(outcome, Outcome::Deducted | Outcome::Done)
+            && !self.is_flow()
             && let Some(began) = self.attempt_started
         {
             self.shared.recovery.succeeded(began);
@@ -308,9 +309,8 @@ impl<'s> Run<'s> {
 
     /// Whether what is about to be sent goes over a network of ours.
     fn is_wired(&mut self, pool: Option<usize>) -> bool {
-        let is_script = matches!(self.machine.action(), Action::Execute(statement) if statement.is_script);
         let lease = pool.and_then(|pool| self.leases[pool].as_mut());
-        !is_script && lease.is_some_and(|lease| lease.session().is_wired())
+        lease.is_some_and(|lease| lease.session().is_wired())
     }
 
     /// What is about to be sent, if it belongs to an order.
@@ -323,8 +323,12 @@ impl<'s> Run<'s> {
             Action::Rollback => Part::Rollback,
             Action::Think | Action::Refused | Action::Done(_) => return None,
         };
-        let is_flow = !std::ptr::eq(self.program, &raw const self.shared.members[self.member].program);
-        (!is_flow).then_some(StatementKey { program: self.member, transaction, part })
+        (!self.is_flow()).then_some(StatementKey { program: self.member, transaction, part })
+    }
+
+    /// Whether it belongs to no order, but to what goes on beside them.
+    fn is_flow(&self) -> bool {
+        !std::ptr::eq(self.program, &raw const self.shared.members[self.member].program)
     }
 
     async fn run_script(&mut self, statement: &Statement) -> Result<Reply, DbError> {

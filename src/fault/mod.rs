@@ -139,9 +139,9 @@ pub struct TimedFault {
 /// How long a blow lasts that names no time.
 const LASTS: Duration = Duration::from_secs(2);
 
-/// By how much a round trip can be made longer: a statement takes a few of them, and two
-/// minutes without an answer are a lost connection.
-const LATENCY_MAX: Duration = Duration::from_secs(10);
+/// By how much a round trip can be made longer: MySQL and MariaDB hang up on whoever takes
+/// longer than 10 s for a step of logging in (`connect_timeout`).
+const LATENCY_MAX: Duration = Duration::from_secs(5);
 
 impl TimedFault {
     /// When it happens again after it was due `last`; none if it does not. One that came
@@ -163,7 +163,7 @@ impl TimedFault {
             (Blow::AddLatency(latency), Some(added)) => {
                 *latency = text::duration(added)?;
                 if latency.is_zero() || *latency > LATENCY_MAX {
-                    return Err(format!("`+{added}` is not a time above 0 and up to 10s"));
+                    return Err(format!("`+{added}` is not a time above 0 and up to 5s"));
                 }
             }
             (Blow::AddLatency(_), None) => return Err("say how much longer, as in +20ms".to_owned()),
@@ -241,8 +241,8 @@ impl FaultSpec {
         self.cuts_wire() || matches!(self, Self::Timed(TimedFault { blow: Blow::AddLatency(_), .. }))
     }
 
-    /// Whether it leaves no server there for a while, or one that is far away.
-    pub const fn takes_server_away(&self) -> bool {
+    /// Whether no server is there while it lasts, or one that is far away.
+    pub const fn needs_patience(&self) -> bool {
         let Self::Timed(timed) = self else { return false };
         !matches!(timed.blow, Blow::EndSession | Blow::LockRows | Blow::KillRedis)
     }
@@ -268,8 +268,10 @@ impl FromStr for FaultSpec {
         if let Some(blow) = Blow::ALL.into_iter().find(|blow| blow.as_str() == word) {
             let timed = TimedFault::parse(blow, place);
             return timed.map(Self::Timed).map_err(|error| {
-                let added = if matches!(blow, Blow::AddLatency(_)) { "+LATENCY" } else { "" };
-                let example = if added.is_empty() { "" } else { ":2s+20ms" };
+                let (added, example) = match blow {
+                    Blow::AddLatency(_) => ("+LATENCY", ":2s+20ms"),
+                    _ => ("", ""),
+                };
                 format!(
                     "`{text}` is not {word}@START[/EVERY][:LASTING]{added}, as in {word}@5s/10s{example}: {error}"
                 )
@@ -444,7 +446,7 @@ mod tests {
             "pause-server@5s:1s+1ms",
             "add-latency@5s:1s",
             "add-latency@5s+0s",
-            "add-latency@5s+11s",
+            "add-latency@5s+6s",
             "add-latency@5s+",
         ] {
             assert!(text.parse::<FaultSpec>().is_err(), "{text}");

@@ -22,6 +22,7 @@ use rand::distr::Alphanumeric;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -574,12 +575,22 @@ fn start_script(
     )
 }
 
+/// Where servers listen: below the ports that systems give to outgoing connections (from
+/// 32768 on Linux, from 49152 by RFC 6335). One of those could be taken by any client before
+/// a server comes up, or while it is being started again.
+const PORTS: Range<u16> = 10_000..32_768;
+
+/// How many of them are tried.
+const PORT_TRIES: usize = 1_000;
+
 /// Ports that nobody listens on, all of them different.
 fn free_ports<const COUNT: usize>() -> Result<[u16; COUNT]> {
     let mut held = Vec::with_capacity(COUNT);
     let mut ports = [0; COUNT];
     for port in &mut ports {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).context("no free port on 127.0.0.1")?;
+        let mut drawn = (0..PORT_TRIES).map(|_| rand::rng().random_range(PORTS));
+        let listener = drawn.find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok());
+        let listener = listener.context("no free port on 127.0.0.1")?;
         *port = listener.local_addr()?.port();
         held.push(listener);
     }

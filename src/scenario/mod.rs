@@ -297,8 +297,8 @@ impl Plan {
                 strategy.name
             );
         }
-        let loses_server = load.fault.iter().any(FaultSpec::takes_server_away);
-        let reconnect = if loses_server { RECONNECT_AFTER_FAULT } else { RECONNECT };
+        let needs_patience = load.fault.iter().any(FaultSpec::needs_patience);
+        let reconnect = if needs_patience { RECONNECT_AFTER_FAULT } else { RECONNECT };
         ensure!(
             replay.is_none() || load.retry_unknown != Some(OnUnknown::NewId),
             "--retry-unknown new-id makes order ids up, and --replay brings its own"

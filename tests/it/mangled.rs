@@ -231,6 +231,7 @@ fn faults_and_schedules() {
     let faults = [
         "fail@order:5%",
         "cut-after@*:1%",
+        "kill-redis@500",
         "kill-server@5s/10s",
         "pause-server@1m/20s:3s",
         "add-latency@5s:1s+2ms",
