@@ -222,7 +222,8 @@ fn a_later_audit_waits_for_the_sessions_of_a_killed_run() {
                 run.wait().unwrap();
                 let partial = format!("{history}.partial");
                 let audit = spawn(place.folder.path(), &place.arguments(&["audit", "--history", &partial]));
-                let asking = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT count(*) FROM pg_stat_activity WHERE pid IN%' \
+                let asking = "SELECT count(*) FROM pg_stat_activity \
+                              WHERE query LIKE 'SELECT pid::bigint FROM pg_stat_activity%' \
                               AND datname = current_database()";
                 until("the audit asks for the sessions", || query(&place.url, asking) == "1");
                 audit
