@@ -49,11 +49,16 @@ start = f"| {cluster} | `{strategy}` | {word} "
 if code == "2":
     print(f"{start}| | | | | {open(errors).read().strip().removeprefix('stockbench: ')} |", flush=True)
     sys.exit(0)
-report = json.load(open(path))
+said = open(errors).read().strip()
+try:
+    report = json.load(open(path))
+except ValueError:
+    print(f"{start}| | | | | NOT AS SAID (exit {code}: {said[-200:]}) |", flush=True)
+    sys.exit(1)
 kinds = (report["audit"] or {}).get("findings_by_kind", {})
 codes = ", ".join(sorted(report["errors"], key=report["errors"].get, reverse=True)[:4])
 expected = "0" if word == "safe" else "3"
-verdict = "as said" if code == expected else f"NOT AS SAID (exit {code}: {open(errors).read().strip()[-120:]})"
+verdict = "as said" if code == expected else f"NOT AS SAID (exit {code}: {said[-120:]})"
 print(f"{start}| {report['outcomes'].get('deducted', 0):,} | {report['conflict_rate']:.2f} | {codes} "
       f"| {', '.join(f'{kind} {count:,}' for kind, count in kinds.items())} | {verdict} |", flush=True)
 sys.exit(code != expected)

@@ -187,6 +187,9 @@ impl Setup {
             .context("cannot make a lab folder")?;
         let folder = folder.keep();
         programs.owner.take(&folder)?;
+        let temporary = folder.join("tmp");
+        fs::create_dir(&temporary).context("cannot make a lab folder")?;
+        programs.owner.take(&temporary)?;
         let password = rand::rng().sample_iter(Alphanumeric).take(24).map(char::from).collect();
         Ok(Self { kind, programs, data: folder.join("data"), folder, port, password, options, node: None })
     }
@@ -282,7 +285,14 @@ impl Setup {
     }
 
     fn mysql_common(&self) -> Vec<String> {
-        let mut options = vec!["--no-defaults".to_owned(), format!("--datadir={}", self.data.display())];
+        // MySQL and MariaDB delete the temporary tables of all servers when they start, where they share
+        // a folder for them: their own neighbours', and those of the machine's own server.
+        let temporary = self.folder.join("tmp");
+        let mut options = vec![
+            "--no-defaults".to_owned(),
+            format!("--datadir={}", self.data.display()),
+            format!("--tmpdir={}", temporary.display()),
+        ];
         options.extend(self.programs.owner.mysql_user().map(|user| format!("--user={user}")));
         options
     }

@@ -1,7 +1,7 @@
 //! Lab servers: private, and gone however we go.
 
 use crate::support::{
-    Backend, assert_one_line, block_on, command, outcome, place, signal, spawn, until, wait,
+    Backend, assert_one_line, block_on, command, outcome, place, query, signal, spawn, until, wait,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -122,7 +122,7 @@ fn a_server_that_dies_under_load_is_said_to_be_lost() {
     let child = spawn(folder.path(), &arguments);
     let sold =
         "SELECT count(*) FROM pg_stat_user_tables WHERE relname = 'stockbench_ledger' AND n_live_tup > 100";
-    until("orders are sold", || crate::support::query(&server.url, sold) == "1");
+    until("orders are sold", || query(&server.url, sold) == "1");
     kill(Pid::from_raw(server.server_pid().unwrap()), Signal::SIGKILL).unwrap();
     let said = wait(child);
     assert_eq!(said.code, 1, "{said:?}");
@@ -186,4 +186,14 @@ fn snapshot_isolation_refuses_on_mariadb_what_repeatable_read_lets_through() {
     assert_eq!((said.code, outcome(&report, "deducted")), (0, 200), "{report:#}");
     assert_eq!(report["database"]["settings"]["innodb_snapshot_isolation"], "ON");
     assert!(report["errors"]["1020"].as_u64().unwrap_or(0) > 0, "nothing was refused: {report:#}");
+}
+
+/// MySQL and MariaDB delete every temporary table that they find when they start.
+#[test]
+fn servers_share_no_folder_for_temporary_tables() {
+    for backend in [Backend::MySql, Backend::MariaDb] {
+        let Some(place) = place(backend) else { continue };
+        let folder = query(&place.url, "SELECT @@GLOBAL.tmpdir");
+        assert!(folder.contains("stockbench-lab-"), "{backend:?}: {folder}");
+    }
 }
