@@ -127,7 +127,7 @@ pub struct AuditReport {
 
 impl AuditReport {
     /// Adds what the comparison of a cluster's nodes has shown.
-    fn add_nodes(&mut self, nodes::Compared { differing, away, .. }: nodes::Compared) {
+    fn add_nodes(&mut self, nodes::Compared { differing, away }: nodes::Compared) {
         self.passed &= away.is_empty();
         self.nodes_away = away;
         if differing.is_empty() {

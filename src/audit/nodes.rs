@@ -44,8 +44,6 @@ pub struct Compared {
     pub differing: Vec<Finding>,
     /// Nodes that could not be asked, and why.
     pub away: Vec<String>,
-    /// The first node that could be, which speaks for those that agree with it.
-    pub speaker: usize,
 }
 
 /// Waits until all nodes that can be asked hold the same; says what still differs
@@ -61,26 +59,22 @@ pub async fn in_step(database: &Database, source: &Source) -> Result<Compared> {
     let (mut last, mut moved) = (Vec::new(), begun);
     loop {
         let is_over = moved.elapsed() >= PATIENCE || begun.elapsed() >= PATIENCE_MAX;
-        let (mut held, mut away, mut speaker) = (Vec::new(), Vec::new(), None);
-        for (number, (url, node)) in database.each_node().await.into_iter().enumerate() {
+        let (mut held, mut away) = (Vec::new(), Vec::new());
+        for (url, node) in database.each_node().await {
             match ask(&url, node, source, is_over).await? {
-                Ok(holdings) => {
-                    speaker.get_or_insert(number);
-                    held.push((url.to_string(), holdings));
-                }
+                Ok(holdings) => held.push((url.to_string(), holdings)),
                 Err(why) => away.push(format!("{url} ({why})")),
             }
         }
-        let speaker =
-            speaker.with_context(|| format!("no node of the cluster can be asked: {}", away.join(", ")))?;
+        ensure!(!held.is_empty(), "no node of the cluster can be asked: {}", away.join(", "));
         let known: Vec<(&String, &Holdings)> =
             held.iter().filter_map(|(url, holdings)| Some((url, holdings.as_ref()?))).collect();
         if known.len() == held.len() && known.iter().all(|(_, holdings)| *holdings == known[0].1) {
-            return Ok(Compared { differing: Vec::new(), away, speaker });
+            return Ok(Compared { differing: Vec::new(), away });
         }
         if is_over {
             let differing = known[1..].iter().flat_map(|other| differences(known[0], *other));
-            return Ok(Compared { differing: differing.take(FINDINGS_MAX).collect(), away, speaker });
+            return Ok(Compared { differing: differing.take(FINDINGS_MAX).collect(), away });
         }
         if held != last {
             (last, moved) = (held, Instant::now());
@@ -111,7 +105,7 @@ pub async fn open(database: &Database) -> Result<Box<dyn Session>> {
 /// # Errors
 /// One that names what they differ in, or a node that could not be asked.
 pub async fn must_agree(database: &Database, source: &Source) -> Result<()> {
-    let Compared { differing, away, .. } = in_step(database, source).await?;
+    let Compared { differing, away } = in_step(database, source).await?;
     ensure!(away.is_empty(), "a node of the cluster is not there: {}", away.join(", "));
     let differs = differing.first().map(|finding| &finding.message);
     ensure!(differs.is_none(), "before the first order: {}", differs.map_or("", String::as_str));

@@ -8,7 +8,7 @@ use super::orders::{BESIDE_SALES, OrderAudit, SideBySide};
 use super::skus::{SkuAudit, SkuTotals};
 use super::{AuditReport, ClientWitness, Entry, Units};
 use crate::db::schema::RunRow;
-use crate::db::{Database, Dialect, Session, SessionSettings, Statement, Value};
+use crate::db::{Database, Dialect, Session, Statement, Value};
 use crate::engine::answers::ToldOrder;
 use crate::engine::history::History;
 use crate::finding::FindingKind;
@@ -73,16 +73,9 @@ pub(super) fn snapshot(dialect: Dialect) -> &'static [&'static str] {
 }
 
 async fn snapshot_of(database: &Database) -> Result<Box<dyn Session>> {
-    let session = database.open(&reading()).await?;
-    begin_snapshot(session, database.dialect()).await
-}
-
-fn reading() -> SessionSettings {
-    SessionSettings { read_only: true, ..SessionSettings::default() }
-}
-
-async fn begin_snapshot(mut session: Box<dyn Session>, dialect: Dialect) -> Result<Box<dyn Session>> {
-    for statement in snapshot(dialect) {
+    // One that has left its cluster would answer, too, and know nothing of what was sold since.
+    let mut session = nodes::open(database).await?;
+    for statement in snapshot(database.dialect()) {
         session.control(statement).await?;
     }
     Ok(session)
@@ -194,9 +187,7 @@ pub async fn audit(
     full: bool,
 ) -> Result<AuditReport> {
     let nodes = nodes::in_step(database, source).await?;
-    // One that has left its cluster would still answer, and know nothing of what was sold since.
-    let session = database.open_on(nodes.speaker, &reading()).await?;
-    let mut session = begin_snapshot(session, database.dialect()).await?;
+    let mut session = snapshot_of(database).await?;
     let mut report = audit_on(session.as_mut(), source, witness, told, times, full).await?;
     end_snapshot(session).await?;
     report.add_nodes(nodes);

@@ -183,13 +183,12 @@ impl Work {
         // One session of many is not missed: somebody always succeeds.
         let number = (fault.blow != Blow::EndSession).then(|| self.next.fetch_add(1, Ordering::Relaxed));
         // What happens to the server itself happens one after the other.
-        let is_of_server = fault.blow.is_of_server();
+        let turn = async { if fault.blow.is_of_server() { Some(self.turn.lock().await) } else { None } };
         let turn = tokio::select! {
             biased;
             // What strikes when nobody is there any more is met by nobody.
             () = self.targets.window.over() => return Ok(false),
-            turn = self.turn.lock(), if is_of_server => Some(turn),
-            () = std::future::ready(()), if !is_of_server => None,
+            turn = turn => turn,
         };
         let struck = OnceLock::new();
         let note = |node: Option<usize>| {
