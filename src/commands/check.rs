@@ -1,6 +1,6 @@
 //! Lets the databases check every statement of a program before it is used.
 
-use crate::db::{Dialect, Session, Shape, Statement};
+use crate::db::{DbError, Dialect, ErrorClass, Session, Shape, Statement};
 use crate::exit::usage;
 use crate::strategy::Program;
 use crate::strategy::program::{AuditSource, Slot, Transaction};
@@ -68,7 +68,7 @@ impl Checker<'_> {
     async fn query(&mut self, name: &str, service: Option<&String>, sql: &str, place: &str) -> Result<()> {
         let statement = Statement { sql: sql.into(), returns_rows: Some(true), ..Statement::default() };
         let prepared = self.session(service).prepare(&statement).await;
-        prepared.map(drop).map_err(|error| usage(format!("{name}: {place}: {error}")))
+        prepared.map(drop).map_err(|error| refused(&format!("{name}: {place}"), error))
     }
 
     async fn transactions(
@@ -88,7 +88,7 @@ impl Checker<'_> {
                 step.statement.text_binds = step.binds.iter().enumerate().filter_map(is_text).collect();
                 let place = format!("{name}: {}", step.place);
                 let prepared = self.session(service).prepare(&step.statement).await;
-                let shape = prepared.map_err(|error| usage(format!("{place}: {error}")))?;
+                let shape = prepared.map_err(|error| refused(&place, error))?;
                 for (index, column) in step.statement.columns.iter().enumerate() {
                     let Some(known) = shape.columns.iter().find(|known| known.name == *column) else {
                         return Err(usage(format!("{place}: {}", not_returned(column, &shape))));
@@ -99,6 +99,15 @@ impl Checker<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// A statement that the database does not take. Whoever wrote it is told to mend it,
+/// but not where the server is gone, or has no room or no right of way for it now.
+pub(super) fn refused(place: &str, error: DbError) -> anyhow::Error {
+    match error.class {
+        ErrorClass::Statement | ErrorClass::Check => usage(format!("{place}: {error}")),
+        _ => anyhow::Error::new(error).context(place.to_owned()),
     }
 }
 

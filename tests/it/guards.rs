@@ -5,6 +5,7 @@ use crate::support::{
     spawn, until, wait,
 };
 use nix::sys::signal::Signal;
+use stockbench::db::SessionSettings;
 
 on_every_database!(
     a_second_run_on_the_same_database_is_refused,
@@ -92,7 +93,7 @@ fn has_tables(place: &Place) -> bool {
         return false;
     }
     block_on(async {
-        use stockbench::db::{SessionSettings, schema};
+        use stockbench::db::schema;
         let database = database(&place.url).await;
         let mut session = database.open(&SessionSettings::default()).await.unwrap();
         let tables = schema::our_tables(session.as_mut(), database.dialect()).await.unwrap();
@@ -123,6 +124,38 @@ fn foreign_tables_survive_a_clean(place: &Place) {
     assert!(said.code == 0 && said.stdout.contains("stockbench_unkeyed_ledger"), "{said:?}");
     assert!(!said.stdout.contains("products"), "{said:?}");
     assert_eq!(query(&place.url, "SELECT count(*) FROM products"), "0");
+}
+
+/// It was the server's end and not a mistake of whoever wrote them. (PostgreSQL alone waits
+/// for a lock to prepare a statement, which is a moment to end it in.)
+#[test]
+fn a_session_that_ends_while_it_checks_statements_is_no_bad_usage() {
+    let Some(place) = place(Backend::Postgres) else { return };
+    place.execute("CREATE TABLE counters (id INT PRIMARY KEY, sold BIGINT NOT NULL)");
+    let file = place.write("mine.toml", OWN_TABLES);
+    let name = stockbench::db::DatabaseUrl::parse(&place.url).unwrap().database;
+    block_on(async {
+        let mut holder = database(&place.url).await.open(&SessionSettings::default()).await.unwrap();
+        holder.control("BEGIN").await.unwrap();
+        holder.control("LOCK TABLE counters IN ACCESS EXCLUSIVE MODE").await.unwrap();
+        let run = ["run", "-s", &file, "--orders", "10", "--allow-writes", &name];
+        let child = spawn(place.folder.path(), &place.arguments(&run));
+        let said = std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| {
+                until("the statement that waits is ended", || {
+                    query(
+                        &place.url,
+                        "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity \
+                         WHERE datname = current_database() AND wait_event_type = 'Lock'",
+                    ) == "1"
+                });
+                wait(child)
+            });
+            waiting.join().unwrap()
+        });
+        holder.close().await;
+        assert_one_line(&said, 1, &["transaction 1, step 2", "57P01"]);
+    });
 }
 
 /// A user that may read and connect, and nothing more.

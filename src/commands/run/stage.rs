@@ -1,7 +1,7 @@
 //! What a run stands on: its databases and Redis, its programs compiled and
 //! checked by them, its tables made.
 
-use super::super::check::Checker;
+use super::super::check::{Checker, refused};
 use super::super::open::start_lab;
 use super::sabotage::RedisDeath;
 use crate::audit::{self, Source};
@@ -526,7 +526,8 @@ impl Stage {
             for program in &self.programs {
                 for step in program.steps().filter(|step| step.statement.is_script) {
                     let checked = stage.redis.check(&step.statement).await;
-                    checked.map_err(|error| usage(format!("{}: {}: {error}", program.name, step.place)))?;
+                    let place = || format!("{}: {}", program.name, step.place);
+                    checked.map_err(|error| refused(&place(), error))?;
                 }
             }
         }
