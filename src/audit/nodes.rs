@@ -7,7 +7,9 @@
 
 use super::read::{Source, stock};
 use super::{Finding, FindingKind, Key};
-use crate::db::{Database, DatabaseUrl, Dialect, Session, SessionSettings, Value, first_row};
+use crate::db::{
+    Database, DatabaseUrl, DbError, Dialect, ErrorClass, Session, SessionSettings, Value, first_row,
+};
 use crate::text;
 use anyhow::{Context, Result, ensure};
 use std::collections::{BTreeMap, BTreeSet};
@@ -89,15 +91,14 @@ pub async fn in_step(database: &Database, source: &Source) -> Result<Compared> {
 /// # Errors
 /// No node answers.
 pub async fn open(database: &Database) -> Result<Box<dyn Session>> {
-    let settings = SessionSettings { read_only: true, ..SessionSettings::default() };
     for node in 0..database.url().node_count() {
-        let Ok(mut session) = database.open_on(node, &settings).await else { continue };
+        let Ok(mut session) = database.open_on(node, &SessionSettings::READ_ONLY).await else { continue };
         if left(session.as_mut(), database.dialect()).await.is_none() {
             return Ok(session);
         }
         session.close().await;
     }
-    Ok(database.open(&settings).await?)
+    Ok(database.open(&SessionSettings::READ_ONLY).await?)
 }
 
 /// Waits until all nodes hold the same.
@@ -122,6 +123,8 @@ async fn ask(
 ) -> Result<Result<Option<Holdings>, String>> {
     let node = match node {
         Ok(node) => node,
+        // It is there: a standby cancels queries that are in the way of what it repeats.
+        Err(error) if !is_over && is_cancelled(&error) => return Ok(Ok(None)),
         Err(error) => return Ok(Err(text::one_line(&format!("{error:#}")))),
     };
     match holdings(&node, source).await {
@@ -131,9 +134,13 @@ async fn ask(
     }
 }
 
+fn is_cancelled(error: &anyhow::Error) -> bool {
+    let class = error.downcast_ref::<DbError>().map(|error| error.class);
+    matches!(class, Some(ErrorClass::Retry | ErrorClass::Cancelled))
+}
+
 async fn holdings(node: &Database, source: &Source) -> Result<Result<Holdings, String>> {
-    let settings = SessionSettings { read_only: true, ..SessionSettings::default() };
-    let mut session = node.open(&settings).await?;
+    let mut session = node.open(&SessionSettings::READ_ONLY).await?;
     let held = match left(session.as_mut(), node.dialect()).await {
         Some(state) => Ok(Err(format!("it has left its cluster: {state}"))),
         None => read(session.as_mut(), node, source).await.map(Ok),

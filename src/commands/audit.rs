@@ -36,8 +36,7 @@ pub(super) async fn audit(args: AuditArgs) -> Result<Exit> {
     }
     let parts: Result<Vec<History>> = args.history.iter().map(|path| History::read(path)).collect();
     let history = parts.and_then(History::join).map_err(|error| usage(format!("{error:#}")))?;
-    let read_only = SessionSettings { read_only: true, ..SessionSettings::default() };
-    let opened = open(&args.database, &read_only, Purpose::Look).await?;
+    let opened = open(&args.database, &SessionSettings::READ_ONLY, Purpose::Look).await?;
     let database = &opened.database;
     let mut session = audit::nodes::open(database).await?;
     let latest = schema::latest_run(session.as_mut()).await.with_context(|| {
@@ -73,7 +72,8 @@ pub(super) async fn audit(args: AuditArgs) -> Result<Exit> {
     }
     for (name, url) in named {
         let url = DatabaseUrl::parse(&url).map_err(|error| usage(format!("--service {name}: {error:#}")))?;
-        let database = Database::connect(&url, &read_only, args.database.wait_for_db).await?;
+        let database =
+            Database::connect(&url, &SessionSettings::READ_ONLY, args.database.wait_for_db).await?;
         source.services.insert(name, database);
     }
     let checking = Progress::preparing("auditing");

@@ -12,22 +12,13 @@ use crate::report::tables as views;
 use anyhow::Result;
 use std::path::Path;
 
-const READ_ONLY: SessionSettings = SessionSettings {
-    isolation: None,
-    lock_timeout: None,
-    statement_timeout: None,
-    read_only: true,
-    wire: None,
-    writes_on_node: false,
-};
-
 pub(super) async fn init(args: &AuditArgs) -> Result<Exit> {
     let limits = SessionSettings {
         lock_timeout: Some(args.tables.lock_timeout),
         statement_timeout: Some(args.tables.statement_timeout),
-        ..READ_ONLY
+        ..SessionSettings::READ_ONLY
     };
-    let opened = open(&args.database, &READ_ONLY, Purpose::Look).await?;
+    let opened = open(&args.database, &SessionSettings::READ_ONLY, Purpose::Look).await?;
     check_one_node(&opened)?;
     let mut session = opened.database.open(&limits).await?;
     let proposed = proposal::propose(session.as_mut(), opened.database.dialect()).await;
@@ -68,7 +59,7 @@ pub(super) async fn audit(args: &AuditArgs, file: &Path) -> Result<Exit> {
         quick: flags.quick,
         full: args.full,
     };
-    let opened = open(&args.database, &READ_ONLY, Purpose::Look).await?;
+    let opened = open(&args.database, &SessionSettings::READ_ONLY, Purpose::Look).await?;
     check_one_node(&opened)?;
     let database = &opened.database;
     if flags.replica.is_some() && database.dialect() == Dialect::Sqlite {

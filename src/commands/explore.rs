@@ -95,8 +95,7 @@ async fn open_beside(args: &ExploreArgs) -> Result<(Opened, Option<TempDir>)> {
         folder = Some(made);
     }
     // Read only: an SQLite file would be switched to another journal.
-    let read_only = SessionSettings { read_only: true, ..SessionSettings::default() };
-    let mut opened = open(&beside, &read_only, Purpose::Look).await?;
+    let mut opened = open(&beside, &SessionSettings::READ_ONLY, Purpose::Look).await?;
     if folder.is_some() {
         opened.database.info.embedded_default = true;
         "a file of its own".clone_into(&mut opened.database.info.url_redacted);
@@ -231,8 +230,7 @@ async fn foreign_tables(program: &Program, database: &Database) -> Result<Vec<Fo
         }
         names.access_of(&sql, database.dialect());
     }
-    let mut session =
-        database.open(&SessionSettings { read_only: true, ..SessionSettings::default() }).await?;
+    let mut session = database.open(&SessionSettings::READ_ONLY).await?;
     let mut foreign = Vec::new();
     // DUAL stands for no table at all.
     let is_ours = |name: &String| name.starts_with(PREFIX) || name == "dual";
@@ -261,8 +259,7 @@ async fn copies(
 ) -> Result<Vec<(String, Option<String>)>> {
     let mut skus: Vec<String> = Vec::new();
     if foreign.iter().any(|table| table.is_large) {
-        let read_only = SessionSettings { read_only: true, ..SessionSettings::default() };
-        let mut session = database.open(&read_only).await?;
+        let mut session = database.open(&SessionSettings::READ_ONLY).await?;
         let lines = lines(args, program, session.as_mut(), true).await;
         session.close().await;
         skus = lines?.iter().flatten().map(|line| line.sku_id.to_string()).collect();

@@ -361,6 +361,18 @@ pub struct SessionSettings {
     pub writes_on_node: bool,
 }
 
+impl SessionSettings {
+    /// Those of a session that looks and changes nothing.
+    pub const READ_ONLY: Self = Self {
+        isolation: None,
+        lock_timeout: None,
+        statement_timeout: None,
+        read_only: true,
+        wire: None,
+        writes_on_node: false,
+    };
+}
+
 /// What a prepared statement looks like to the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shape {

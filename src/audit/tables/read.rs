@@ -74,10 +74,9 @@ pub async fn audit(
     on_progress: OnProgress<'_>,
 ) -> Result<(TableAudit, Resolved)> {
     let settings = SessionSettings {
-        read_only: true,
         lock_timeout: Some(asked.limits.lock_timeout),
         statement_timeout: Some(asked.limits.statement_timeout),
-        ..SessionSettings::default()
+        ..SessionSettings::READ_ONLY
     };
     let mut session = database.open(&settings).await?;
     let resolved = resolve::resolve(session.as_mut(), database.dialect(), file, mapping).await?;
