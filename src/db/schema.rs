@@ -11,6 +11,7 @@ use super::{
 };
 use anyhow::{Context, Result, bail};
 use sqlx::migrate::{Migrate, Migrator};
+use sqlx::{Connection, Executor};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -101,24 +102,25 @@ pub async fn migrate(database: &Database) -> Result<()> {
     match database.dialect() {
         Dialect::Null => Ok(()),
         Dialect::Postgres => {
-            apply(sqlx::migrate!("migrations/postgres"), &mut answer(postgres::connect_raw(url)).await??)
-                .await
+            apply(sqlx::migrate!("migrations/postgres"), answer(postgres::connect_raw(url)).await??).await
         }
         Dialect::MySql | Dialect::MariaDb => {
-            apply(sqlx::migrate!("migrations/mysql"), &mut answer(mysql::connect_raw(url)).await??).await
+            apply(sqlx::migrate!("migrations/mysql"), answer(mysql::connect_raw(url)).await??).await
         }
         Dialect::Sqlite => {
-            apply(sqlx::migrate!("migrations/sqlite"), &mut answer(sqlite::connect_raw(url)).await??).await
+            apply(sqlx::migrate!("migrations/sqlite"), answer(sqlite::connect_raw(url)).await??).await
         }
     }
     .with_context(|| format!("cannot create stockbench's own tables in {url}"))
 }
 
-async fn apply<C: Migrate>(mut migrator: Migrator, connection: &mut C) -> Result<()> {
+async fn apply<C: Connection + Migrate>(mut migrator: Migrator, mut connection: C) -> Result<()> {
     migrator.dangerous_set_table_name(MIGRATIONS_TABLE);
     // Our own run lock is held: the driver's would only add a second one.
     migrator.set_locking(false);
-    Ok(answer(migrator.run_direct(None, connection, false)).await??)
+    answer(migrator.run_direct(None, &mut connection, false)).await??;
+    // One that is dropped goes when it likes, and SQLite's last one takes the journal with it.
+    Ok(answer(connection.close()).await??)
 }
 
 /// Replaces the stock and the ledger: every SKU with its units, and an opening
@@ -168,7 +170,6 @@ const OPENING_ENTRIES: &str = "INSERT INTO stockbench_ledger (order_id, sku_id, 
 const FORGET_RUNS: &str = "UPDATE stockbench_run SET since_seed = 0 WHERE since_seed = 1";
 
 async fn copy_rows(database: &Database, seed: &Seed) -> Result<()> {
-    use sqlx::{Connection, Executor};
     let mut connection = answer(postgres::connect_raw(&database.writable_node().await?)).await??;
     let mut tx = answer(connection.begin()).await??;
     answer(tx.execute("TRUNCATE stockbench_sku, stockbench_ledger RESTART IDENTITY")).await??;

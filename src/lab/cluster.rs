@@ -5,7 +5,7 @@
 //! Parameters"; MySQL Reference Manual, "Group Replication". Every node has ports
 //! of its own for the group and for the transfer of its state.
 
-use super::{LabKind, LabOptions, LabServer, Setup, free_ports};
+use super::{LabKind, LabOptions, LabServer, Ports, Setup};
 use crate::db::{Database, DatabaseUrl, Session, SessionSettings};
 use anyhow::{Context, Result, bail};
 use rand::RngExt;
@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 /// Nodes of a cluster.
 const NODES: usize = 3;
 
-/// How long the nodes may take to find each other. A group under load takes more than a
-/// minute to let go of a member that is gone.
-const JOINED_WITHIN: Duration = Duration::from_secs(300);
+/// How long the nodes may take to find each other. A group under load takes minutes to let
+/// go of a member that is gone.
+const JOINED_WITHIN: Duration = Duration::from_secs(600);
 
 /// How often they are asked.
 const ASK_EVERY: Duration = Duration::from_millis(200);
@@ -121,8 +121,8 @@ impl Node {
 /// The binaries are not on this machine, a node does not start, or the nodes do not
 /// find each other.
 pub(super) async fn start(kind: LabKind, options: LabOptions) -> Result<LabServer> {
-    let ports = free_ports::<{ 4 * NODES }>()?;
-    let (group_ports, ports) = ports.split_at(NODES);
+    let ports = Ports::<{ 4 * NODES }>::free()?;
+    let (group_ports, own_ports) = ports.numbers.split_at(NODES);
     let name = match kind {
         LabKind::Galera => "stockbench".to_owned(),
         // A group's name is a UUID.
@@ -132,7 +132,7 @@ pub(super) async fn start(kind: LabKind, options: LabOptions) -> Result<LabServe
     };
     let password: String = rand::rng().sample_iter(Alphanumeric).take(24).map(char::from).collect();
     let mut nodes: Vec<LabServer> = Vec::new();
-    for (number, own) in ports.chunks(NODES).enumerate() {
+    for (number, own) in own_ports.chunks(NODES).enumerate() {
         let node = Node {
             number,
             name: name.clone(),
@@ -157,6 +157,7 @@ pub(super) async fn start(kind: LabKind, options: LabOptions) -> Result<LabServe
     let mut first = nodes.remove(0);
     first.url = url;
     first.others = nodes;
+    first.ports = ports.held;
     Ok(first)
 }
 

@@ -21,11 +21,12 @@ use rand::RngExt;
 use rand::distr::Alphanumeric;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use tokio::net::TcpSocket;
 use watchdog::Watchdog;
 
 /// How long a server may take to answer.
@@ -125,6 +126,8 @@ pub struct LabServer {
     /// Its place in a cluster, and the other nodes where it is the first.
     node: Option<Node>,
     others: Vec<Self>,
+    /// What keeps other labs from taking its ports, also while it is down.
+    ports: Vec<TcpSocket>,
 }
 
 /// What a server is started with.
@@ -157,8 +160,9 @@ impl LabServer {
         if kind.is_cluster() {
             return Box::pin(cluster::start(kind, options)).await;
         }
-        let [port] = free_ports()?;
-        Setup::new(kind, options, port)?.start_or_clear().await
+        let Ports { numbers: [port], held } = Ports::free()?;
+        let server = Setup::new(kind, options, port)?.start_or_clear().await?;
+        Ok(LabServer { ports: held, ..server })
     }
 }
 
@@ -229,6 +233,7 @@ impl Setup {
             watchdog,
             node: self.node.clone(),
             others: Vec::new(),
+            ports: Vec::new(),
         })
     }
 
@@ -593,18 +598,46 @@ const PORTS: Range<u16> = 10_000..32_768;
 /// How many of them are tried.
 const PORT_TRIES: usize = 1_000;
 
-/// Ports that nobody listens on, all of them different.
-fn free_ports<const COUNT: usize>() -> Result<[u16; COUNT]> {
-    let mut held = Vec::with_capacity(COUNT);
-    let mut ports = [0; COUNT];
-    for port in &mut ports {
-        let mut drawn = (0..PORT_TRIES).map(|_| rand::rng().random_range(PORTS));
-        let listener = drawn.find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok());
-        let listener = listener.context("no free port on 127.0.0.1")?;
-        *port = listener.local_addr()?.port();
-        held.push(listener);
+/// Ports that nobody else has, all of them different.
+#[derive(Debug)]
+pub struct Ports<const COUNT: usize> {
+    /// Which ones.
+    pub numbers: [u16; COUNT],
+    /// Sockets bound to them, on which nobody listens.
+    held: Vec<TcpSocket>,
+}
+
+impl<const COUNT: usize> Ports<COUNT> {
+    /// Draws ports for servers. Nobody else who looks for free ones draws these as long
+    /// as this lives, whether the servers are up or not.
+    ///
+    /// # Errors
+    /// There are none left.
+    pub fn free() -> Result<Self> {
+        let mut held = Vec::with_capacity(COUNT);
+        let mut numbers = [0; COUNT];
+        for number in &mut numbers {
+            let mut drawn = (0..PORT_TRIES).map(|_| rand::rng().random_range(PORTS));
+            let socket = drawn.find_map(|port| bound(port).ok()).context("no free port on 127.0.0.1")?;
+            *number = socket.local_addr()?.port();
+            held.push(socket);
+        }
+        // Elsewhere than on Linux they might be in the servers' way.
+        if cfg!(not(target_os = "linux")) {
+            held.clear();
+        }
+        Ok(Self { numbers, held })
     }
-    Ok(ports)
+}
+
+/// Binds to a port that nobody is bound to. Only then it may be shared with a server, which
+/// asks for an address that is used already: on Linux it is given one, unless somebody
+/// listens there (socket(7), `SO_REUSEADDR`).
+fn bound(port: u16) -> std::io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((Ipv4Addr::LOCALHOST, port).into())?;
+    socket.set_reuseaddr(true)?;
+    Ok(socket)
 }
 
 fn text(path: &Path) -> String {
@@ -615,4 +648,23 @@ fn last_lines(log: &str) -> String {
     let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
     let shown = &lines[lines.len().saturating_sub(LOG_LINES)..];
     if shown.is_empty() { "  (it said nothing)".to_owned() } else { format!("  {}", shown.join("\n  ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn a_port_is_a_servers_and_no_other_labs() {
+        let Ports { numbers: [port], held } = Ports::free().unwrap();
+        assert_eq!(bound(port).unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
+        // The server comes up, goes, and comes up again.
+        for _ in 0..2 {
+            drop(TcpListener::bind(("127.0.0.1", port)).unwrap());
+            assert_eq!(bound(port).unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
+        }
+        drop(held);
+        bound(port).unwrap();
+    }
 }

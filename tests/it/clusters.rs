@@ -180,7 +180,9 @@ fn assert_gone_on(report: &Value) {
 fn without_the_first(group: &str, load: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let run = ["run", "-o", "json", "--lab", group, "-s", "atomic", "--random-seed", SEED_OF_THE_FIRST];
-    let said = stockbench(folder.path(), &[&run[..], &["--fault", "kill-server@2s"], load].concat());
+    // As long as a group may need to let go of it.
+    let fault = ["--fault", "kill-server@2s", "--reconnect", "300s"];
+    let said = stockbench(folder.path(), &[&run[..], &fault, load].concat());
     assert_eq!(said.code, 0, "{said:?}");
     let report: Value = serde_json::from_str(&said.stdout).unwrap();
     assert_eq!(report["faults"][0]["node"], 0, "{report:#}");
@@ -227,7 +229,7 @@ fn plain_servers_named_as_nodes_have_left_no_cluster() {
 fn a_standby_takes_no_orders_and_what_was_read_there_is_caught() {
     let Some(place) = place(Backend::Postgres) else { return };
     let database = DatabaseUrl::parse(&place.url).unwrap().database;
-    let standby = standby_of(&server(LabKind::Postgres).unwrap().url, &database);
+    let standby = standby_of(&server(LabKind::Postgres).unwrap().url, &database, "-1");
     let standby_url = DatabaseUrl::parse(&standby.url).unwrap();
     until("the standby answers", || {
         let settings = SessionSettings::default();

@@ -249,7 +249,7 @@ fn the_same_seed_strikes_the_same_orders() {
 fn locked_rows_are_refused_in_time_and_tried_again() {
     for backend in SERVERS {
         let Some(place) = place(backend) else { continue };
-        let load = ["-s", "atomic", "-c", "10", "--lock-timeout", "1s", "--fault", "lock-rows@1s:3s"];
+        let load = ["-s", "atomic", "-c", "10", "--lock-timeout", "1s", "--fault", "lock-rows@1s:8s"];
         let (code, report) = place.run(&[&load[..], &["-r", "50", "-n", "300"], &PLENTY].concat());
         assert_eq!(code, 0, "{backend:?}: {report:#}");
         assert!(report["errors_by_class"]["locked"].as_u64().unwrap() > 0, "{backend:?}: {report:#}");
@@ -356,7 +356,7 @@ fn a_fault_whose_turn_never_came_is_said() {
 #[test]
 fn a_restock_succeeds_again_after_a_fault() {
     let Some(place) = place(Backend::Postgres) else { return };
-    let run = ["-s", "restock", "-c", "4", "-r", "50", "-n", "100", "--fault", "lock-rows@500ms:500ms"];
+    let run = ["-s", "restock", "-c", "4", "-r", "50", "-n", "400", "--fault", "lock-rows@500ms:500ms"];
     let (code, report) = place.run(&run);
     assert_eq!(code, 0, "{report:#}");
     assert!(marks(&report, "lock-rows")[0]["recovered_s"].as_f64().is_some(), "{report:#}");
@@ -365,7 +365,7 @@ fn a_restock_succeeds_again_after_a_fault() {
 /// A lock whose server is killed is not told of for longer than it was held.
 #[test]
 fn a_lock_is_gone_with_its_server() {
-    let load = ["-s", "atomic", "-c", "4", "--fault", "lock-rows@500ms:60s", "--fault", "kill-server@2s"];
+    let load = ["-s", "atomic", "-c", "4", "--fault", "lock-rows@0s:60s", "--fault", "kill-server@6s"];
     let Some((code, report)) = run_in_lab(LabKind::Postgres, &[&load[..], &ARRIVALS, &PLENTY].concat())
     else {
         return;
@@ -459,8 +459,9 @@ fn a_disk_that_is_full_loses_nothing_that_was_acknowledged() {
     }
     let full_by_code = [(LabKind::Postgres, ["53100"].as_slice()), (LabKind::MariaDb, &["1021", "1114"])];
     for (kind, codes) in full_by_code {
-        let load = ["-s", "atomic", "-c", "20", "--fault", "fill-disk@2s:3s"];
-        let Some((exit, report)) = run_in_lab(kind, &[&load[..], &ARRIVALS, &PLENTY].concat()) else {
+        // Long enough for a disk that is slow to be filled and for tables to need another page.
+        let load = ["-s", "atomic", "-c", "20", "-r", "200", "-n", "4000", "--fault", "fill-disk@1s:3s"];
+        let Some((exit, report)) = run_in_lab(kind, &[&load[..], &PLENTY].concat()) else {
             continue;
         };
         // Orders ended in errors, which nobody had said to expect.

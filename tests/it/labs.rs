@@ -72,7 +72,7 @@ fn a_missing_binary_is_named_with_the_way_to_get_it() {
         };
         assert_one_line(&said, 1, &["STOCKBENCH_MYSQLD", "not a usable mysql server"]);
     }
-    let output = command(folder.path(), &["lab", "mysql"])
+    let output = command(folder.path(), &["run", "--lab", "mysql", "-n", "1"])
         .env_remove("STOCKBENCH_MYSQLD")
         .env("PATH", "")
         .stdout(Stdio::null())

@@ -129,7 +129,8 @@ fn an_undo_that_cannot_be_completed_is_reported_as_what_it_is(place: &Place) {
 }
 
 fn a_mix_is_told_apart_and_adds_up(place: &Place) {
-    let (code, report) = place.run(&["-s", "atomic@3,restock@1", "--stock", "50", "--orders", "800"]);
+    let (code, report) =
+        place.run(&["-s", "atomic@3,restock@1", "--stock", "50", "--orders", "800", "--random-seed", "1"]);
     assert_eq!((code, kinds(&report)), (0, vec![]), "{report:#}");
     let programs = report["programs"].as_array().unwrap();
     let count = |index: usize| {
@@ -144,7 +145,7 @@ fn a_mix_is_told_apart_and_adds_up(place: &Place) {
 
 fn programs_of_different_isolation_can_be_mixed(place: &Place) {
     let mix = "serializable@1,pessimistic@1";
-    let (code, report) = place.run(&["-s", mix, "--stock", "100", "--orders", "400", "--concurrency", "20"]);
+    let (code, report) = place.run(&["-s", mix, "--stock", "100", "--orders", "1000", "--concurrency", "20"]);
     assert_eq!((code, kinds(&report)), (0, vec![]), "{report:#}");
     assert_eq!(outcome(&report, "deducted"), 300, "{report:#}");
 }
@@ -241,7 +242,7 @@ fn a_late_transaction_is_rolled_back_whole(place: &Place) {
     );
     // Each statement on its own: what had been done by then stays done. There is time for
     // one line, and not to think twice.
-    let load = ["--transaction-timeout", "300ms", "--think", "200ms", "--skus", "50", "--orders", "50"];
+    let load = ["--transaction-timeout", "3s", "--think", "2s", "--skus", "50", "-c", "8", "--orders", "8"];
     let (code, report) = place.run(&[&["-s", "naive", "--lines", "2"], &load[..]].concat());
     assert_eq!(code, 3, "{report:#}");
     assert!(kinds(&report).contains(&"half_order") && units(&report, "left_stock") > 0, "{report:#}");
@@ -251,7 +252,7 @@ fn a_late_transaction_is_rolled_back_whole(place: &Place) {
     // A statement that waits for a lock longer than it may.
     assert_eq!(place.stockbench(&["seed"]).code, 0);
     let hold = "UPDATE stockbench_sku SET stock = stock";
-    let waits = ["-s", "pessimistic", "--no-seed", "--orders", "4", "--statement-timeout", "200ms"];
+    let waits = ["-s", "pessimistic", "--no-seed", "--orders", "4", "--statement-timeout", "2s"];
     let (code, report) = while_held(place, hold, || place.run(&waits));
     assert_eq!((code, outcome(&report, "error")), (1, 4), "{report:#}");
     let codes: Vec<&str> = report["errors"].as_object().unwrap().keys().map(String::as_str).collect();
@@ -310,8 +311,10 @@ fn a_lock_in_redis_holds_as_long_as_it_lasts(place: &Place) {
         "100",
         "--think",
         "1ms",
+        "--skus",
+        "1",
         "--stock",
-        "20",
+        "60",
     ]);
     assert_eq!((code, kinds(&report), outcome(&report, "deducted")), (0, vec![], 60), "{report:#}");
     assert_eq!(report["redis"]["private"], true);

@@ -117,7 +117,7 @@ fn lab_options(plan: &Plan) -> LabOptions {
     let mut options = LabOptions { small_disk: plan.has_blow(Blow::FillDisk), ..LabOptions::default() };
     if plan.has_blow(Blow::TakeConnections) {
         // The fewer are left, the sooner all of them are taken.
-        let own = plan.connections.unwrap_or(CONNECTIONS_DEFAULT_MAX);
+        let own = plan.connections.unwrap_or(CONNECTIONS_DEFAULT_MAX.min(plan.concurrency));
         options.connections = u32::try_from(own).unwrap_or(u32::MAX).saturating_add(CONNECTIONS_LEFT);
     }
     options

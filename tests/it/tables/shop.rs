@@ -60,7 +60,8 @@ impl Shop {
     /// reservations that were confirmed or released.
     pub fn sound(skus: i64, seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut shop = Self { skus: Vec::new(), expected: Expected::new(), next_order: 1 };
+        // Numbers that are no part of a time.
+        let mut shop = Self { skus: Vec::new(), expected: Expected::new(), next_order: 1_000_000_000 };
         for id in 1..=skus {
             let mut sku = Sku { id, moves: Vec::new(), stock: Some(0) };
             let opening = rng.random_range(40..200);

@@ -3,17 +3,17 @@
 
 use super::{MAPPING, Shop, make};
 use crate::support::{Backend, Place, assert_one_line, place, server, stockbench, until};
-use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use stockbench::lab::LabKind;
+use stockbench::lab::{LabKind, Ports};
 
 /// A standby that ends with the test.
 pub(crate) struct Standby {
     postgres: Child,
     pub(crate) url: String,
     _folder: tempfile::TempDir,
+    _ports: Ports<1>,
 }
 
 impl Drop for Standby {
@@ -42,8 +42,9 @@ fn as_postgres(program: &Path) -> Command {
     command
 }
 
-/// A standby of a private server; its URL names this database.
-pub(crate) fn standby_of(primary: &str, database: &str) -> Standby {
+/// A standby of a private server; its URL names this database. It waits for so long (in
+/// milliseconds, or -1 for ever) before what it repeats cancels a query that is in the way.
+pub(crate) fn standby_of(primary: &str, database: &str, delay: &str) -> Standby {
     let folder = tempfile::tempdir().unwrap();
     if nix::unistd::Uid::effective().is_root() {
         let user = nix::unistd::User::from_name("postgres").unwrap().unwrap();
@@ -55,6 +56,7 @@ pub(crate) fn standby_of(primary: &str, database: &str) -> Standby {
             "--write-recovery-conf",
             "--wal-method=stream",
             "--checkpoint=fast",
+            "--no-sync",
             "--dbname",
             primary,
             "--pgdata",
@@ -63,13 +65,16 @@ pub(crate) fn standby_of(primary: &str, database: &str) -> Standby {
         .status()
         .unwrap();
     assert!(copied.success());
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let ports = Ports::free().unwrap();
+    let [port] = ports.numbers;
     let settings = [
         format!("port={port}"),
         "listen_addresses=127.0.0.1".to_owned(),
         format!("unix_socket_directories={}", folder.path().display()),
         "max_connections=600".to_owned(),
-        "max_standby_streaming_delay=0".to_owned(),
+        // All that the primary holds would be written out before it answers.
+        "fsync=off".to_owned(),
+        format!("max_standby_streaming_delay={delay}"),
     ];
     let settings = settings.iter().flat_map(|setting| ["-c", setting]);
     let postgres =
@@ -77,7 +82,7 @@ pub(crate) fn standby_of(primary: &str, database: &str) -> Standby {
     let mut url = url::Url::parse(primary).unwrap();
     url.set_port(Some(port)).unwrap();
     url.set_path(database);
-    Standby { postgres, url: url.to_string(), _folder: folder }
+    Standby { postgres, url: url.to_string(), _folder: folder, _ports: ports }
 }
 
 fn audit(place: &Place, url: &str, more: &[&str]) -> crate::support::Said {
@@ -93,9 +98,10 @@ fn a_standby_is_audited_and_says_how_far_it_is_behind() {
     let mut shop = Shop::sound(300, 81);
     make(&place, &shop, 82);
     let database = stockbench::db::DatabaseUrl::parse(&place.url).unwrap().database;
-    let standby = standby_of(&server(LabKind::Postgres).unwrap().url, &database);
+    let standby = standby_of(&server(LabKind::Postgres).unwrap().url, &database, "0");
+    // As long as it has not met the primary, it does not know.
+    until("it follows the primary", || audit(&place, &standby.url, &["--replica", "1min"]).code == 0);
     let said = audit(&place, &standby.url, &["--replica", "1min"]);
-    assert_eq!(said.code, 0, "{said:?}");
     assert!(said.stdout.contains("a replica ") && said.stdout.contains(" s behind"), "{said:?}");
 
     // What is damaged on the primary arrives there.
