@@ -71,7 +71,8 @@ pub(super) async fn audit(args: AuditArgs) -> Result<Exit> {
         bail!("service {name} of the run had a database of its own: name it with --service {name}=URL");
     }
     for (name, url) in named {
-        let url = DatabaseUrl::parse(&url).map_err(|error| usage(format!("--service {name}: {error:#}")))?;
+        let url =
+            DatabaseUrl::asked_for(&url).map_err(|error| usage(format!("--service {name}: {error:#}")))?;
         let database =
             Database::connect(&url, &SessionSettings::READ_ONLY, args.database.wait_for_db).await?;
         source.services.insert(name, database);

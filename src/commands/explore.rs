@@ -15,6 +15,7 @@ use crate::exit::{Exit, usage};
 use crate::explore::effect::Concurrency;
 use crate::explore::rows::sku_column;
 use crate::explore::{self, Explored, Problem, Progress as Counts, Stage, Which};
+use crate::finding::FindingKind;
 use crate::report::Document;
 use crate::report::explored::{self, Config, ExploreReport};
 use crate::report::progress::Progress;
@@ -69,7 +70,13 @@ pub(super) async fn explore(args: ExploreArgs) -> Result<Exit> {
 /// Where to look for the interleaving behind what an audit found, if it found
 /// anything and the strategy can be explored.
 pub(super) fn hint(audit: &AuditReport, strategy: &str, database: &Database) -> Option<String> {
-    if audit.findings.is_empty() {
+    // Not what came of an answer that was lost, or of a server that forgot.
+    let is_of_the_way = |kind: &FindingKind| match kind {
+        FindingKind::SoldAgain | FindingKind::NodesDiffer => true,
+        FindingKind::LostSale => database.info.durable == Some(false),
+        _ => false,
+    };
+    if audit.findings_by_kind.keys().all(is_of_the_way) {
         return None;
     }
     let program = Strategy::load(strategy).ok()?.compile(&database.dialect().into()).ok()?;

@@ -52,7 +52,7 @@ fn to_stdout(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()>
     let mut out = io::stdout().lock();
     match write(&mut out).and_then(|()| out.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        written => Ok(written?),
+        written => written.context("cannot write to standard output"),
     }
 }
 
@@ -76,13 +76,23 @@ fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
 
 /// Refuses, before anything is done, what could not be written afterwards.
 fn check_writable<'p>(files: impl IntoIterator<Item = &'p PathBuf>) -> Result<()> {
-    let cannot = |file: &&PathBuf| !folder_of(file).is_dir() || file.is_dir();
-    match files.into_iter().find(cannot) {
-        Some(file) => {
-            Err(usage(format!("cannot write {}: no such folder, or a folder itself", file.display())))
+    let mut seen: Vec<PathBuf> = Vec::new();
+    for file in files {
+        let shown = file.display();
+        if !folder_of(file).is_dir() || file.is_dir() {
+            return Err(usage(format!("cannot write {shown}: no such folder, or a folder itself")));
         }
-        None => Ok(()),
+        let is_no_file = std::fs::metadata(file).is_ok_and(|found| !found.is_file());
+        let real = std::fs::canonicalize(file).unwrap_or_else(|_| {
+            let folder = std::fs::canonicalize(folder_of(file)).unwrap_or_default();
+            folder.join(file.file_name().unwrap_or_default())
+        });
+        if !is_no_file && seen.contains(&real) {
+            return Err(usage(format!("{shown} is to hold two things: name another file for one of them")));
+        }
+        seen.push(real);
     }
+    Ok(())
 }
 
 fn folder_of(path: &Path) -> &Path {

@@ -63,7 +63,9 @@ pub(super) async fn open_with(
     };
     let given = lab.as_ref().map(|server| server.url.clone()).or_else(|| args.database_url.clone());
     let embedded_default = given.is_none();
-    let url = DatabaseUrl::parse(given.as_deref().unwrap_or(EMBEDDED_DEFAULT)).map_err(usage)?;
+    let parse = if lab.is_some() { DatabaseUrl::parse } else { DatabaseUrl::asked_for };
+    let url =
+        parse(given.as_deref().unwrap_or(EMBEDDED_DEFAULT)).map_err(|error| usage(format!("{error:#}")))?;
     if url.dialect() == Dialect::Null && purpose != Purpose::Load {
         return Err(usage("null: keeps nothing: it is for `run` alone, to measure the harness"));
     }

@@ -6,7 +6,8 @@ use super::{
     DatabaseInfo, DbError, Dialect, Session, SessionSettings, Statement, Value, classify::classify,
     first_row, relative,
 };
-use anyhow::{Context, Result};
+use crate::text;
+use anyhow::{Context, Result, ensure};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow, PgSslMode, PgTypeInfo};
 use sqlx::{Column, ConnectOptions, Connection, Row, TypeInfo, ValueRef};
 use std::collections::BTreeMap;
@@ -36,6 +37,19 @@ impl PostgresSession {
 fn options(url: &DatabaseUrl) -> Result<PgConnectOptions, sqlx::Error> {
     let options = PgConnectOptions::from_str(url.secret())?;
     Ok(options.application_name(APPLICATION).disable_statement_logging())
+}
+
+/// Checks what the environment says where the URL says nothing: the driver takes a mode that
+/// it does not know for none at all, and would not verify what the user wants verified.
+pub(super) fn check_environment(url: &DatabaseUrl) -> Result<()> {
+    let is_said = ["sslmode=", "ssl-mode="].iter().any(|mode| url.secret().contains(mode));
+    let mode = std::env::var("PGSSLMODE").unwrap_or_default();
+    ensure!(
+        is_said || mode.is_empty() || PgSslMode::from_str(&mode).is_ok(),
+        "PGSSLMODE is \"{}\": expected disable, allow, prefer, require, verify-ca or verify-full",
+        text::one_line(&mode)
+    );
+    Ok(())
 }
 
 pub(super) async fn open(url: &DatabaseUrl, settings: &SessionSettings) -> Result<PostgresSession, DbError> {

@@ -7,6 +7,7 @@ use crate::text;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use std::fmt;
 use std::fs::File;
+use std::io::Read;
 use std::path::PathBuf;
 use url::Url;
 
@@ -110,6 +111,18 @@ impl DatabaseUrl {
         }
         home.others = nodes;
         Ok(home)
+    }
+
+    /// Parses what somebody asks for, who may have said a part of it in the environment.
+    ///
+    /// # Errors
+    /// As [`DatabaseUrl::parse`]; a `PGSSLMODE` that is no mode.
+    pub fn asked_for(text: &str) -> Result<Self> {
+        let url = Self::parse(text)?;
+        if url.family == Family::Postgres {
+            postgres::check_environment(&url)?;
+        }
+        Ok(url)
     }
 
     fn parse_one(text: &str) -> Result<Self> {
@@ -305,8 +318,11 @@ fn database(family: Family, url: &Url) -> String {
 fn check_files(url: &Url) -> Result<()> {
     for (key, value) in url.query_pairs() {
         if FILES.contains(&key.as_ref()) && !value.contains("-----BEGIN") {
-            File::open(value.as_ref())
-                .with_context(|| format!("cannot read {value}, which the database URL names as its {key}"))?;
+            let read = File::open(value.as_ref()).and_then(|mut file| file.read(&mut [0]));
+            let is_empty = read
+                .with_context(|| format!("cannot read {value}, which the database URL names as its {key}"))?
+                == 0;
+            ensure!(!is_empty, "{value}, which the database URL names as its {key}, is empty");
         }
     }
     Ok(())
@@ -416,6 +432,10 @@ mod tests {
         assert_eq!(DatabaseUrl::parse("mysql://h/one?dbname=two").unwrap().database, "one");
         let error = DatabaseUrl::parse("postgres://h/shop?sslrootcert=/nowhere/ca.pem").unwrap_err();
         assert!(error.to_string().contains("cannot read /nowhere/ca.pem"), "{error}");
+        let error = DatabaseUrl::parse("postgres://h/shop?sslrootcert=/tmp").unwrap_err();
+        assert!(format!("{error:#}").contains("cannot read /tmp"), "{error:#}");
+        let error = DatabaseUrl::parse("postgres://h/shop?sslrootcert=/dev/null").unwrap_err();
+        assert!(error.to_string().contains("is empty"), "{error}");
     }
 
     #[test]

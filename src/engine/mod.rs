@@ -46,6 +46,7 @@ use anyhow::Result;
 use attempt::Ended;
 use batch::Batches;
 use deliveries::Deliveries;
+use futures_util::FutureExt;
 use history::HistoryWriter;
 use lane::Lane;
 use order::Asked;
@@ -334,6 +335,11 @@ impl Window {
     /// Waits until no more orders start.
     pub async fn over(&self) {
         self.phase.is_over().await;
+    }
+
+    /// Whether no more orders start.
+    pub fn is_over(&self) -> bool {
+        self.over().now_or_never().is_some()
     }
 
     /// These of the run's sessions are gone.

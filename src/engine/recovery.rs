@@ -22,9 +22,9 @@ struct Struck {
 }
 
 impl Recovery {
-    /// Notes that the fault with this number has just struck.
-    pub fn struck(&self, number: usize) {
-        self.faults.lock().open.push((number, Instant::now()));
+    /// Notes that the fault with this number has struck, and when.
+    pub fn struck(&self, number: usize, at: Instant) {
+        self.faults.lock().open.push((number, at));
         self.is_awaited.store(true, Ordering::Release);
     }
 
@@ -57,7 +57,7 @@ mod tests {
         let recovery = Recovery::default();
         let before = Instant::now();
         recovery.succeeded(before);
-        recovery.struck(7);
+        recovery.struck(7, Instant::now());
         recovery.succeeded(before);
         assert_eq!(recovery.of(7), None);
         recovery.succeeded(Instant::now());

@@ -141,7 +141,7 @@ const LASTS: Duration = Duration::from_secs(2);
 
 /// By how much a round trip can be made longer: MySQL and MariaDB hang up on whoever takes
 /// longer than 10 s for a step of logging in (`connect_timeout`).
-const LATENCY_MAX: Duration = Duration::from_secs(5);
+pub const LATENCY_MAX: Duration = Duration::from_secs(5);
 
 impl TimedFault {
     /// When it happens again after it was due `last`; none if it does not. One that came
@@ -183,6 +183,9 @@ impl TimedFault {
         };
         if every.is_some_and(|every| every.is_zero()) {
             return Err(format!("{} cannot happen every 0s", blow.as_str()));
+        }
+        if every.is_some() && blow == Blow::KillRedis {
+            return Err("it is not started again: leave the second time out".to_owned());
         }
         Ok(Self { blow, at: text::duration(at)?, every, lasts })
     }
@@ -268,13 +271,12 @@ impl FromStr for FaultSpec {
         if let Some(blow) = Blow::ALL.into_iter().find(|blow| blow.as_str() == word) {
             let timed = TimedFault::parse(blow, place);
             return timed.map(Self::Timed).map_err(|error| {
-                let (added, example) = match blow {
-                    Blow::AddLatency(_) => ("+LATENCY", ":2s+20ms"),
-                    _ => ("", ""),
+                let (grammar, example) = match blow {
+                    Blow::AddLatency(_) => ("START[/EVERY][:LASTING]+LATENCY", "5s/10s:2s+20ms"),
+                    Blow::KillRedis => ("START or @ORDERS", "5s or @500"),
+                    _ => ("START[/EVERY][:LASTING]", "5s/10s"),
                 };
-                format!(
-                    "`{text}` is not {word}@START[/EVERY][:LASTING]{added}, as in {word}@5s/10s{example}: {error}"
-                )
+                format!("`{text}` is not {word}@{grammar}, as in {word}@{example}: {error}")
             });
         }
         let mishap = Mishap::ALL.into_iter().find(|mishap| mishap.as_str() == word).ok_or_else(|| {
@@ -439,6 +441,7 @@ mod tests {
             "fail@x:101%",
             "fail@x:5",
             "kill-redis@soon",
+            "kill-redis@1s/500ms",
             "kill-server@5s:2s",
             "kill-server@5s/0s",
             "kill-server@",

@@ -24,7 +24,8 @@ pub struct FaultMark {
     /// that was paused went on.
     pub lasted_s: f64,
     /// Seconds from when it struck to the first order that began after it and was
-    /// deducted or done; `null` when none was, or where orders are not expected to stop.
+    /// deducted or done, after a full disk to the first one once there was room again;
+    /// `null` when none was, or where orders are not expected to stop.
     pub recovered_s: Option<f64>,
 }
 

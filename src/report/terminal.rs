@@ -6,6 +6,7 @@ use super::series::FaultMark;
 use crate::audit::{AuditReport, ClientWitness, Finding, FindingKind};
 use crate::db::{DatabaseInfo, Dialect};
 use crate::exit::Exit;
+use crate::fault::Blow;
 use crate::outcome::Outcome;
 use crate::text;
 use crate::workload::Segment;
@@ -108,6 +109,22 @@ fn thresholds(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     Ok(())
 }
 
+/// What was found, and whose doing it is.
+fn violation(report: &Report) -> String {
+    let found = |kinds: &[FindingKind]| {
+        let of_audit = report.audit.as_ref().map(|audit| &audit.findings_by_kind);
+        of_audit.is_some_and(|found| !found.is_empty() && found.keys().all(|kind| kinds.contains(kind)))
+    };
+    if found(&[FindingKind::SoldAgain]) {
+        return "VIOLATION: clients that ordered again under a new id were sold to twice".to_owned();
+    }
+    if report.database.durable == Some(false) && found(&[FindingKind::LostSale, FindingKind::SoldAgain]) {
+        return "VIOLATION: sales were lost after they had been acknowledged: commits are not durable"
+            .to_owned();
+    }
+    format!("VIOLATION: {} does not keep its stock", report.strategy)
+}
+
 /// What happened to servers and transactions on purpose, and how soon orders went on.
 fn faults(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     let mut kinds: Vec<&str> = report.faults.iter().map(|mark| mark.fault.as_str()).collect();
@@ -118,7 +135,9 @@ fn faults(out: &mut dyn Write, report: &Report) -> io::Result<()> {
         let mut recovered: Vec<f64> = marks.iter().filter_map(|mark| mark.recovered_s).collect();
         recovered.sort_by(f64::total_cmp);
         let after = match recovered.as_slice() {
-            [] => String::new(),
+            // One session of many is not missed.
+            [] if kind == Blow::EndSession.as_str() => String::new(),
+            [] => ", no order succeeded after it".to_owned(),
             [one] => format!(", an order succeeded again {one:.2} s after it"),
             [.., most] => {
                 format!(
@@ -481,7 +500,7 @@ fn last_word(report: &Report) -> String {
         Exit::Held => {
             format!("no violation in {orders}: a stress run can refute a strategy, never prove it")
         }
-        Exit::Violation => format!("VIOLATION: {} does not keep its stock", report.strategy),
+        Exit::Violation => violation(report),
         Exit::Interrupted => {
             let audited = if report.audit.is_some() { " and audited" } else { "" };
             format!("interrupted after {orders}: what was started was finished{audited}")

@@ -7,7 +7,7 @@
 use crate::db::schema::{Seed, SkuIds};
 use crate::db::{Dialect, Isolation};
 use crate::exit::usage;
-use crate::fault::{Blow, FaultSpec};
+use crate::fault::{Blow, FaultSpec, LATENCY_MAX};
 use crate::finding::ExpectedFinding;
 use crate::load::{Delay, LoadArgs, check_rate};
 use crate::outcome::OnUnknown;
@@ -232,6 +232,9 @@ const RECONNECT: Duration = Duration::from_secs(5);
 const RECONNECT_AFTER_FAULT: Duration = Duration::from_secs(60);
 
 const CONCURRENCY: u64 = 50;
+
+/// Clients, at most: each takes some memory before it has done anything.
+const CLIENTS_MAX: u64 = 1_000_000;
 const ORDERS: u64 = 2_000;
 const SKUS: u64 = 3;
 const STOCK: u32 = 100;
@@ -384,6 +387,12 @@ fn check_together(load: &LoadArgs) -> Result<()> {
     ] {
         ensure!(value != Some(0), "{name} must be at least 1");
     }
+    let clients = load.stages.iter().filter_map(|stage| stage.concurrency).chain(load.concurrency);
+    ensure!(
+        clients.chain(load.connections).all(|asked| asked <= CLIENTS_MAX),
+        "concurrency and connections are at most {CLIENTS_MAX}"
+    );
+    ensure!(load.rtt.is_none_or(|rtt| rtt <= LATENCY_MAX), "rtt is at most {} s", LATENCY_MAX.as_secs());
     ensure!(
         load.warmup.is_none() || load.replay.is_none(),
         "--warmup has no meaning with --replay: each order of the file is sent once"

@@ -87,6 +87,12 @@ fn tls_options_are_honoured_and_stated_on_postgres() {
     let output = by_environment(&[], &ca);
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["database"]["tls"]["mode"], "verify-full");
+    // A word that is no mode is not taken for the weakest one.
+    let arguments = ["run", "--database-url", &server.url];
+    let output = command(folder.path(), &arguments).env("PGSSLMODE", "verify_full").output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), stderr.lines().count()), (Some(2), 1), "{stderr}");
+    assert!(stderr.contains("PGSSLMODE is \"verify_full\": expected disable,"), "{stderr}");
     // A relay has another name.
     let output = by_environment(&["--rtt", "1ms"], &ca);
     assert_eq!(output.status.code(), Some(2), "{output:?}");

@@ -53,7 +53,7 @@ impl RedisDeath {
         let (recovery, noted) = (Arc::clone(recovery), Arc::clone(&struck));
         let kill = move || {
             if noted.set(Instant::now()).is_ok() {
-                recovery.struck(REDIS);
+                recovery.struck(REDIS, Instant::now());
                 kill();
             }
         };
@@ -191,13 +191,20 @@ impl Work {
             turn = turn => turn,
         };
         let struck = OnceLock::new();
-        let note = |node: Option<usize>| {
-            struck.get_or_init(|| (Instant::now(), node));
-            if let Some(number) = number {
-                self.targets.recovery.struck(number);
+        let recovers =
+            |at: Instant| number.into_iter().for_each(|number| self.targets.recovery.struck(number, at));
+        let meets_some = |node: Option<usize>| {
+            // What took so long to bring about is met by nobody, either.
+            if self.targets.window.is_over() {
+                return false;
             }
+            let (at, _) = struck.get_or_init(|| (Instant::now(), node));
+            if fault.blow != Blow::FillDisk {
+                recovers(*at);
+            }
+            true
         };
-        match self.deal(fault, &note, rng).await {
+        match self.deal(fault, &meets_some, rng).await {
             Ok(true) => {}
             Ok(false) => return Ok(false),
             // Another fault was in the way: a server that is away has nothing to be taken.
@@ -206,10 +213,13 @@ impl Work {
         }
         drop(turn);
         // What notes its own death needs no mark of ours.
-        if let Some((struck, node)) = struck.get() {
-            let mark = FaultMark { node: *node, ..mark(fault.blow, begun, *struck, Instant::now()) };
-            self.marks.lock().push((number.unwrap_or(usize::MAX), mark));
+        let Some((struck, node)) = struck.into_inner() else { return Ok(fault.blow == Blow::KillRedis) };
+        // What there was room for goes on for a while: an order tells nothing before the end.
+        if fault.blow == Blow::FillDisk {
+            recovers(struck);
         }
+        let mark = FaultMark { node, ..mark(fault.blow, begun, struck, Instant::now()) };
+        self.marks.lock().push((number.unwrap_or(usize::MAX), mark));
         Ok(true)
     }
 
@@ -232,12 +242,12 @@ impl Work {
         }
     }
 
-    /// Lets a fault happen and sees it to its end; says so when it has struck. False
-    /// when there was nothing to strike.
+    /// Lets a fault happen and sees it to its end; says so when it has struck, and learns
+    /// whether anybody was there. False when there was nothing to strike.
     async fn deal(
         &self,
         fault: &TimedFault,
-        struck: &(dyn Fn(Option<usize>) + Sync),
+        struck: &(dyn Fn(Option<usize>) -> bool + Sync),
         rng: &mut ChaCha8Rng,
     ) -> Result<bool> {
         match fault.blow {
@@ -269,25 +279,29 @@ impl Work {
             Blow::TakeConnections => {
                 let mut taken = Vec::new();
                 self.take_connections(&mut taken).await?;
-                struck(None);
-                self.keep_taking(fault, &mut taken).await;
+                if struck(None) {
+                    self.keep_taking(fault, &mut taken).await;
+                }
                 for session in taken {
                     session.close().await;
                 }
             }
             Blow::LockRows => {
                 let mut session = self.lock_rows().await?;
-                struck(None);
-                self.hold(session.as_mut(), fault).await;
+                if struck(None) {
+                    self.hold(session.as_mut(), fault).await;
+                }
                 // Gone with its server, it holds nothing.
                 drop(session.control("ROLLBACK").await);
                 session.close().await;
             }
             Blow::FillDisk => {
                 let lab = self.lab()?;
-                lab.fill_disk()?;
-                struck(None);
-                self.last(fault).await;
+                // Hundreds of megabytes are written meanwhile, and others have to go on.
+                tokio::task::block_in_place(|| lab.fill_disk())?;
+                if struck(None) {
+                    self.last(fault).await;
+                }
                 lab.empty_disk()?;
                 lab.is_back(0).await?;
             }

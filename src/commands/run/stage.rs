@@ -102,6 +102,10 @@ fn check_cluster(database: &Database, isolation: Option<Isolation>) -> Result<()
 fn check_blows(args: &RunArgs, plan: &Plan) -> Result<()> {
     for spec in &plan.faults {
         let FaultSpec::Timed(TimedFault { blow, .. }) = spec else { continue };
+        let is_nothing = args.database.database_url.as_deref() == Some("null:");
+        ensure_usage(!is_nothing || *blow == Blow::KillRedis, || {
+            format!("--fault {spec}: null: is no server and keeps nothing")
+        })?;
         ensure_usage(!blow.needs_lab() || args.database.lab.is_some(), || {
             format!("--fault {spec} is for a server that the run has started itself: use --lab")
         })?;
@@ -206,7 +210,8 @@ fn wire(plan: &Plan, database: &Database) -> Result<Option<Wire>> {
     })?;
     ensure_usage(!database.url().checks_host(), || {
         "--rtt, cut-… and add-latency faults go through a relay on 127.0.0.1, which is not the name that the \
-         URL has the server's certificate checked for: use sslmode=require for this"
+         URL has the server's certificate checked for: use sslmode=verify-ca, which checks the certificate alone \
+         (MySQL and MariaDB: ssl-mode=VERIFY_CA)"
             .to_owned()
     })?;
     Ok(Some(Wire::new(plan.rtt)))
@@ -239,7 +244,8 @@ async fn services(
 ) -> Result<Vec<Service>> {
     let mut services: Vec<Service> = Vec::new();
     for (name, url) in named {
-        let url = DatabaseUrl::parse(url).map_err(|error| usage(format!("--service {name}: {error:#}")))?;
+        let url =
+            DatabaseUrl::asked_for(url).map_err(|error| usage(format!("--service {name}: {error:#}")))?;
         let database = Database::connect(&url, settings, std::time::Duration::ZERO).await?;
         // Services may share a server with each other and with the stock, and all that
         // with other segments.
