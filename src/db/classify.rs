@@ -167,7 +167,7 @@ pub fn classify(error: &sqlx::Error) -> DbError {
         Error::Database(database) => from_database(database.as_ref()),
         Error::Io(io) => match refused_certificate(&io.to_string()) {
             Some(message) => below(ErrorClass::NeverStarted, "tls", message),
-            None => below(ErrorClass::Lost, "io", io.to_string()),
+            None => below(ErrorClass::Lost, "io", without_link(&io.to_string())),
         },
         Error::Tls(tls) => below(ErrorClass::NeverStarted, "tls", tls.to_string()),
         Error::WorkerCrashed => {
@@ -185,10 +185,21 @@ fn refused_certificate(message: &str) -> Option<String> {
     let reason = message.strip_prefix("invalid peer certificate: ")?;
     let advice = if reason == "UnknownIssuer" {
         ": name the CA that signed it (sslrootcert=FILE, on MySQL and MariaDB ssl-ca=FILE)"
+    } else if reason.contains("CaUsedAsEndEntity") {
+        return Some(
+            "the server's certificate is not accepted, for it is a CA's own: have that CA sign one for the server"
+                .to_owned(),
+        );
     } else {
         ""
     };
     Some(format!("the server's certificate is not accepted, {reason}{advice}"))
+}
+
+/// What the TLS library says of a connection, without the page that explains it to
+/// programmers.
+fn without_link(message: &str) -> String {
+    message.split(": https://").next().unwrap_or(message).to_owned()
 }
 
 fn from_database(error: &dyn DatabaseError) -> DbError {
@@ -206,6 +217,19 @@ fn from_database(error: &dyn DatabaseError) -> DbError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_tls_has_against_a_connection_is_said_to_people() {
+        let said = |text: &str| classify(&sqlx::Error::Io(std::io::Error::other(text.to_owned())));
+        let lost = said("peer closed connection without sending TLS close_notify: https://docs.rs/rustls/x");
+        let words = "peer closed connection without sending TLS close_notify";
+        assert_eq!((lost.class, lost.message.as_str()), (ErrorClass::Lost, words));
+        let refused = said("invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))");
+        assert_eq!((refused.class, refused.code.as_str()), (ErrorClass::NeverStarted, "tls"));
+        assert!(refused.message.ends_with("have that CA sign one for the server"), "{}", refused.message);
+        let unknown = said("invalid peer certificate: UnknownIssuer").message;
+        assert!(unknown.contains("not accepted, UnknownIssuer: name the CA"), "{unknown}");
+    }
 
     #[test]
     fn every_sqlstate_has_its_class() {

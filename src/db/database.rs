@@ -232,7 +232,7 @@ impl Database {
             Ok(session) => session,
             // A node that is gone took its sessions with it; one that is only too busy to
             // answer did not.
-            Err(error) if self.url.node_count() > 1 && error.class == ErrorClass::Lost => return Ok(()),
+            Err(error) if self.url.node_count() > 1 && error.code == NO_CONNECTION => return Ok(()),
             Err(error) => return Err(error.into()),
         };
         let left = loop {
@@ -404,13 +404,27 @@ async fn open_one(url: &DatabaseUrl, settings: &SessionSettings) -> Result<Box<d
         let session = open_directly(&url.through(port), settings).await?;
         Ok(Box::new(WiredSession { session, scissors }) as Box<dyn Session>)
     };
-    tokio::time::timeout(within, opening).await.unwrap_or_else(|_| {
+    let opened = tokio::time::timeout(within, opening).await.unwrap_or_else(|_| {
         Err(DbError {
             class: ErrorClass::NeverStarted,
             code: "timeout".to_owned(),
             message: format!("no answer within {} s", within.as_secs()),
         })
-    })
+    });
+    opened.map_err(not_opened)
+}
+
+/// The code of a connection that could not be made.
+const NO_CONNECTION: &str = "connect";
+
+/// A connection that could not be made is none that was lost: nothing had begun on it.
+fn not_opened(error: DbError) -> DbError {
+    match error.class {
+        ErrorClass::Lost => {
+            DbError { class: ErrorClass::NeverStarted, code: NO_CONNECTION.to_owned(), ..error }
+        }
+        _ => error,
+    }
 }
 
 async fn open_directly(url: &DatabaseUrl, settings: &SessionSettings) -> Result<Box<dyn Session>, DbError> {
@@ -435,13 +449,15 @@ async fn read_info(url: &DatabaseUrl, session: &mut dyn Session) -> Result<Datab
 
 /// A server that is starting answers differently from one that refuses us.
 fn is_worth_waiting(error: &DbError) -> bool {
-    matches!(error.class, ErrorClass::Lost | ErrorClass::NeverStarted)
+    error.class == ErrorClass::NeverStarted
 }
 
 fn explain_connect(url: &DatabaseUrl, error: &DbError, wait: Duration) -> anyhow::Error {
     let advice = match error.code.as_str() {
-        "io" | "timeout" if wait.is_zero() => ": is the server running? (--wait-for-db 30s waits for it)",
-        "io" | "timeout" => ": it did not come up in time",
+        NO_CONNECTION | "timeout" if wait.is_zero() => {
+            ": is the server running? (--wait-for-db 30s waits for it)"
+        }
+        NO_CONNECTION | "timeout" => ": it did not come up in time",
         "28P01" | "28000" | "1045" => ": check the user and password in the URL",
         "3D000" | "1049" => ": create the database first",
         _ => "",

@@ -223,7 +223,7 @@ fn throughput(out: &mut dyn Write, report: &Report) -> io::Result<()> {
         out,
         "attempts   {}: {} and {} (at most {} for one order)",
         text::thousands(report.measured.attempts),
-        text::count(report.measured.deliveries - report.measured.count(Outcome::Skipped), "order"),
+        text::count(report.measured.deliveries - report.measured.count(Outcome::Skipped), delivered(report)),
         text::count(report.measured.retries, "retry"),
         report.measured.attempts_max,
     )?;
@@ -469,8 +469,13 @@ pub(crate) fn verdict(report: &Report) -> Vec<String> {
     lines
 }
 
+/// What was counted: where no order comes twice, it has one delivery.
+const fn delivered(report: &Report) -> &'static str {
+    if report.config.duplicates_pct == 0 { "order" } else { "delivery" }
+}
+
 fn last_word(report: &Report) -> String {
-    let orders = text::count(report.measured.deliveries, "order");
+    let orders = text::count(report.measured.deliveries, delivered(report));
     let error = report.expectation.unexpected_errors;
     let expected = &report.expectation;
     match report.exit() {

@@ -60,6 +60,10 @@ fn a_server_that_is_killed_comes_back_and_nothing_is_lost() {
         let recovered = |mark: &&Value| mark["recovered_s"].as_f64().is_some_and(|took| took > 0.0);
         assert!(kills.iter().all(recovered), "{kind:?}: {kills:#?}");
         assert!(report["retries"].as_u64().unwrap() > 0, "{kind:?}: {report:#}");
+        // Each of fifty connections at each of two kills: one that cannot be made is none lost.
+        let of = |class: &str| report["errors_by_class"][class].as_u64().unwrap_or(0);
+        assert!((1..=100).contains(&of("lost")), "{kind:?}: {report:#}");
+        assert!(of("never_started") > 0, "{kind:?}: {report:#}");
         assert_eq!(outcome(&report, "error"), 0, "{kind:?}: {report:#}");
         assert_every_unknown_is_resolved(&report);
         let marked = |second: &&Value| second["faults"].to_string().contains("kill-server");
