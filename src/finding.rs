@@ -122,6 +122,16 @@ impl FindingKind {
         )
     }
 
+    /// Whether a strategy can have done it, and not only clients that ordered again, servers
+    /// that forgot (`durable` says whether their commits survive), or a cluster's replication.
+    pub fn is_of_a_strategy(self, durable: Option<bool>) -> bool {
+        match self {
+            Self::SoldAgain | Self::NodesDiffer => false,
+            Self::LostSale => durable != Some(false),
+            _ => true,
+        }
+    }
+
     /// The word in JSON and on the terminal.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -15,7 +15,6 @@ use crate::exit::{Exit, usage};
 use crate::explore::effect::Concurrency;
 use crate::explore::rows::sku_column;
 use crate::explore::{self, Explored, Problem, Progress as Counts, Stage, Which};
-use crate::finding::FindingKind;
 use crate::report::Document;
 use crate::report::explored::{self, Config, ExploreReport};
 use crate::report::progress::Progress;
@@ -70,13 +69,7 @@ pub(super) async fn explore(args: ExploreArgs) -> Result<Exit> {
 /// Where to look for the interleaving behind what an audit found, if it found
 /// anything and the strategy can be explored.
 pub(super) fn hint(audit: &AuditReport, strategy: &str, database: &Database) -> Option<String> {
-    // Not what came of an answer that was lost, or of a server that forgot.
-    let is_of_the_way = |kind: &FindingKind| match kind {
-        FindingKind::SoldAgain | FindingKind::NodesDiffer => true,
-        FindingKind::LostSale => database.info.durable == Some(false),
-        _ => false,
-    };
-    if audit.findings_by_kind.keys().all(is_of_the_way) {
+    if !audit.findings_by_kind.keys().any(|kind| kind.is_of_a_strategy(database.info.durable)) {
         return None;
     }
     let program = Strategy::load(strategy).ok()?.compile(&database.dialect().into()).ok()?;

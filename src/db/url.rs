@@ -120,7 +120,7 @@ impl DatabaseUrl {
     pub fn asked_for(text: &str) -> Result<Self> {
         let url = Self::parse(text)?;
         if url.family == Family::Postgres {
-            postgres::check_environment(&url)?;
+            url.nodes().iter().try_for_each(postgres::check_environment)?;
         }
         Ok(url)
     }

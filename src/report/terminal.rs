@@ -111,18 +111,18 @@ fn thresholds(out: &mut dyn Write, report: &Report) -> io::Result<()> {
 
 /// What was found, and whose doing it is.
 fn violation(report: &Report) -> String {
-    let found = |kinds: &[FindingKind]| {
-        let of_audit = report.audit.as_ref().map(|audit| &audit.findings_by_kind);
-        of_audit.is_some_and(|found| !found.is_empty() && found.keys().all(|kind| kinds.contains(kind)))
-    };
-    if found(&[FindingKind::SoldAgain]) {
-        return "VIOLATION: clients that ordered again under a new id were sold to twice".to_owned();
+    let kinds: Vec<FindingKind> =
+        report.audit.iter().flat_map(|audit| audit.findings_by_kind.keys().copied()).collect();
+    let is_of_others = !kinds.iter().any(|kind| kind.is_of_a_strategy(report.database.durable));
+    match &kinds[..] {
+        [FindingKind::SoldAgain] => {
+            "VIOLATION: clients that ordered again under a new id were sold to twice".to_owned()
+        }
+        [FindingKind::LostSale] | [FindingKind::LostSale, FindingKind::SoldAgain] if is_of_others => {
+            "VIOLATION: sales were lost after they had been acknowledged: commits are not durable".to_owned()
+        }
+        _ => format!("VIOLATION: {} does not keep its stock", report.strategy),
     }
-    if report.database.durable == Some(false) && found(&[FindingKind::LostSale, FindingKind::SoldAgain]) {
-        return "VIOLATION: sales were lost after they had been acknowledged: commits are not durable"
-            .to_owned();
-    }
-    format!("VIOLATION: {} does not keep its stock", report.strategy)
 }
 
 /// What happened to servers and transactions on purpose, and how soon orders went on.

@@ -235,6 +235,7 @@ const CONCURRENCY: u64 = 50;
 
 /// Clients, at most: each takes some memory before it has done anything.
 const CLIENTS_MAX: u64 = 1_000_000;
+
 const ORDERS: u64 = 2_000;
 const SKUS: u64 = 3;
 const STOCK: u32 = 100;

@@ -191,8 +191,11 @@ impl Work {
             turn = turn => turn,
         };
         let struck = OnceLock::new();
-        let recovers =
-            |at: Instant| number.into_iter().for_each(|number| self.targets.recovery.struck(number, at));
+        let recovers = |at: Instant| {
+            if let Some(number) = number {
+                self.targets.recovery.struck(number, at);
+            }
+        };
         let meets_some = |node: Option<usize>| {
             // What took so long to bring about is met by nobody, either.
             if self.targets.window.is_over() {
