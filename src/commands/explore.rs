@@ -2,7 +2,7 @@
 //! made for it.
 
 use super::check::Checker;
-use super::open::{Opened, Purpose, open};
+use super::open::{Opened, Purpose, check_no_pooler, open};
 use super::run::check_isolation;
 use super::{stop_on_signal, to_stdout, write_whole};
 use crate::audit::{self, AuditReport, Source};
@@ -96,6 +96,7 @@ async fn open_beside(args: &ExploreArgs) -> Result<(Opened, Option<TempDir>)> {
     }
     // Read only: an SQLite file would be switched to another journal.
     let mut opened = open(&beside, &SessionSettings::READ_ONLY, Purpose::Look).await?;
+    check_no_pooler(&opened.database, "an exploration")?;
     if folder.is_some() {
         opened.database.info.embedded_default = true;
         "a file of its own".clone_into(&mut opened.database.info.url_redacted);

@@ -77,3 +77,17 @@ pub(super) async fn open_with(
     database.info.embedded_default = embedded_default;
     Ok(Opened { database, lab })
 }
+
+/// Refuses what cannot be done on connections that a pooler hands on.
+///
+/// # Errors
+/// A pooler stands between us and the server.
+pub(super) fn check_no_pooler(database: &Database, what: &str) -> Result<()> {
+    if database.info.pooler.is_none() {
+        return Ok(());
+    }
+    Err(usage(format!(
+        "{what} needs connections of its own, and {} is behind a pooler: name the server itself",
+        database.url()
+    )))
+}

@@ -2,8 +2,8 @@
 
 use super::relay::{self, Wire, WiredSession};
 use super::{
-    DatabaseInfo, DatabaseUrl, DbError, Dialect, ErrorClass, Session, SessionSettings, Statement, mysql,
-    null, patient::PatientSession, postgres, sqlite, url,
+    DatabaseInfo, DatabaseUrl, DbError, Dialect, ErrorClass, Pooler, Session, SessionSettings, Statement,
+    mysql, null, patient::PatientSession, pooled, postgres, sqlite, url,
 };
 use crate::text;
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -23,6 +23,14 @@ const CONNECT_ROUND_TRIPS: u32 = 10;
 /// How often a server is asked whether sessions are gone.
 const SESSIONS_POLL: Duration = Duration::from_millis(20);
 
+/// The number of a session whose backend is a pooler's, and so not its own.
+pub const POOLED_SESSION: i64 = 0;
+
+/// Opens the transaction that holds a run's lock behind a pooler, under a name that tells it
+/// from the run's own work.
+const HOLD_TRANSACTION: &str = "BEGIN; SET LOCAL application_name = 'stockbench lock'; \
+     SET LOCAL idle_in_transaction_session_timeout = 0";
+
 /// How often a database that is not there yet is asked again.
 const CONNECT_RETRY: Duration = Duration::from_millis(250);
 
@@ -36,11 +44,26 @@ pub struct Database {
 
 impl Database {
     /// Connects, asking again until `wait` has passed, and reads back what
-    /// the database is.
+    /// the database is and whether a pooler stands in between.
     ///
     /// # Errors
     /// One line that names the database (never its password) and the reason.
     pub async fn connect(url: &DatabaseUrl, settings: &SessionSettings, wait: Duration) -> Result<Self> {
+        // Until more is known nothing is left on a connection.
+        let mut database = Self::connect_as(url, settings, Some(Pooler::UNKNOWN), wait).await?;
+
+        database.info.pooler = recognise_pooler(url).await?;
+        Ok(database)
+    }
+
+    /// The same where it is known already what stands in between.
+    async fn connect_as(
+        url: &DatabaseUrl,
+        settings: &SessionSettings,
+        pooler: Option<Pooler>,
+        wait: Duration,
+    ) -> Result<Self> {
+        let settings = &SessionSettings { pooler, ..settings.clone() };
         let deadline = Instant::now() + wait;
         loop {
             match open(url, settings).await {
@@ -50,6 +73,7 @@ impl Database {
                     let mut info = info.with_context(|| format!("cannot inspect {url}"))?;
                     info.nodes = u32::try_from(url.node_count())?;
                     info.url_redacted = url.to_string();
+                    info.pooler = pooler;
                     return Ok(Self { url: url.clone(), info });
                 }
                 Err(error) if is_worth_waiting(&error) && Instant::now() < deadline => {
@@ -66,9 +90,34 @@ impl Database {
     /// The connection is refused, or the database cannot be asked.
     pub async fn reread(&mut self, settings: &SessionSettings) -> Result<()> {
         let embedded_default = self.info.embedded_default;
-        self.info = Self::connect(&self.url, settings, Duration::ZERO).await?.info;
+        let reread = Self::connect_as(&self.url, settings, self.info.pooler, Duration::ZERO).await?;
+        self.info = reread.info;
         self.info.embedded_default = embedded_default;
         Ok(())
+    }
+
+    /// Another database of the same server, reached in the same way.
+    ///
+    /// # Errors
+    /// The connection is refused, or the database cannot be asked.
+    pub(super) async fn connect_beside(&self, url: &DatabaseUrl) -> Result<Self> {
+        Self::connect_as(url, &SessionSettings::default(), self.info.pooler, Duration::ZERO).await
+    }
+
+    /// A pooler that lets us wait has given all of its backends away.
+    fn explain_wait(&self, error: DbError) -> DbError {
+        if self.info.pooler.is_none() || error.code != NO_ANSWER {
+            return error;
+        }
+        let message = format!(
+            "{}: the pooler has no more backends for us (fewer --connections, or a larger pool)",
+            error.message
+        );
+        DbError { message, ..error }
+    }
+
+    fn settings(&self, settings: &SessionSettings) -> SessionSettings {
+        SessionSettings { pooler: self.info.pooler, ..settings.clone() }
     }
 
     /// Opens one more session; in a cluster on the first node that is there.
@@ -76,7 +125,7 @@ impl Database {
     /// # Errors
     /// Whatever kept the connection from being made, classified.
     pub async fn open(&self, settings: &SessionSettings) -> Result<Box<dyn Session>, DbError> {
-        open(&self.url, settings).await
+        open(&self.url, &self.settings(settings)).await.map_err(|error| self.explain_wait(error))
     }
 
     /// Opens one more session on this node of the cluster and no other.
@@ -89,7 +138,7 @@ impl Database {
         settings: &SessionSettings,
     ) -> Result<Box<dyn Session>, DbError> {
         match self.url.nodes().get(node) {
-            Some(url) => open_one(url, settings).await,
+            Some(url) => open_one(url, &self.settings(settings)).await,
             None => Err(no_node()),
         }
     }
@@ -102,10 +151,11 @@ impl Database {
         settings: &SessionSettings,
     ) -> Result<(Box<dyn Session>, usize), DbError> {
         let nodes = self.url.nodes();
+        let settings = self.settings(settings);
         let mut failure = None;
         for step in 0..nodes.len() {
             let node = (node + step) % nodes.len();
-            match open_one(&nodes[node], settings).await {
+            match open_one(&nodes[node], &settings).await {
                 Ok(session) => return Ok((session, node)),
                 Err(error) => failure = failure.or(Some(error)),
             }
@@ -138,7 +188,7 @@ impl Database {
     pub async fn each_node(&self) -> Vec<(DatabaseUrl, Result<Self>)> {
         let mut nodes = Vec::new();
         for url in self.url.nodes() {
-            let node = Self::connect(&url, &SessionSettings::default(), Duration::ZERO).await;
+            let node = self.connect_beside(&url).await;
             nodes.push((url, node));
         }
         nodes
@@ -156,20 +206,27 @@ impl Database {
         settings: &SessionSettings,
         statements: impl IntoIterator<Item = &Statement>,
     ) -> Result<(Box<dyn Session>, Option<i64>)> {
-        let (mut session, node) = self.open_at(node, settings).await?;
+        let opened = self.open_at(node, settings).await;
+        let (mut session, node) = opened.map_err(|error| self.explain_wait(error))?;
         let id = self.session_id(session.as_mut()).await?.map(|id| SessionId { node, id }.to_number());
-        for statement in statements {
-            session.prepare(statement).await?;
+        // What a pooler's backends forget at once was checked before.
+        if self.info.pooler.is_none_or(|pooler| pooler.prepares) {
+            for statement in statements {
+                session.prepare(statement).await?;
+            }
         }
         Ok((session, id))
     }
 
-    /// The number by which the server knows a session; none where the database
-    /// is in this process.
+    /// The number by which the server knows a session: [`POOLED_SESSION`] where it is a
+    /// pooler's, none where the database is in this process.
     ///
     /// # Errors
     /// The session is gone.
     pub async fn session_id(&self, session: &mut dyn Session) -> Result<Option<i64>> {
+        if self.info.pooler.is_some() {
+            return Ok(Some(POOLED_SESSION));
+        }
         let sql = match self.dialect() {
             Dialect::Postgres => "SELECT pg_backend_pid()",
             Dialect::MySql | Dialect::MariaDb => "SELECT CONNECTION_ID()",
@@ -184,11 +241,14 @@ impl Database {
     /// # Errors
     /// Some of them are still there when `patience` is over.
     pub async fn sessions_gone(&self, ids: &[i64], patience: Duration) -> Result<()> {
+        if ids.contains(&POOLED_SESSION) {
+            self.pooled_sessions_idle(patience).await?;
+        }
         let nodes = self.url.nodes();
         for (number, url) in nodes.iter().enumerate() {
             let of_node = |number_of: &i64| {
                 let SessionId { node, id } = SessionId::from_number(*number_of);
-                (node == number).then_some(id)
+                (node == number && id != POOLED_SESSION).then_some(id)
             };
             let ids: Vec<i64> = ids.iter().filter_map(of_node).collect();
             if !ids.is_empty() {
@@ -226,6 +286,27 @@ impl Database {
         Ok(beside)
     }
 
+    /// Waits until no backend does anything for us any more: a pooler keeps its backends,
+    /// and each carries the name of whom it works for.
+    async fn pooled_sessions_idle(&self, patience: Duration) -> Result<()> {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND state <> 'idle' \
+             AND datname = current_database() AND application_name = current_setting('application_name')";
+        let deadline = Instant::now() + patience;
+        let mut session = self.open(&SessionSettings::READ_ONLY).await?;
+
+        let busy = loop {
+            let busy = super::first_row(session.as_mut(), sql).await?.and_then(|row| row[0].as_int());
+            let busy = busy.unwrap_or(0).unsigned_abs();
+            if busy == 0 || Instant::now() >= deadline {
+                break busy;
+            }
+            tokio::time::sleep(SESSIONS_POLL).await;
+        };
+        session.close().await;
+
+        ensure_gone(&self.url, busy)
+    }
+
     async fn gone_from(&self, url: &DatabaseUrl, ids: &[i64], patience: Duration) -> Result<()> {
         let deadline = Instant::now() + patience;
         let mut session = match open_one(url, &SessionSettings::default()).await {
@@ -244,14 +325,8 @@ impl Database {
             tokio::time::sleep(SESSIONS_POLL).await;
         };
         session.close().await;
-        if left > 0 {
-            bail!(
-                "{} of the run still open on {url}: what they are doing is not decided yet (wait, or look there \
-                 what holds them up)",
-                text::count(left, "session")
-            );
-        }
-        Ok(())
+
+        ensure_gone(url, left)
     }
 
     /// The URL, without its password when shown.
@@ -293,6 +368,9 @@ impl Database {
             return Ok(Some(RunLock { holder: LockHolder::Nobody }));
         }
         let query = match self.dialect() {
+            Dialect::Postgres if self.info.pooler.is_some() => {
+                "SELECT CASE WHEN pg_try_advisory_xact_lock(hashtext('stockbench run')) THEN 1 ELSE 0 END"
+            }
             Dialect::Postgres => {
                 "SELECT CASE WHEN pg_try_advisory_lock(hashtext('stockbench run')) THEN 1 ELSE 0 END"
             }
@@ -328,9 +406,13 @@ impl Database {
     async fn lock_by(&self, query: &str) -> Result<Option<RunLock>> {
         let mut session = self.open(&SessionSettings::default()).await?;
         let give_back = match self.dialect() {
+            Dialect::Postgres if self.info.pooler.is_some() => "ROLLBACK",
             Dialect::Postgres => "SELECT pg_advisory_unlock_all()",
             _ => "DO RELEASE_ALL_LOCKS()",
         };
+        if self.info.pooler.is_some() {
+            session.control(HOLD_TRANSACTION).await?;
+        }
         let row = super::first_row(session.as_mut(), query).await?.unwrap_or_default();
         if row.first().and_then(super::Value::as_int) != Some(1) {
             session.close().await;
@@ -338,6 +420,16 @@ impl Database {
         }
         Ok(Some(RunLock { holder: LockHolder::Session(session, give_back) }))
     }
+}
+
+fn ensure_gone(url: &DatabaseUrl, left: u64) -> Result<()> {
+    ensure!(
+        left == 0,
+        "{} of the run still open on {url}: what they are doing is not decided yet (wait, or look there what \
+         holds them up)",
+        text::count(left, "session")
+    );
+    Ok(())
 }
 
 fn taken(url: &DatabaseUrl) -> String {
@@ -377,6 +469,35 @@ fn no_node() -> DbError {
     }
 }
 
+/// Who hands on the connections to this database.
+///
+/// # Errors
+/// A pooler or a proxy through which nothing here can be done safely.
+async fn recognise_pooler(url: &DatabaseUrl) -> Result<Option<Pooler>> {
+    let nodes = url.nodes();
+    for node in &nodes {
+        let recognised = match node.family {
+            url::Family::Postgres => pooled::recognise(node).await,
+            url::Family::MySql => {
+                ensure!(
+                    !mysql::is_proxied(node).await,
+                    "{node} is a proxy that shares connections among its clients: name the server itself"
+                );
+                None
+            }
+            url::Family::Sqlite | url::Family::Null => None,
+        };
+        if recognised.is_some() {
+            ensure!(
+                nodes.len() == 1,
+                "{node} is a pooler, which does not say which node it leads to: name the nodes of the cluster themselves"
+            );
+            return Ok(recognised);
+        }
+    }
+    Ok(None)
+}
+
 /// The first node of a cluster that is there, and takes writes where it is to be
 /// written to.
 async fn open(url: &DatabaseUrl, settings: &SessionSettings) -> Result<Box<dyn Session>, DbError> {
@@ -407,7 +528,7 @@ async fn open_one(url: &DatabaseUrl, settings: &SessionSettings) -> Result<Box<d
     let opened = tokio::time::timeout(within, opening).await.unwrap_or_else(|_| {
         Err(DbError {
             class: ErrorClass::NeverStarted,
-            code: "timeout".to_owned(),
+            code: NO_ANSWER.to_owned(),
             message: format!("no answer within {} s", within.as_secs()),
         })
     });
@@ -416,6 +537,9 @@ async fn open_one(url: &DatabaseUrl, settings: &SessionSettings) -> Result<Box<d
 
 /// The code of a connection that could not be made.
 const NO_CONNECTION: &str = "connect";
+
+/// The code of one that was not made in time.
+const NO_ANSWER: &str = "timeout";
 
 /// A connection that could not be made is none that was lost: nothing had begun on it.
 fn not_opened(error: DbError) -> DbError {
@@ -429,8 +553,8 @@ fn not_opened(error: DbError) -> DbError {
 
 async fn open_directly(url: &DatabaseUrl, settings: &SessionSettings) -> Result<Box<dyn Session>, DbError> {
     let session = match url.family {
-        url::Family::Postgres => Box::new(postgres::open(url, settings).await?) as Box<dyn Session>,
-        url::Family::MySql => Box::new(mysql::open(url, settings).await?),
+        url::Family::Postgres => postgres::open(url, settings).await?,
+        url::Family::MySql => Box::new(mysql::open(url, settings).await?) as Box<dyn Session>,
         // What is in this process waits for nobody longer than it is told to.
         url::Family::Sqlite => return Ok(Box::new(sqlite::open(url, settings).await?)),
         url::Family::Null => return Ok(Box::new(null::NullSession)),
@@ -454,10 +578,10 @@ fn is_worth_waiting(error: &DbError) -> bool {
 
 fn explain_connect(url: &DatabaseUrl, error: &DbError, wait: Duration) -> anyhow::Error {
     let advice = match error.code.as_str() {
-        NO_CONNECTION | "timeout" if wait.is_zero() => {
+        NO_CONNECTION | NO_ANSWER if wait.is_zero() => {
             ": is the server running? (--wait-for-db 30s waits for it)"
         }
-        NO_CONNECTION | "timeout" => ": it did not come up in time",
+        NO_CONNECTION | NO_ANSWER => ": it did not come up in time",
         "28P01" | "28000" | "1045" => ": check the user and password in the URL",
         "3D000" | "1049" => ": create the database first",
         _ => "",

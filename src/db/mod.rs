@@ -13,6 +13,7 @@ pub mod database;
 mod mysql;
 mod null;
 mod patient;
+mod pooled;
 mod postgres;
 pub mod redis;
 mod relative;
@@ -304,6 +305,9 @@ pub struct DatabaseInfo {
     pub relative: Option<Cow<'static, str>>,
     /// What protects its connections; `null` where no server is connected to.
     pub tls: Option<Tls>,
+    /// The pooler that its connections go through; `null` where they reach the server itself.
+    #[serde(default)]
+    pub pooler: Option<Pooler>,
     /// The isolation level that transactions really get.
     pub isolation: String,
     /// The URL, without its password.
@@ -344,6 +348,20 @@ impl DatabaseInfo {
     }
 }
 
+/// Something between us and the server that hands backends from one connection to the
+/// next, as PgBouncer does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Pooler {
+    /// Whether it keeps the prepared statements of its connections apart, so that they may
+    /// be used.
+    pub prepares: bool,
+}
+
+impl Pooler {
+    /// One that may be there, and of which nothing is known.
+    pub(crate) const UNKNOWN: Self = Self { prepares: false };
+}
+
 /// What a session is opened with.
 #[derive(Debug, Clone, Default)]
 pub struct SessionSettings {
@@ -359,6 +377,8 @@ pub struct SessionSettings {
     pub wire: Option<Wire>,
     /// Passes over nodes of a cluster that take no writes.
     pub writes_on_node: bool,
+    /// The pooler that the connection goes through, as [`Database`] has found out.
+    pub pooler: Option<Pooler>,
 }
 
 impl SessionSettings {
@@ -370,6 +390,7 @@ impl SessionSettings {
         read_only: true,
         wire: None,
         writes_on_node: false,
+        pooler: None,
     };
 }
 

@@ -16,6 +16,8 @@ use std::time::Duration;
 /// An open connection.
 pub(super) struct MySqlSession {
     pub(super) connection: MySqlConnection,
+    /// Whether statements stay prepared on the server.
+    persistent: bool,
 }
 
 super::session::implement_session!(MySqlSession, decode, bind_types);
@@ -63,7 +65,7 @@ pub(super) async fn connect_raw(url: &DatabaseUrl) -> Result<MySqlConnection> {
 
 pub(super) async fn open(url: &DatabaseUrl, settings: &SessionSettings) -> Result<MySqlSession, DbError> {
     let connection = connect(url).await.map_err(|error| classify(&error))?;
-    let mut session = MySqlSession { connection };
+    let mut session = MySqlSession { connection, persistent: true };
     if settings.writes_on_node && session.is_read_only().await? {
         return Err(super::takes_no_writes("1290"));
     }
@@ -85,6 +87,29 @@ pub(super) async fn open(url: &DatabaseUrl, settings: &SessionSettings) -> Resul
         session.control("SET SESSION TRANSACTION READ ONLY").await?;
     }
     Ok(session)
+}
+
+/// Whether a proxy answers that shares connections among its clients: one that numbers
+/// sessions itself (ProxySQL answers a bare `SELECT CONNECTION_ID()` so), or that leads two of
+/// our connections to one session.
+pub(super) async fn is_proxied(url: &DatabaseUrl) -> bool {
+    let own = async || {
+        let mut session = MySqlSession { connection: connect(url).await.ok()?, persistent: false };
+        let bare = first_row(&mut session, "SELECT CONNECTION_ID()").await.ok()??[0].as_int();
+        let computed = first_row(&mut session, "SELECT CONNECTION_ID() + 0").await.ok()??[0].as_int();
+        Some((session, bare, computed))
+    };
+    let Some((first, bare, computed)) = own().await else { return false };
+    let second = own().await;
+
+    let is_shared = second.as_ref().is_some_and(|(_, other, other_computed)| {
+        *other == bare || *other_computed == computed || other != other_computed
+    });
+    Box::new(first).close().await;
+    if let Some((second, ..)) = second {
+        Box::new(second).close().await;
+    }
+    is_shared || bare != computed
 }
 
 /// MariaDB limits every statement, MySQL only those that read: there, what a
@@ -160,6 +185,7 @@ fn describe(
     Ok(DatabaseInfo {
         kind: if version.contains("MariaDB") { Dialect::MariaDb } else { Dialect::MySql },
         tls: Some(tls),
+        pooler: None,
         isolation: isolation.to_lowercase(),
         url_redacted: url.to_string(),
         nodes: 1,

@@ -41,6 +41,7 @@ pub(super) fn info(url: &DatabaseUrl) -> DatabaseInfo {
     DatabaseInfo {
         relative: None,
         tls: None,
+        pooler: None,
         kind: Dialect::Null,
         version: String::from("(no database)"),
         isolation: String::from("none"),

@@ -1,10 +1,11 @@
 //! PostgreSQL sessions.
 
+use super::pooled::PooledSession;
 use super::tls::{Tls, TlsMode, Verified};
 use super::url::DatabaseUrl;
 use super::{
-    DatabaseInfo, DbError, Dialect, Session, SessionSettings, Statement, Value, classify::classify,
-    first_row, relative,
+    DatabaseInfo, DbError, Dialect, ErrorClass, Session, SessionSettings, Statement, Value,
+    classify::classify, first_row, relative,
 };
 use crate::text;
 use anyhow::{Context, Result, ensure};
@@ -19,24 +20,35 @@ pub(super) const APPLICATION: &str = "stockbench";
 /// An open connection.
 pub(super) struct PostgresSession {
     pub(super) connection: PgConnection,
+    /// Whether statements stay prepared on the server.
+    pub(super) persistent: bool,
 }
 
 super::session::implement_session!(PostgresSession, decode, bind_types);
 
 impl PostgresSession {
-    async fn is_standby(&mut self) -> Result<bool, DbError> {
-        let query = Statement {
-            sql: "SELECT 1 WHERE pg_is_in_recovery()".into(),
-            returns_rows: Some(true),
-            ..Statement::default()
-        };
-        Ok(self.execute(&query, &[]).await?.matched > 0)
+    /// Leaves no statement prepared on the server.
+    pub(super) async fn forget_statements(&mut self) -> Result<(), DbError> {
+        if self.connection.cached_statements_size() == 0 {
+            return Ok(());
+        }
+        self.connection.clear_cached_statements().await.map_err(|error| classify(&error))
     }
+}
+
+async fn is_standby(session: &mut dyn Session) -> Result<bool, DbError> {
+    let query = Statement {
+        sql: "SELECT 1 WHERE pg_is_in_recovery()".into(),
+        returns_rows: Some(true),
+        ..Statement::default()
+    };
+    Ok(session.execute(&query, &[]).await?.matched > 0)
 }
 
 fn options(url: &DatabaseUrl) -> Result<PgConnectOptions, sqlx::Error> {
     let options = PgConnectOptions::from_str(url.secret())?;
-    Ok(options.application_name(APPLICATION).disable_statement_logging())
+    // A pooler need not know the last one, and no fraction is read here.
+    Ok(options.application_name(APPLICATION).extra_float_digits(None).disable_statement_logging())
 }
 
 /// Checks what the environment says where the URL says nothing: the driver takes a mode that
@@ -52,12 +64,36 @@ pub(super) fn check_environment(url: &DatabaseUrl) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn open(url: &DatabaseUrl, settings: &SessionSettings) -> Result<PostgresSession, DbError> {
-    let connection = connect(url).await.map_err(|error| classify(&error))?;
-    let mut session = PostgresSession { connection };
-    if settings.writes_on_node && session.is_standby().await? {
+pub(super) async fn open(url: &DatabaseUrl, settings: &SessionSettings) -> Result<Box<dyn Session>, DbError> {
+    let mut session = connect_session(url).await?;
+    let mut session: Box<dyn Session> = if settings.read_only || settings.pooler.is_some() {
+        check_transactions(&mut session).await?;
+        Box::new(PooledSession::new(session, settings))
+    } else {
+        own(session, settings).await?
+    };
+
+    if settings.writes_on_node && is_standby(session.as_mut()).await? {
         return Err(super::takes_no_writes("25006"));
     }
+    Ok(session)
+}
+
+/// A pooler lets everybody in, and has them wait for a backend at the first statement; one in
+/// statement mode refuses BEGIN, or hangs up.
+async fn check_transactions(session: &mut PostgresSession) -> Result<(), DbError> {
+    if let Err(error) = session.control("BEGIN").await {
+        let message = format!(
+            "{}: a pooler in statement mode refuses BEGIN so; use its transaction mode, or name the server itself",
+            error.message
+        );
+        return Err(DbError { class: ErrorClass::Fatal, message, ..error });
+    }
+    session.control("ROLLBACK").await
+}
+
+/// A session that is ours from beginning to end, so that its settings may be, too.
+async fn own(mut session: PostgresSession, settings: &SessionSettings) -> Result<Box<dyn Session>, DbError> {
     let mut set = Vec::new();
     if let Some(level) = settings.isolation {
         set.push(format!("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL {}", level.as_sql()));
@@ -68,13 +104,17 @@ pub(super) async fn open(url: &DatabaseUrl, settings: &SessionSettings) -> Resul
     if let Some(timeout) = settings.statement_timeout {
         set.push(format!("SET statement_timeout = {}", timeout.as_millis().max(1)));
     }
-    if settings.read_only {
-        set.push("SET default_transaction_read_only = on".to_owned());
-    }
+
     if !set.is_empty() {
         session.control(&set.join("; ")).await?;
     }
-    Ok(session)
+    Ok(Box::new(session))
+}
+
+/// A session with nothing set on it.
+pub(super) async fn connect_session(url: &DatabaseUrl) -> Result<PostgresSession, DbError> {
+    let connection = connect(url).await.map_err(|error| classify(&error))?;
+    Ok(PostgresSession { connection, persistent: true })
 }
 
 async fn connect(url: &DatabaseUrl) -> Result<PgConnection, sqlx::Error> {
@@ -163,6 +203,7 @@ fn describe(
             None => server_version.unwrap_or_else(|| version.to_owned()),
         },
         tls: Some(tls),
+        pooler: None,
         isolation: isolation.unwrap_or_default().replace(' ', "-"),
         url_redacted: url.to_string(),
         nodes: 1,

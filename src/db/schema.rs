@@ -7,7 +7,8 @@
 use super::patient::answer;
 use super::scratch::Scratch;
 use super::{
-    Database, Dialect, Session, SessionSettings, Statement, Value, first_row, mysql, postgres, sqlite,
+    Database, DatabaseUrl, Dialect, Session, SessionSettings, Statement, Value, first_row, mysql, postgres,
+    sqlite,
 };
 use anyhow::{Context, Result, bail};
 use sqlx::migrate::{Migrate, Migrator};
@@ -101,9 +102,7 @@ pub async fn migrate(database: &Database) -> Result<()> {
     let url = &database.writable_node().await?;
     match database.dialect() {
         Dialect::Null => Ok(()),
-        Dialect::Postgres => {
-            apply(sqlx::migrate!("migrations/postgres"), answer(postgres::connect_raw(url)).await??).await
-        }
+        Dialect::Postgres => migrate_postgres(url).await,
         Dialect::MySql | Dialect::MariaDb => {
             apply(sqlx::migrate!("migrations/mysql"), answer(mysql::connect_raw(url)).await??).await
         }
@@ -114,13 +113,37 @@ pub async fn migrate(database: &Database) -> Result<()> {
     .with_context(|| format!("cannot create stockbench's own tables in {url}"))
 }
 
-async fn apply<C: Connection + Migrate>(mut migrator: Migrator, mut connection: C) -> Result<()> {
+/// In one transaction, so that all of it reaches one backend of a pooler, which keeps nothing
+/// that was prepared for it.
+async fn migrate_postgres(url: &DatabaseUrl) -> Result<()> {
+    let mut connection = answer(postgres::connect_raw(url)).await??;
+    let mut tx = answer(connection.begin()).await??;
+
+    let migrated =
+        answer(ours(sqlx::migrate!("migrations/postgres")).run_direct(None, &mut *tx, false)).await?;
+
+    answer(tx.clear_cached_statements()).await??;
+    match migrated {
+        Ok(()) => answer(tx.commit()).await??,
+        Err(error) => {
+            answer(tx.rollback()).await??;
+            return Err(error.into());
+        }
+    }
+    Ok(answer(connection.close()).await??)
+}
+
+async fn apply<C: Connection + Migrate>(migrator: Migrator, mut connection: C) -> Result<()> {
+    answer(ours(migrator).run_direct(None, &mut connection, false)).await??;
+    // One that is dropped goes when it likes, and SQLite's last one takes the journal with it.
+    Ok(answer(connection.close()).await??)
+}
+
+fn ours(mut migrator: Migrator) -> Migrator {
     migrator.dangerous_set_table_name(MIGRATIONS_TABLE);
     // Our own run lock is held: the driver's would only add a second one.
     migrator.set_locking(false);
-    answer(migrator.run_direct(None, &mut connection, false)).await??;
-    // One that is dropped goes when it likes, and SQLite's last one takes the journal with it.
-    Ok(answer(connection.close()).await??)
+    migrator
 }
 
 /// Replaces the stock and the ledger: every SKU with its units, and an opening
@@ -331,10 +354,7 @@ pub async fn clean(database: &Database) -> Result<Vec<String>> {
         session.control(&format!("DROP TABLE {}", database.dialect().quote(table))).await?;
     }
     let mut dropped = tables;
-    for scratch in Scratch::left(session.as_mut(), database.dialect()).await? {
-        session.control(&Scratch::drop_sql(database.dialect(), &scratch)).await?;
-        dropped.push(scratch);
-    }
+    dropped.extend(Scratch::drop_left(session.as_mut(), database.dialect()).await?);
     session.close().await;
     Ok(dropped)
 }

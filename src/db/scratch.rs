@@ -4,11 +4,10 @@
 //! On PostgreSQL it is a schema, on MySQL and MariaDB a database, for SQLite a
 //! file; its name begins with our prefix, and it is dropped at the end.
 
-use super::{Database, Dialect, Session, SessionSettings, Value};
+use super::{Database, Dialect, ErrorClass, Session, SessionSettings, Value};
 use anyhow::{Context, Result, bail};
 use rand::RngExt;
 use std::fmt::Write as _;
-use std::time::Duration;
 use tempfile::TempDir;
 
 /// What the copies are called at the front that a reset starts from.
@@ -65,7 +64,7 @@ impl Scratch {
             })?;
             holder = Some(session);
         }
-        let mut inside = Database::connect(&url, &SessionSettings::default(), Duration::ZERO).await?;
+        let mut inside = database.connect_beside(&url).await?;
         inside.info.url_redacted.clone_from(&database.info.url_redacted);
         Ok(Self { database: inside, outside: database.clone(), name, holder, _folder: folder })
     }
@@ -343,26 +342,46 @@ impl Scratch {
         }
     }
 
-    /// Those that an exploration has left behind which was ended by force.
+    /// Drops those that an exploration has left behind which was ended by force; returns
+    /// their names.
     ///
     /// # Errors
     /// The database refuses.
-    pub async fn left(session: &mut dyn Session, dialect: Dialect) -> Result<Vec<String>> {
+    pub async fn drop_left(session: &mut dyn Session, dialect: Dialect) -> Result<Vec<String>> {
         let sql = match dialect {
             Dialect::Sqlite | Dialect::Null => return Ok(Vec::new()),
             _ => "SELECT CAST(schema_name AS CHAR(64)) FROM information_schema.schemata",
         };
-        let mut left = names(session, sql).await?;
-        for name in &mut left {
-            name.truncate(name.trim_end().len());
-        }
-        let mut dead = Vec::new();
-        for name in left.into_iter().filter(|name| name.starts_with(Self::NAME)) {
-            if Self::take(session, dialect, &name).await? {
-                dead.push(name);
+        let mut dropped = Vec::new();
+
+        for name in names(session, sql).await? {
+            let name = name.trim_end();
+            if name.starts_with(Self::NAME) && Self::drop_dead(session, dialect, name).await? {
+                dropped.push(name.to_owned());
             }
         }
-        Ok(dead)
+        Ok(dropped)
+    }
+
+    /// Drops one unless somebody is at work in it; whether it did.
+    async fn drop_dead(session: &mut dyn Session, dialect: Dialect, name: &str) -> Result<bool> {
+        if dialect != Dialect::Postgres {
+            let is_dead = Self::take(session, dialect, name).await?;
+            if is_dead {
+                session.control(&Self::drop_sql(dialect, name)).await?;
+            }
+            return Ok(is_dead);
+        }
+
+        // The lock must not outlive this: the connection may be a pooler's.
+        session.control("BEGIN").await?;
+        let sql = format!("SELECT CASE WHEN pg_try_advisory_xact_lock(hashtext('{name}')) THEN 1 ELSE 0 END");
+        let is_dead = super::first_row(session, &sql).await?.and_then(|row| row[0].as_int()) == Some(1);
+        if is_dead {
+            session.control(&Self::drop_sql(dialect, name)).await?;
+        }
+        session.control("COMMIT").await?;
+        Ok(is_dead)
     }
 
     /// What drops one; whoever made it may have been faster.
@@ -373,16 +392,34 @@ impl Scratch {
         }
     }
 
-    /// Drops it.
+    /// Drops it, over a new connection where the one that holds its lock was cut meanwhile.
     ///
     /// # Errors
-    /// The server is gone; what is left is named by its prefix.
+    /// The server is gone, or refuses; the error says what is left and what removes it.
     pub async fn drop(self) -> Result<()> {
-        let Some(mut session) = self.holder else { return Ok(()) };
+        let Some(mut holder) = self.holder else { return Ok(()) };
         let sql = Self::drop_sql(self.outside.dialect(), &self.name);
-        let dropped = session.control(&sql).await;
-        session.close().await;
-        dropped.with_context(|| format!("cannot drop the scratch {}", self.name))
+
+        let mut dropped = holder.control(&sql).await;
+        holder.close().await;
+        if dropped.as_ref().is_err_and(|error| error.class == ErrorClass::Lost) {
+            dropped = match self.outside.open(&SessionSettings::default()).await {
+                Ok(mut session) => {
+                    let dropped = session.control(&sql).await;
+                    session.close().await;
+                    dropped
+                }
+                Err(error) => Err(error),
+            };
+        }
+
+        dropped.with_context(|| {
+            format!(
+                "cannot drop {}, which is left in {} (`stockbench clean` removes it)",
+                self.name,
+                self.outside.url()
+            )
+        })
     }
 }
 

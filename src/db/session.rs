@@ -53,9 +53,10 @@ macro_rules! implement_session {
                     let matched = done.map_err(|error| classify(&error))?.rows_affected();
                     return Ok(Reply { matched, ..Reply::default() });
                 }
-                let mut query = sqlx::query(sql);
-                for value in binds {
+                let mut query = sqlx::query(sql).persistent(self.persistent);
+                for (position, value) in binds.iter().enumerate() {
                     query = match value {
+                        Value::Null if statement.text_binds.contains(&position) => query.bind(None::<String>),
                         Value::Null => query.bind(None::<i64>),
                         Value::Int(number) => query.bind(*number),
                         Value::Text(text) => query.bind(text.as_str()),
@@ -102,7 +103,8 @@ macro_rules! implement_session {
                 on_row: &mut $crate::db::RowHandler<'_>,
             ) -> anyhow::Result<()> {
                 use futures_util::TryStreamExt;
-                let mut rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch(&mut self.connection);
+                let query = sqlx::query(sqlx::AssertSqlSafe(sql)).persistent(self.persistent);
+                let mut rows = query.fetch(&mut self.connection);
                 let mut values = Vec::new();
                 while let Some(row) =
                     rows.try_next().await.map_err(|error| $crate::db::classify::classify(&error))?

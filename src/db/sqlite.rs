@@ -19,6 +19,8 @@ const CONNECTIONS_MAX: u32 = 16;
 /// An open connection.
 pub(super) struct SqliteSession {
     pub(super) connection: SqliteConnection,
+    /// Whether statements stay prepared on the server.
+    persistent: bool,
 }
 
 super::session::implement_session!(SqliteSession, decode, bind_types);
@@ -39,7 +41,7 @@ pub(super) async fn open(url: &DatabaseUrl, settings: &SessionSettings) -> Resul
         options.connect().await
     };
     let connection = opening.await.map_err(|error: sqlx::Error| classify(&error))?;
-    Ok(SqliteSession { connection })
+    Ok(SqliteSession { connection, persistent: true })
 }
 
 /// A connection for what the [`Session`] trait has no words for.
@@ -58,6 +60,7 @@ pub(super) async fn info(url: &DatabaseUrl, session: &mut dyn Session) -> Result
     Ok(DatabaseInfo {
         relative: None,
         tls: None,
+        pooler: None,
         kind: Dialect::Sqlite,
         version,
         isolation: "serializable".to_owned(),

@@ -4,7 +4,7 @@ use super::measured::Distribution;
 use super::model::{RedisInfo, Report};
 use super::series::FaultMark;
 use crate::audit::{AuditReport, ClientWitness, Finding, FindingKind};
-use crate::db::{DatabaseInfo, Dialect};
+use crate::db::{DatabaseInfo, Dialect, Pooler};
 use crate::exit::Exit;
 use crate::fault::Blow;
 use crate::outcome::Outcome;
@@ -30,10 +30,15 @@ pub fn database_line(info: &DatabaseInfo) -> String {
         )
     });
     let tls = info.tls.as_ref().map_or_else(String::new, |tls| format!(", {tls}"));
+    let pooler = match info.pooler {
+        Some(Pooler { prepares: true }) => ", behind a pooler that keeps prepared statements apart",
+        Some(Pooler { prepares: false }) => ", behind a pooler",
+        None => "",
+    };
     let default =
         if info.embedded_default { " (the embedded default: no database URL was given)" } else { "" };
     format!(
-        "{name} {}{relative} at {}, isolation {}, {durable}{tls}{default}",
+        "{name} {}{relative} at {}{pooler}, isolation {}, {durable}{tls}{default}",
         info.version, info.url_redacted, info.isolation
     )
 }

@@ -15,6 +15,7 @@ mod guards;
 mod labs;
 mod mangled;
 mod pages;
+mod poolers;
 mod segments;
 mod shops;
 mod support;

@@ -2,7 +2,7 @@
 //! checked by them, its tables made.
 
 use super::super::check::{Checker, refused};
-use super::super::open::start_lab;
+use super::super::open::{check_no_pooler, start_lab};
 use super::sabotage::RedisDeath;
 use crate::audit::{self, Source};
 use crate::cli::RunArgs;
@@ -98,6 +98,17 @@ fn check_cluster(database: &Database, isolation: Option<Isolation>) -> Result<()
     })
 }
 
+/// What reaches for sessions by the server's numbers would hit a pooler's other clients.
+fn check_pooler(args: &RunArgs, plan: &Plan, database: &Database) -> Result<()> {
+    if args.segment.is_some() {
+        check_no_pooler(database, "--segment")?;
+    }
+    if plan.has_blow(Blow::EndSession) {
+        check_no_pooler(database, "--fault end-session")?;
+    }
+    Ok(())
+}
+
 /// What befalls servers befalls only those that may be hurt.
 fn check_blows(args: &RunArgs, plan: &Plan) -> Result<()> {
     for spec in &plan.faults {
@@ -147,7 +158,9 @@ pub(super) async fn prepare(args: &RunArgs, plan: &Plan, database: &mut Database
         read_only: false,
         wire: wire(plan, database)?,
         writes_on_node: database.url().node_count() > 1,
+        pooler: None,
     };
+    check_pooler(args, plan, database)?;
     if plan.statement_timeout.is_some() && database.dialect() == Dialect::Sqlite {
         return Err(usage(
             "SQLite limits no statement: leave --statement-timeout out (--lock-timeout limits waits)",
