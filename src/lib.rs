@@ -22,6 +22,7 @@ pub mod exit;
 pub mod explore;
 pub mod fault;
 pub mod finding;
+pub mod input;
 pub mod lab;
 pub mod load;
 pub mod outcome;

@@ -1,7 +1,16 @@
 //! Files that come with the binary are found by name, the user's own by path.
 
+use crate::input::{self, CONFIG_MAX};
 use crate::text;
 use anyhow::{Context, Result, anyhow};
+use std::path::Path;
+
+/// The path of the user's own file, when it looks like one.
+pub fn path(name_or_path: &str) -> Option<&Path> {
+    let path = Path::new(name_or_path);
+    let is_toml = path.extension().is_some_and(|extension| extension == "toml");
+    (is_toml || name_or_path.contains('/')).then_some(path)
+}
 
 /// Finds `name_or_path` among the shipped files, or on disk when it looks like
 /// a path. `word` is what such a file is called, `list` the command that lists
@@ -10,9 +19,8 @@ use anyhow::{Context, Result, anyhow};
 /// # Errors
 /// An unknown name (the nearest is named), or a file that cannot be read.
 pub fn find(shipped: &[(&str, &str)], word: &str, list: &str, name_or_path: &str) -> Result<String> {
-    let is_toml = std::path::Path::new(name_or_path).extension().is_some_and(|extension| extension == "toml");
-    if is_toml || name_or_path.contains('/') {
-        return std::fs::read_to_string(name_or_path)
+    if let Some(path) = path(name_or_path) {
+        return input::read_to_string(path, CONFIG_MAX)
             .with_context(|| format!("cannot read {word} file {name_or_path}"));
     }
     let text = shipped.iter().find(|(name, _)| *name == name_or_path).map(|(_, text)| (*text).to_owned());

@@ -3,6 +3,7 @@
 use super::{check_writable, to_stdout, write_whole};
 use crate::cli::ReportArgs;
 use crate::exit::{Exit, usage};
+use crate::input::{self, RESULT_MAX};
 use crate::report::compared::{self, CompareReport};
 use crate::report::model::SCHEMA_VERSION;
 use crate::report::{Document, Report, markdown, merge, page, terminal};
@@ -113,7 +114,7 @@ pub(super) fn read_run(path: &Path) -> Result<Report> {
 fn read(path: &Path) -> Result<Kept> {
     let name = path.display();
     let text =
-        std::fs::read_to_string(path).map_err(|error| usage(format!("cannot read {name}: {error}")))?;
+        input::read_to_string(path, RESULT_MAX).map_err(|error| usage(format!("cannot read {name}: {error}")))?;
     let wrong = |error: serde_json::Error| {
         let error = text::one_line(&error.to_string());
         usage(format!("{name}: this is no result of `run --json` or `compare --json`: {error}"))

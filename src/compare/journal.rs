@@ -3,6 +3,7 @@
 
 use super::judge::{CameTo, Sample};
 use super::matrix::Matrix;
+use crate::input::{self, RESULT_MAX};
 use crate::text;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
@@ -99,7 +100,7 @@ pub fn seed_of(path: &Path) -> Result<Option<u64>> {
 }
 
 fn written(path: &Path) -> Result<Vec<u8>> {
-    match std::fs::read(path) {
+    match input::read(path, RESULT_MAX) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
         read => read.map_err(|error| anyhow!("cannot read {}: {error}", path.display())),
     }

@@ -8,6 +8,7 @@
 use super::answers::{Answers, ToldOrder};
 use super::recorder::Delivery;
 use crate::db::schema::RunRow;
+use crate::input::{HISTORY_MAX, Input};
 use crate::outcome::Outcome;
 use crate::streamed::{self, StreamedFile};
 use crate::workload::{Line, Order, QUANTITY_MAX, Segment};
@@ -15,7 +16,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{self, BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ const SESSIONS: &str = "# sessions ";
 pub struct HistoryWriter {
     path: PathBuf,
     file: Mutex<StreamedFile>,
-    failure: Mutex<Option<std::io::Error>>,
+    failure: Mutex<Option<io::Error>>,
 }
 
 impl HistoryWriter {
@@ -39,7 +40,7 @@ impl HistoryWriter {
     /// The file cannot be created.
     pub fn create(path: &Path, run: &RunRow, segment: Option<Segment>) -> Result<Self> {
         let segment = segment.map_or_else(String::new, |segment| format!(" segment={segment}"));
-        let create = || -> std::io::Result<StreamedFile> {
+        let create = || -> io::Result<StreamedFile> {
             let mut file = StreamedFile::create(path)?;
             writeln!(file, "{MAGIC} run_id={} started_ms={}{segment}", run.id, run.started_ms)?;
             writeln!(file, "{COLUMNS}")?;
@@ -89,7 +90,7 @@ impl HistoryWriter {
     /// # Errors
     /// Anything that could not be written since it was created.
     pub fn finish(self) -> Result<()> {
-        let finish = || -> std::io::Result<()> {
+        let finish = || -> io::Result<()> {
             if let Some(error) = self.failure.into_inner() {
                 return Err(error);
             }
@@ -146,7 +147,7 @@ impl History {
     /// # Errors
     /// One line that names the file, the line and what is wrong with it.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| {
+        let file = Input::open_lines(path, HISTORY_MAX).with_context(|| {
             let partial = streamed::partial(path);
             let hint = if !path.exists() && partial.exists() {
                 format!(" ({} is what a run has left that did not end)", partial.display())
@@ -155,45 +156,53 @@ impl History {
             };
             format!("cannot read {}{hint}", path.display())
         })?;
-        Self::parse(&path.display().to_string(), &text)
+
+        Self::parse(&path.display().to_string(), BufReader::new(file))
     }
 
-    /// Reads a history from text; `name` is how errors call it.
+    /// Reads a history line by line; `name` is how errors call it.
     ///
     /// # Errors
     /// As [`History::read`].
-    pub fn parse(name: &str, text: &str) -> Result<Self> {
-        let mut lines = text.lines().zip(1_u64..);
-        let (first, _) = lines.next().unwrap_or_default();
+    pub fn parse(name: &str, text: impl BufRead) -> Result<Self> {
+        let mut lines = Lines { text, number: 0 };
+        let cannot_read = || format!("cannot read {name}");
+        let head = lines.next().with_context(cannot_read)?.unwrap_or_default();
+        let columns = lines.next().with_context(cannot_read)?.unwrap_or_default();
+
+        let first = head.text().unwrap_or_default();
         let value =
             |key: &str| first.split_whitespace().find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
         let number = |key: &str| value(key).and_then(|value| value.parse::<i64>().ok());
         let segment = value("segment").map(str::parse::<Segment>).transpose();
-        let header =
-            (first.starts_with(MAGIC), number("run_id"), number("started_ms"), segment, lines.next());
-        let (true, Some(run_id), Some(started_ms), Ok(segment), Some((COLUMNS, _))) = header else {
+        let is_history = first.starts_with(MAGIC) && columns.text() == Some(COLUMNS);
+        let (true, Some(run_id), Some(started_ms), Ok(segment)) =
+            (is_history, number("run_id"), number("started_ms"), segment)
+        else {
             return Err(anyhow!("{name}:1: not a history file of stockbench"));
         };
-        let cut_short = !text.ends_with('\n');
+
         let mut told: BTreeMap<i64, ToldOrder> = BTreeMap::new();
         let mut answers = Vec::new();
         let mut sessions = Vec::new();
         let mut complete = false;
-        let mut lines = lines.peekable();
-        while let Some((line, number)) = lines.next() {
-            if line == COMPLETE {
+        while let Some(line) = lines.next().with_context(cannot_read)? {
+            let text = line.text();
+            if text == Some(COMPLETE) {
                 complete = true;
                 continue;
             }
-            if let Some(ids) = line.strip_prefix(SESSIONS) {
+            if let Some(ids) = text.and_then(|text| text.strip_prefix(SESSIONS)) {
                 sessions.extend(ids.split(' ').filter_map(|id| id.parse::<i64>().ok()));
                 continue;
             }
             // A killed client may have been in the middle of its last line.
-            if cut_short && lines.peek().is_none() {
+            if !line.is_whole() {
                 break;
             }
-            let (order, answer) = parse_line(line).map_err(|error| anyhow!("{name}:{number}: {error}"))?;
+
+            let parsed = text.context("it is not UTF-8 text").and_then(parse_line);
+            let (order, answer) = parsed.map_err(|error| anyhow!("{name}:{}: {error}", lines.number))?;
             let Order { id, lines } = order;
             let known = told.entry(id).or_insert_with(|| ToldOrder {
                 order: Order { id, lines },
@@ -249,6 +258,40 @@ impl History {
     }
 }
 
+/// The lines of a text, one at a time.
+struct Lines<T> {
+    text: T,
+    /// The number of the last line that was read, from 1.
+    number: u64,
+}
+
+impl<T: BufRead> Lines<T> {
+    fn next(&mut self) -> io::Result<Option<RawLine>> {
+        let mut bytes = Vec::new();
+        let count = self.text.read_until(b'\n', &mut bytes)?;
+        self.number += 1;
+        Ok((count > 0).then_some(RawLine(bytes)))
+    }
+}
+
+/// A line with its end, which may be anything yet.
+#[derive(Default)]
+struct RawLine(Vec<u8>);
+
+impl RawLine {
+    /// Whether its end was written, too.
+    fn is_whole(&self) -> bool {
+        self.0.ends_with(b"\n")
+    }
+
+    /// What it says; none where that is no text.
+    fn text(&self) -> Option<&str> {
+        let text = std::str::from_utf8(&self.0).ok()?;
+        let line = text.strip_suffix('\n').unwrap_or(text);
+        Some(line.strip_suffix('\r').unwrap_or(line))
+    }
+}
+
 fn parse_line(text: &str) -> Result<(Order, Answer)> {
     let fields: Vec<&str> = text.split(',').collect();
     let [id, lines, outcome, recorded, remaining, invoked, returned, _attempts, retry_of] = fields.as_slice()
@@ -301,7 +344,7 @@ mod tests {
             "{}{SESSIONS}5 6\n9,1x4,sold_out,,,0,5,1,\n7,2x1+1x2,duplicate,deducted,,0,9,2,3\n{COMPLETE}\n",
             head()
         );
-        let history = History::parse("h", &text).unwrap();
+        let history = History::parse("h", text.as_bytes()).unwrap();
         assert_eq!((history.run_id, history.started_ms, history.complete), (3, 5, true));
         assert_eq!(history.sessions, [5, 6]);
         let ids: Vec<i64> = history.told.iter().map(|told| told.order.id).collect();
@@ -316,7 +359,7 @@ mod tests {
     #[test]
     fn a_file_cut_short_is_read_as_far_as_it_goes() {
         let text = format!("{}9,1x4,sold_out,,,0,5,1,\n7,2x1+1x", head());
-        let history = History::parse("h", &text).unwrap();
+        let history = History::parse("h", text.as_bytes()).unwrap();
         assert!(!history.complete);
         assert_eq!(history.told.len(), 1);
     }
@@ -325,7 +368,7 @@ mod tests {
     fn what_the_segments_were_told_is_joined_and_what_is_not_of_one_run_is_refused() {
         let part = |segment: &str, order: i64, end: &str| {
             let head = head().replacen("started_ms=5", &format!("started_ms=5{segment}"), 1);
-            History::parse("h", &format!("{head}{order},1x4,deducted,,,0,5,1,\n{end}")).unwrap()
+            History::parse("h", format!("{head}{order},1x4,deducted,,,0,5,1,\n{end}").as_bytes()).unwrap()
         };
         let of = |number: i64| format!(" segment={number}/2");
         let complete = format!("{COMPLETE}\n");
@@ -344,10 +387,13 @@ mod tests {
 
     #[test]
     fn a_damaged_file_is_refused_with_its_line() {
-        assert!(History::parse("h", "").unwrap_err().to_string().starts_with("h:1: not a history"));
+        assert!(History::parse("h", &b""[..]).unwrap_err().to_string().starts_with("h:1: not a history"));
         let text = format!("{}9,1x4,gone,,,0,5,1,\n", head());
         assert!(
-            History::parse("h", &text).unwrap_err().to_string().starts_with("h:3: unknown outcome `gone`")
+            History::parse("h", text.as_bytes())
+                .unwrap_err()
+                .to_string()
+                .starts_with("h:3: unknown outcome `gone`")
         );
     }
 }

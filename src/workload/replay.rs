@@ -2,9 +2,9 @@
 //! order line, the lines of one order together.
 
 use super::{Line, Order, QUANTITY_MAX};
+use crate::input::{Input, ORDERS_MAX};
 use anyhow::{Context, Result, anyhow, ensure};
 use std::collections::{BTreeSet, HashSet};
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ impl Replay {
     /// One line that names the file, the line and what is wrong with it.
     pub fn read(path: &Path) -> Result<Self> {
         let name = path.display();
-        let file = File::open(path).with_context(|| format!("cannot read {name}"))?;
+        let file = Input::open_lines(path, ORDERS_MAX).with_context(|| format!("cannot read {name}"))?;
         Self::parse(&name.to_string(), file)
     }
 

@@ -188,7 +188,7 @@ fn order_files() {
 
 #[test]
 fn history_files() {
-    mangle(&files("tests/corpus", "history"), |text| History::parse("answers.history", text));
+    mangle(&files("tests/corpus", "history"), |text| History::parse("answers.history", text.as_bytes()));
 }
 
 #[test]

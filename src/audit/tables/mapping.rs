@@ -2,6 +2,7 @@
 //! the ledger. Raw TOML that only validates its own shape; whether the tables
 //! and columns exist is for [`super::resolve`] to find out.
 
+use crate::input::{self, CONFIG_MAX};
 use crate::text;
 use anyhow::{Context, Result, anyhow, ensure};
 use serde::Deserialize;
@@ -343,8 +344,8 @@ impl Mapping {
     /// # Errors
     /// One line: the file, the place, what is wrong.
     pub fn read(path: &Path) -> Result<Self> {
-        let text =
-            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text = input::read_to_string(path, CONFIG_MAX)
+            .with_context(|| format!("cannot read {}", path.display()))?;
         Self::parse(&path.display().to_string(), &text)
     }
 

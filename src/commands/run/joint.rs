@@ -11,6 +11,7 @@ use crate::engine::Service;
 use crate::engine::stop::Stop;
 use crate::exit::usage;
 use crate::fault::FaultSpec;
+use crate::input::{self, ORDERS_MAX};
 use crate::report::change::differences;
 use crate::report::config::Config;
 use crate::report::merge::OF_THE_PROCESS;
@@ -70,7 +71,7 @@ impl Joint {
         let nodes = database.url().nodes();
         let files: Vec<_> = plan.mix.iter().map(|(strategy, weight)| (&strategy.file, weight)).collect();
         let named = |service: &Service| format!("{}={}", service.name, service.database.url());
-        let replay = plan.replay.as_ref().map(|(path, _)| std::fs::read(path)).transpose()?;
+        let replay = plan.replay.as_ref().map(|(path, _)| input::read(path, ORDERS_MAX)).transpose()?;
         Ok(Self {
             stockbench_version: env!("CARGO_PKG_VERSION").to_owned(),
             start_at_ms: u64::try_from(start_at.duration_since(UNIX_EPOCH)?.as_millis())?,
