@@ -2,6 +2,9 @@
 
 use std::process::ExitCode;
 
+/// What is said where a thread cannot be started.
+pub const NO_THREADS: &str = "the system gives no more threads (its limits: ulimit -u, ulimit -v)";
+
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {

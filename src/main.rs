@@ -3,24 +3,35 @@
 // Tests may unwrap; what ships says what it expects.
 #![warn(clippy::unwrap_used)]
 
-use anyhow::Error;
+use anyhow::{Context, Error, Result};
 use clap::Parser;
-use std::io::Write;
+use std::backtrace::Backtrace;
+use std::io::{self, Write};
+use std::panic::{self, PanicHookInfo};
 use std::process::ExitCode;
+use std::sync::mpsc;
+use std::thread;
 use stockbench::cli::Cli;
+use stockbench::exit::{Exit, NO_THREADS, UsageError, usage};
 use stockbench::commands;
-use stockbench::exit::{Exit, UsageError, usage};
+use tokio::runtime::Builder;
 
 /// The driver allocates at every statement; here that is the client's cost.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    panic::set_hook(Box::new(end_by_panic));
+
+    run().unwrap_or_else(|error| fail(&error)).into()
+}
+
+fn run() -> Result<Exit> {
     // A missing .env is the usual case; a broken one is told below.
     let dotenv = dotenvy::dotenv();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) if error.use_stderr() => return fail(&usage(one_line(&error))).into(),
+        Err(error) if error.use_stderr() => return Err(usage(one_line(&error))),
         Err(help) => help.exit(),
     };
     if let Err(error) = dotenv
@@ -32,14 +43,47 @@ fn main() -> ExitCode {
         } else {
             "has a line that does not parse"
         };
-        return fail(&usage(format!(".env {what}"))).into();
+        return Err(usage(format!(".env {what}")));
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&error.into()).into(),
-    };
-    let ended = runtime.block_on(commands::dispatch(cli));
-    ended.unwrap_or_else(|error| fail(&error)).into()
+
+    check_threads().context(NO_THREADS)?;
+    let runtime = Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(commands::dispatch(cli))
+}
+
+/// The runtime panics where the system gives it no thread, so its threads are tried first.
+fn check_threads() -> io::Result<()> {
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    let mut waiting = Vec::with_capacity(workers);
+    for _ in 0..workers {
+        let (alive, ended) = mpsc::channel::<()>();
+        // It waits until the other end is dropped.
+        let thread = thread::Builder::new().spawn(move || ended.recv().is_ok())?;
+        waiting.push((alive, thread));
+    }
+    for (alive, thread) in waiting {
+        drop(alive);
+        drop(thread.join());
+    }
+    Ok(())
+}
+
+/// One line for what must not happen. Nobody may wait for a thread that is gone, so all
+/// of them end; servers that were started end with them.
+fn end_by_panic(panic: &PanicHookInfo<'_>) {
+    if std::env::var_os("RUST_BACKTRACE").is_some_and(|wanted| wanted != "0") {
+        drop(writeln!(io::stderr(), "{}", Backtrace::force_capture()));
+    }
+    let said = panic.payload_as_str().unwrap_or("no reason given");
+    let place = panic.location().map_or_else(String::new, |place| format!(" ({place})"));
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    // Nobody to tell if standard error is gone.
+    drop(if said.contains("spawn") && said.contains("thread") {
+        writeln!(io::stderr(), "stockbench: {NO_THREADS}: {said}")
+    } else {
+        writeln!(io::stderr(), "stockbench: internal error, please report it: {said}{place}")
+    });
+    std::process::exit(Exit::CouldNot as i32);
 }
 
 /// What clap says of a bad command line, without its paragraphs.
@@ -64,6 +108,6 @@ fn without_passwords(text: &str) -> String {
 /// One line on standard error, and the exit code that goes with it.
 fn fail(error: &Error) -> Exit {
     // Nobody to tell if standard error is gone.
-    drop(writeln!(std::io::stderr(), "stockbench: {error:#}"));
+    drop(writeln!(io::stderr(), "stockbench: {error:#}"));
     if error.downcast_ref::<UsageError>().is_some() { Exit::Usage } else { Exit::CouldNot }
 }

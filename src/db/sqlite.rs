@@ -2,8 +2,10 @@
 
 use super::url::DatabaseUrl;
 use super::{
-    DatabaseInfo, DbError, Dialect, Session, SessionSettings, Statement, Value, classify::classify, first_row,
+    DatabaseInfo, DbError, Dialect, ErrorClass, Session, SessionSettings, Statement, Value,
+    classify::classify, first_row,
 };
+use crate::exit::NO_THREADS;
 use anyhow::{Context, Result};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous};
 use sqlx::{Column, ConnectOptions, Connection, Row, TypeInfo, ValueRef};
@@ -40,8 +42,21 @@ pub(super) async fn open(url: &DatabaseUrl, settings: &SessionSettings) -> Resul
         };
         options.connect().await
     };
-    let connection = opening.await.map_err(|error: sqlx::Error| classify(&error))?;
+    let connection = opening.await.map_err(|error: sqlx::Error| connect_error(&error))?;
     Ok(SqliteSession { connection, persistent: true })
+}
+
+/// Each connection has a thread of its own, which is all that the system can refuse it.
+fn connect_error(error: &sqlx::Error) -> DbError {
+    match error {
+        // SQLite's own errors of this kind have no number of the system's.
+        sqlx::Error::Io(refused) if refused.raw_os_error().is_some() => DbError {
+            class: ErrorClass::NeverStarted,
+            code: "threads".to_owned(),
+            message: format!("{NO_THREADS}: {refused}"),
+        },
+        error => classify(error),
+    }
 }
 
 /// A connection for what the [`Session`] trait has no words for.

@@ -8,6 +8,7 @@
 use super::Load;
 use super::pool::{SessionPool, Upkeep};
 use crate::db::{Database, SessionSettings, Statement};
+use crate::exit::NO_THREADS;
 use anyhow::{Context, Result};
 use std::thread::JoinHandle;
 use tokio::runtime::{Builder, Handle};
@@ -35,7 +36,7 @@ impl Lane {
     pub(super) fn start_all(load: &Load, connections: usize) -> Result<Vec<Self>> {
         let useful = connections.div_ceil(CONNECTIONS_PER_LANE);
         let count = load.threads.min(useful).min(load.concurrency).max(1);
-        (0..count).map(|_| Self::start().context("cannot start a thread for the clients")).collect()
+        (0..count).map(|_| Self::start().context(NO_THREADS)).collect()
     }
 
     fn start() -> std::io::Result<Self> {

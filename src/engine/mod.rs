@@ -128,6 +128,7 @@ pub type RedisKiller = Arc<dyn Fn() + Send + Sync>;
 /// A run, ready to start: every connection open, every statement prepared.
 pub struct Engine {
     shared: Arc<Shared>,
+    warmup: Option<Arc<Phase>>,
     window: Arc<Phase>,
 }
 
@@ -218,7 +219,8 @@ impl Engine {
     /// Opens every connection and prepares every statement on each.
     ///
     /// # Errors
-    /// A connection cannot be opened, or a statement does not prepare.
+    /// A connection cannot be opened, a statement does not prepare, or the system gives
+    /// no thread.
     pub async fn prepare(
         database: Database,
         settings: SessionSettings,
@@ -266,7 +268,9 @@ impl Engine {
             service_names.extend(service);
         }
         let seed = parts.stream.seed;
-        let window = Phase::new(&parts.load, parts.members.len(), seed, None);
+        let phase = |warmup| Phase::new(&parts.load, parts.members.len(), seed, warmup).map(Arc::new);
+        let window = phase(None)?;
+        let warmup = parts.load.warmup.map(|warmup| phase(Some(warmup))).transpose()?;
         let shared = Shared {
             background,
             weights: parts.members.iter().map(|member| u64::from(member.weight)).sum(),
@@ -290,7 +294,7 @@ impl Engine {
             batches: Batches::default(),
             epoch: OnceLock::new(),
         };
-        Ok(Self { shared: Arc::new(shared), window: Arc::new(window) })
+        Ok(Self { shared: Arc::new(shared), warmup, window })
     }
 
     /// Starts the background programs, and puts the load on for as long as its
@@ -299,7 +303,7 @@ impl Engine {
     /// Orders of the warm-up are sold and audited like all others; nothing of
     /// them is in the figures.
     pub async fn warm_up(self) -> Warm {
-        let Self { shared, window } = self;
+        let Self { shared, warmup, window } = self;
         shared.epoch();
         let mut flows = JoinSet::new();
         for (member, program) in shared.members.iter().map(|member| &member.program).enumerate() {
@@ -308,10 +312,7 @@ impl Engine {
             }
         }
         let mut warmed_for = Duration::ZERO;
-        if shared.load.warmup.is_some() {
-            let seed = shared.stream.seed;
-            let phase = Phase::new(&shared.load, shared.members.len(), seed, shared.load.warmup);
-            let phase = Arc::new(phase);
+        if let Some(phase) = warmup {
             let clients = clients(&shared, &phase);
             warmed_for = phase.run(&shared, clients, &mut |_| ControlFlow::Continue(())).await.elapsed;
         }

@@ -10,13 +10,16 @@ use super::deliveries::Next;
 use super::recorder::{Delivery, Figures, Recorder};
 use super::stop::Stop;
 use super::{Load, Shared};
+use crate::exit::NO_THREADS;
 use crate::workload::arrivals::{Arrivals, Pace, Profile};
+use anyhow::{Context, Result};
 use parking_lot::Mutex;
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
-use tokio::sync::{Barrier, Semaphore};
+use tokio::sync::{Barrier, Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
@@ -59,6 +62,39 @@ struct Open {
     arrivals: Mutex<Arrivals>,
     /// All of them, for the pacer.
     paced: Mutex<Option<Arrivals>>,
+    pacer: Mutex<Option<Pacer>>,
+}
+
+/// The thread that makes arrivals due. It is there before the clock starts: a system that
+/// gives no thread is found out before there is any load.
+struct Pacer {
+    begin: mpsc::Sender<Arc<Phase>>,
+    /// Ends with the thread.
+    ended: oneshot::Receiver<()>,
+}
+
+impl Pacer {
+    fn start() -> Result<Self> {
+        let (begin, phase) = mpsc::channel::<Arc<Phase>>();
+        let (ending, ended) = oneshot::channel();
+        let pace = move || {
+            // Without a phase there will be none.
+            if let Ok(phase) = phase.recv() {
+                phase.pace();
+            }
+            drop(ending);
+        };
+        thread::Builder::new().name("pacer".to_owned()).spawn(pace).context(NO_THREADS)?;
+        Ok(Self { begin, ended })
+    }
+
+    /// Lets it work; ends when the phase does.
+    async fn pace(self, phase: Arc<Phase>) {
+        if self.begin.send(phase).is_ok() {
+            // Nothing is ever sent: the other end is dropped.
+            drop(self.ended.await);
+        }
+    }
 }
 
 /// An order that a client is to send now.
@@ -97,7 +133,10 @@ pub(super) struct Stretch {
 impl Phase {
     /// The measured window of a load, or its warm-up: at the level that the
     /// window's first stage comes to.
-    pub(super) fn new(load: &Load, programs: usize, seed: u64, warmup: Option<Duration>) -> Self {
+    ///
+    /// # Errors
+    /// The system gives no thread for the pacer of an open loop.
+    pub(super) fn new(load: &Load, programs: usize, seed: u64, warmup: Option<Duration>) -> Result<Self> {
         let profile = |profile: &Profile| match warmup {
             Some(duration) => Profile::constant(profile.first_level(), Some(duration)),
             None => profile.clone(),
@@ -111,10 +150,11 @@ impl Phase {
                     due: Semaphore::new(0),
                     paced: Mutex::new(Some(arrivals.clone())),
                     arrivals: Mutex::new(arrivals),
+                    pacer: Mutex::new(Some(Pacer::start()?)),
                 }))
             }
         };
-        Self {
+        Ok(Self {
             recorder: Recorder::new(programs, load.latency_limit),
             window: warmup.or(load.duration),
             gate,
@@ -124,6 +164,15 @@ impl Phase {
             closed: OnceLock::new(),
             clock: Stop::default(),
             over: Stop::default(),
+        })
+    }
+
+    /// Makes arrivals due until the phase is over, in an open loop.
+    async fn paced(self: Arc<Self>) {
+        let Gate::Open(open) = &self.gate else { return };
+        let pacer = open.pacer.lock().take();
+        if let Some(pacer) = pacer {
+            pacer.pace(Arc::clone(&self)).await;
         }
     }
 
@@ -138,10 +187,7 @@ impl Phase {
         self.ready.wait().await;
         let started = self.start();
         self.clock.ask();
-        let pacer = {
-            let phase = Arc::clone(&self);
-            tokio::task::spawn_blocking(move || phase.pace())
-        };
+        let pacer = tokio::spawn(Arc::clone(&self).paced());
         let mut total = Figures::new(shared.members.len());
         let mut last = Duration::ZERO;
         let mut look = |at: Duration, total: &mut Figures| {
@@ -324,7 +370,7 @@ impl Phase {
             if left.is_zero() {
                 return true;
             }
-            std::thread::sleep(left.min(PACER_NAP));
+            thread::sleep(left.min(PACER_NAP));
         }
     }
 }

@@ -2,28 +2,25 @@
 //! client is the limit and its latencies are its own.
 
 use super::recorder::{LatencyUs, SAME_BOUNDS, latency_histogram, record};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::unbounded_channel;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 /// How often it is measured.
 const EVERY: Duration = Duration::from_millis(25);
 
-/// A thread that wakes a task on every runtime, and the tasks, which note when
+/// A task that wakes one on every runtime of clients, and those tasks, which note when
 /// they came to run.
 #[derive(Debug)]
 pub(super) struct Probe {
-    is_over: Arc<AtomicBool>,
+    waking: JoinHandle<()>,
     delays: JoinSet<LatencyUs>,
 }
 
 impl Probe {
     /// Starts measuring.
     pub(super) fn start<'r>(runtimes: impl Iterator<Item = &'r Handle>) -> Self {
-        let is_over = Arc::new(AtomicBool::new(false));
         let (mut wakes, mut delays) = (Vec::new(), JoinSet::new());
         for runtime in runtimes {
             let (wake, mut woken) = unbounded_channel::<Instant>();
@@ -37,19 +34,23 @@ impl Probe {
             };
             delays.spawn_on(noting, runtime);
         }
-        let ended = Arc::clone(&is_over);
-        std::thread::spawn(move || {
-            while !ended.load(Ordering::Relaxed) && wakes.iter().all(|wake| wake.send(Instant::now()).is_ok())
-            {
-                std::thread::sleep(EVERY);
+        let waking = tokio::spawn(async move {
+            let mut turns = tokio::time::interval(EVERY);
+            loop {
+                turns.tick().await;
+                if wakes.iter().any(|wake| wake.send(Instant::now()).is_err()) {
+                    return;
+                }
             }
         });
-        Self { is_over, delays }
+        Self { waking, delays }
     }
 
     /// The delays so far, in microseconds.
     pub(super) async fn finish(self) -> LatencyUs {
-        self.is_over.store(true, Ordering::Relaxed);
+        // With it go the senders, and so the tasks end.
+        self.waking.abort();
+
         let mut all = latency_histogram();
         for delays in self.delays.join_all().await {
             all.add(delays).expect(SAME_BOUNDS);

@@ -13,6 +13,7 @@ mod faults;
 mod figures;
 mod guards;
 mod labs;
+mod limits;
 mod mangled;
 mod pages;
 mod poolers;
