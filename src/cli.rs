@@ -102,8 +102,8 @@ pub enum Command {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Database")]
 pub struct DatabaseArgs {
-    /// postgres://, mysql://, mariadb:// or sqlite:, or null: to measure the harness alone; without
-    /// one, SQLite in ./stockbench.db
+    /// postgres://, mysql://, mariadb:// or sqlite:, or null: to measure the harness alone; @FILE
+    /// reads it from a file, - from standard input; without one, SQLite in ./stockbench.db
     #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
     /// Use a throwaway server of this kind, started from binaries on this machine
@@ -115,6 +115,9 @@ pub struct DatabaseArgs {
     /// Wait this long for the database to come up
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0s")]
     pub wait_for_db: Duration,
+    /// The files that URLs were read from.
+    #[arg(skip)]
+    pub url_files: Vec<PathBuf>,
 }
 
 /// What `run` takes. Every value that is given overrides the scenario's.
@@ -216,7 +219,8 @@ pub struct CompareArgs {
     #[arg(short, long, value_name = "NAME|FILE,…", value_delimiter = ',', required = true)]
     pub strategy: Vec<String>,
 
-    /// postgres://, mysql://, mariadb:// or sqlite:; without one, SQLite in ./stockbench.db
+    /// postgres://, mysql://, mariadb:// or sqlite:; @FILE reads it from a file, - from standard
+    /// input; without one, SQLite in ./stockbench.db
     #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true, help_heading = "Database")]
     pub database_url: Option<String>,
     /// Use throwaway servers of these kinds, all at once, started from binaries on this machine
@@ -225,6 +229,9 @@ pub struct CompareArgs {
     /// Wait this long for the database to come up
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0s", help_heading = "Database")]
     pub wait_for_db: Duration,
+    /// The files that URLs were read from.
+    #[arg(skip)]
+    pub url_files: Vec<PathBuf>,
     /// Redis, for the strategies that need one [default: a private one, started for each run]
     #[arg(long, value_name = "URL", env = "REDIS_URL", hide_env_values = true, help_heading = "Database")]
     pub redis_url: Option<String>,

@@ -12,11 +12,13 @@
 // Tests may unwrap; what ships says what it expects.
 #![warn(clippy::unwrap_used)]
 
+pub mod arguments;
 pub mod audit;
 pub mod cli;
 pub mod commands;
 pub mod compare;
 pub mod db;
+pub mod dotenv;
 pub mod engine;
 pub mod exit;
 pub mod explore;

@@ -6,14 +6,16 @@
 use anyhow::{Context, Error, Result};
 use clap::Parser;
 use std::backtrace::Backtrace;
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::panic::{self, PanicHookInfo};
 use std::process::ExitCode;
 use std::sync::mpsc;
 use std::thread;
 use stockbench::cli::Cli;
+use stockbench::db::url::masked;
 use stockbench::exit::{Exit, NO_THREADS, UsageError, usage};
-use stockbench::commands;
+use stockbench::{arguments, commands, dotenv};
 use tokio::runtime::Builder;
 
 /// The driver allocates at every statement; here that is the client's cost.
@@ -23,28 +25,19 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     panic::set_hook(Box::new(end_by_panic));
 
-    run().unwrap_or_else(|error| fail(&error)).into()
+    let ended = arguments::take().map_err(usage).and_then(run);
+    ended.unwrap_or_else(|error| fail(&error)).into()
 }
 
-fn run() -> Result<Exit> {
-    // A missing .env is the usual case; a broken one is told below.
-    let dotenv = dotenvy::dotenv();
-    let cli = match Cli::try_parse() {
+fn run(arguments: Vec<OsString>) -> Result<Exit> {
+    // A bad command line is said first.
+    let dotenv = dotenv::load();
+    let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => return Err(usage(one_line(&error))),
         Err(help) => help.exit(),
     };
-    if let Err(error) = dotenv
-        && !error.not_found()
-    {
-        // Its own words would quote the line, and the line may hold a password.
-        let what = if matches!(error, dotenvy::Error::Io(_)) {
-            "cannot be read"
-        } else {
-            "has a line that does not parse"
-        };
-        return Err(usage(format!(".env {what}")));
-    }
+    dotenv?;
 
     check_threads().context(NO_THREADS)?;
     let runtime = Builder::new_multi_thread().enable_all().build()?;
@@ -92,17 +85,7 @@ fn one_line(error: &clap::Error) -> String {
     let lines = rendered.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
     let said: Vec<&str> =
         lines.filter(|line| !line.is_empty() && !line.starts_with("For more information")).collect();
-    without_passwords(said.join("; ").trim_start_matches("error: "))
-}
-
-/// A URL given without its flag is quoted back: not with what stands before
-/// its host.
-fn without_passwords(text: &str) -> String {
-    let masked = |word: &str| match (word.split_once("://"), word.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://***@{host}"),
-        _ => word.to_owned(),
-    };
-    text.split(' ').map(masked).collect::<Vec<_>>().join(" ")
+    masked(said.join("; ").trim_start_matches("error: "))
 }
 
 /// One line on standard error, and the exit code that goes with it.

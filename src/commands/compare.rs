@@ -171,7 +171,10 @@ fn matrix(args: &CompareArgs, strategies: &[Strategy]) -> Result<Matrix> {
     }
     let databases = match (&args.lab[..], &args.database_url) {
         ([], None) => vec![EMBEDDED_DEFAULT.to_owned()],
-        ([], Some(url)) => vec![DatabaseUrl::parse(url).map_err(usage)?.to_string()],
+        ([], Some(url)) => {
+            let url = DatabaseUrl::asked_for(url).map_err(|error| usage(format!("{error:#}")))?;
+            vec![url.to_string()]
+        }
         (kinds, _) => kinds.iter().map(|kind| kind.as_str().to_owned()).collect(),
     };
     if sorted(&databases).len() < databases.len() {
@@ -204,15 +207,24 @@ fn matrix(args: &CompareArgs, strategies: &[Strategy]) -> Result<Matrix> {
     })
 }
 
+/// The database of the URL, or a lab server.
+fn database_args(args: &CompareArgs, lab: Option<LabKind>) -> DatabaseArgs {
+    DatabaseArgs {
+        database_url: args.database_url.clone().filter(|_| lab.is_none()),
+        lab,
+        lab_async_commit: false,
+        wait_for_db: args.wait_for_db,
+        url_files: args.url_files.clone(),
+    }
+}
+
 /// Opens every database of the matrix, one after the other.
 async fn places(args: &CompareArgs) -> Result<Vec<Place>> {
     let kinds: Vec<Option<LabKind>> =
         if args.lab.is_empty() { vec![None] } else { args.lab.iter().copied().map(Some).collect() };
     let mut places = Vec::new();
     for lab in kinds {
-        let database_url = if lab.is_none() { args.database_url.clone() } else { None };
-        let database =
-            DatabaseArgs { database_url, lab, lab_async_commit: false, wait_for_db: args.wait_for_db };
+        let database = database_args(args, lab);
         let settings = SessionSettings { isolation: args.isolation, ..SessionSettings::default() };
         let opened = open(&database, &settings, Purpose::Load).await?;
         let label = lab.map_or_else(|| opened.database.url().to_string(), |kind| kind.as_str().to_owned());

@@ -11,6 +11,7 @@ mod open;
 mod report;
 mod run;
 mod scenarios;
+mod secrets;
 mod seed;
 mod shell;
 mod strategies;
@@ -29,7 +30,9 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// One line for the user; a [`UsageError`](crate::exit::UsageError) where the
 /// command line or a file is at fault.
-pub async fn dispatch(cli: Cli) -> Result<Exit> {
+pub async fn dispatch(mut cli: Cli) -> Result<Exit> {
+    secrets::resolve(&mut cli.command)?;
+
     match cli.command {
         Command::Run(args) => Box::pin(run::run(*args)).await,
         Command::Seed(args) => seed::seed(args).await,

@@ -586,7 +586,8 @@ fn explain_connect(url: &DatabaseUrl, error: &DbError, wait: Duration) -> anyhow
         "3D000" | "1049" => ": create the database first",
         _ => "",
     };
-    anyhow!("cannot connect to {url}: {}{advice}", text::one_line(&error.to_string()))
+    let ignored_file = url.ignored_file().map_or_else(String::new, |why| format!(" ({why})"));
+    anyhow!("cannot connect to {url}: {}{advice}{ignored_file}", text::one_line(&error.to_string()))
 }
 
 /// The right to be the only run on a database; given back by `release`, or by

@@ -9,6 +9,7 @@
 pub mod blocking;
 pub mod catalogue;
 pub mod classify;
+mod credentials;
 pub mod database;
 mod mysql;
 mod null;

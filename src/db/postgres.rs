@@ -1,5 +1,6 @@
 //! PostgreSQL sessions.
 
+use super::credentials::{self, Lookup, Server};
 use super::pooled::PooledSession;
 use super::tls::{Tls, TlsMode, Verified};
 use super::url::DatabaseUrl;
@@ -12,6 +13,7 @@ use anyhow::{Context, Result, ensure};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow, PgSslMode, PgTypeInfo};
 use sqlx::{Column, ConnectOptions, Connection, Row, TypeInfo, ValueRef};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::str::FromStr;
 
 /// What our sessions are called in `pg_stat_activity`.
@@ -132,6 +134,20 @@ pub(super) fn address(url: &DatabaseUrl) -> Option<(String, u16)> {
     let host = options.get_host();
     let is_socket = options.get_socket().is_some() || host.starts_with('/');
     (!is_socket).then(|| (host.to_owned(), options.get_port()))
+}
+
+/// Looks the password for a connection up in a password file.
+pub(super) fn password_in(file: &Path, url: &DatabaseUrl) -> Result<Lookup> {
+    // What does not fit together is said with a better place when it is parsed.
+    let Ok(options) = options(url) else { return Ok(Lookup::Nothing) };
+    let socket = options.get_socket().map(|folder| folder.to_string_lossy());
+    let server = Server {
+        host: socket.as_deref().unwrap_or_else(|| options.get_host()),
+        port: options.get_port(),
+        database: options.get_database().unwrap_or_else(|| options.get_username()),
+        user: options.get_username(),
+    };
+    credentials::password(file, server)
 }
 
 /// What is asked of a connection, by the URL or else by the environment.

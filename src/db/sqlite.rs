@@ -9,6 +9,7 @@ use crate::exit::NO_THREADS;
 use anyhow::{Context, Result};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous};
 use sqlx::{Column, ConnectOptions, Connection, Row, TypeInfo, ValueRef};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -57,6 +58,12 @@ fn connect_error(error: &sqlx::Error) -> DbError {
         },
         error => classify(error),
     }
+}
+
+/// The file that a URL names, its %-escapes read.
+pub(super) fn file(url: &DatabaseUrl) -> Option<PathBuf> {
+    let options = SqliteConnectOptions::from_str(url.secret()).ok()?;
+    Some(options.get_filename().to_owned())
 }
 
 /// A connection for what the [`Session`] trait has no words for.

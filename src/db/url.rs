@@ -1,15 +1,15 @@
 //! Database URLs: which database is meant, and how to name it without its
 //! password.
 
+use super::credentials::{self, ClientOptions, Lookup};
 use super::tls::{TlsMode, Verified};
-use super::{Dialect, mysql, postgres};
+use super::{Dialect, mysql, postgres, sqlite};
+use crate::input::{self, CONFIG_MAX};
 use crate::text;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
-use std::path::PathBuf;
-use url::Url;
+use std::path::{Path, PathBuf};
+use url::{Url, form_urlencoded};
 
 /// A database URL, parsed far enough to know which driver takes it.
 ///
@@ -25,6 +25,8 @@ pub struct DatabaseUrl {
     pub database: String,
     /// The other nodes of its cluster.
     others: Vec<Self>,
+    /// Why a file that could have held the password was not read.
+    ignored_file: Option<String>,
 }
 
 /// The driver that a URL's scheme asks for.
@@ -87,6 +89,11 @@ const FILES: [&str; 9] = [
     "passfile",
 ];
 
+/// What SQLite and stockbench keep beside a database, and the database.
+const SQLITE_SUFFIXES: [&str; 5] = ["", "-wal", "-shm", "-journal", ".lock"];
+
+const LOCALHOST: &str = "localhost";
+
 /// Where a bare `stockbench run` keeps its stock.
 pub const EMBEDDED_DEFAULT: &str = "sqlite:stockbench.db";
 
@@ -113,16 +120,98 @@ impl DatabaseUrl {
         Ok(home)
     }
 
-    /// Parses what somebody asks for, who may have said a part of it in the environment.
+    /// Parses what somebody asks for, who may have said a part of it in the environment,
+    /// in `~/.pgpass` or in `~/.my.cnf`.
     ///
     /// # Errors
-    /// As [`DatabaseUrl::parse`]; a `PGSSLMODE` that is no mode.
+    /// As [`DatabaseUrl::parse`]; a `PGSSLMODE` that is no mode; a file that cannot be read.
     pub fn asked_for(text: &str) -> Result<Self> {
         let url = Self::parse(text)?;
-        if url.family == Family::Postgres {
-            url.nodes().iter().try_for_each(postgres::check_environment)?;
+        let completed: Result<Vec<Self>> = url.nodes().into_iter().map(Self::completed).collect();
+
+        let mut nodes = completed?.into_iter();
+        let mut home = nodes.next().unwrap_or(url);
+        home.others = nodes.collect();
+        Ok(home)
+    }
+
+    /// This node with what its user's files say.
+    fn completed(self) -> Result<Self> {
+        match self.family {
+            Family::Postgres => {
+                postgres::check_environment(&self)?;
+                self.with_postgres_password()
+            }
+            Family::MySql => self.with_client_options(&ClientOptions::of_user()?),
+            Family::Sqlite | Family::Null => Ok(self),
         }
-        Ok(url)
+    }
+
+    fn with_postgres_password(self) -> Result<Self> {
+        let url = Url::parse(&self.secret)?;
+        let parameter = |name: &str| {
+            let last = url.query_pairs().filter(|(key, _)| key == name).last();
+            last.map(|(_, value)| value.into_owned())
+        };
+        let is_said = url.password().is_some() || parameter("password").is_some();
+        if is_said || std::env::var_os("PGPASSWORD").is_some() {
+            return Ok(self);
+        }
+        let Some(file) = credentials::password_file(parameter("passfile").map(PathBuf::from)) else {
+            return Ok(self);
+        };
+
+        match postgres::password_in(&file, &self)? {
+            Lookup::Nothing => Ok(self),
+            Lookup::Password(password) => self.with_password(&password),
+            Lookup::Ignored(why) => Ok(Self { ignored_file: Some(why), ..self }),
+        }
+    }
+
+    /// What the URL says comes first.
+    fn with_client_options(self, options: &ClientOptions) -> Result<Self> {
+        let mut url = Url::parse(&self.secret)?;
+        let has_host = url.host_str().is_some_and(|host| !host.is_empty());
+        let has_socket = url.query_pairs().any(|(key, _)| key == "socket");
+        let is_local = options.host.as_deref().is_none_or(|host| host == LOCALHOST);
+        let refused = "~/.my.cnf has a host or a user that fits no URL";
+
+        // Nothing can stand before a host that is not there.
+        if !has_host {
+            let host = options.host.as_deref().unwrap_or(LOCALHOST);
+            url.set_host(Some(host)).context(refused)?;
+        }
+        if let Some(socket) = options.socket.as_deref().filter(|_| !has_host && !has_socket && is_local) {
+            url.query_pairs_mut().append_pair("socket", socket);
+        }
+        if let Some(port) = options.port.filter(|_| url.port().is_none()) {
+            url.set_port(Some(port)).map_err(|()| anyhow!(refused))?;
+        }
+        if let Some(user) = options.user.as_deref().filter(|_| url.username().is_empty()) {
+            url.set_username(&percent_encoded(user)).map_err(|()| anyhow!(refused))?;
+        }
+
+        let is_said = url.password().is_some();
+        let changed = Self::parse_one(url.as_str())?;
+        match options.password.as_deref().filter(|password| !is_said && !password.is_empty()) {
+            Some(password) => changed.with_password(password),
+            None => Ok(changed),
+        }
+    }
+
+    /// The same server with a password, which changes nothing of what is shown.
+    fn with_password(self, password: &str) -> Result<Self> {
+        let mut url = Url::parse(&self.secret)?;
+        // A URL without a host has no place for it but a parameter, which PostgreSQL's has.
+        if url.set_password(Some(&percent_encoded(password))).is_err() {
+            url.query_pairs_mut().append_pair("password", password);
+        }
+        Ok(Self { secret: url.into(), ..self })
+    }
+
+    /// Why a file that could have held the password was not read.
+    pub(super) fn ignored_file(&self) -> Option<&str> {
+        self.ignored_file.as_deref()
     }
 
     fn parse_one(text: &str) -> Result<Self> {
@@ -153,6 +242,7 @@ impl DatabaseUrl {
             shown: nothing,
             database: String::new(),
             others: Vec::new(),
+            ignored_file: None,
         })
     }
 
@@ -169,14 +259,19 @@ impl DatabaseUrl {
             shown: format!("sqlite:{path}"),
             database: path.to_owned(),
             others: Vec::new(),
+            ignored_file: None,
         })
     }
 
     fn server(family: Family, text: &str) -> Result<Self> {
         // The parse error could quote the password: say where, not what.
         let url = Url::parse(text).map_err(|error| anyhow!("database URL does not parse: {error}"))?;
+        // A password that is not escaped would be taken for a host, and shown as one.
+        let is_behind_host = url.path().contains('@')
+            || url.fragment().is_some_and(|fragment| fragment.contains('@'))
+            || url.query_pairs().any(|(key, _)| key.contains('@'));
         ensure!(
-            !url.path().contains('@'),
+            !is_behind_host,
             "database URL has an @ after its host: write special characters of the password as %-escapes"
         );
         ensure!(!url.cannot_be_a_base(), "database URL has no // behind its scheme");
@@ -188,7 +283,8 @@ impl DatabaseUrl {
         );
         check_files(&url)?;
         let shown = redacted(&url)?;
-        let parsed = Self { family, secret: text.to_owned(), shown, database, others: Vec::new() };
+        let parsed =
+            Self { family, secret: text.to_owned(), shown, database, others: Vec::new(), ignored_file: None };
         match parsed.tls_mode() {
             Ok(_) => Ok(parsed),
             Err(error) => {
@@ -279,9 +375,43 @@ impl DatabaseUrl {
         there
     }
 
-    /// The file of an SQLite database.
+    /// The file of an SQLite database, as the driver takes it from the URL.
     pub fn file(&self) -> Option<PathBuf> {
-        (self.family == Family::Sqlite).then(|| PathBuf::from(&self.database))
+        (self.family == Family::Sqlite)
+            .then(|| sqlite::file(self).unwrap_or_else(|| self.database.clone().into()))
+    }
+
+    /// The files that belong to the database or say how it is reached, and what each is.
+    pub fn files(&self) -> Vec<(&'static str, PathBuf)> {
+        self.nodes().iter().flat_map(Self::files_of_node).collect()
+    }
+
+    fn files_of_node(&self) -> Vec<(&'static str, PathBuf)> {
+        if let Some(file) = self.file() {
+            let beside = |suffix: &str| {
+                let mut name = file.clone().into_os_string();
+                name.push(suffix);
+                ("the SQLite database", PathBuf::from(name))
+            };
+            return SQLITE_SUFFIXES.map(beside).to_vec();
+        }
+
+        let url = Url::parse(&self.secret).ok();
+        let pairs = url.iter().flat_map(Url::query_pairs);
+        let named = pairs.filter(|(key, _)| FILES.contains(&key.as_ref()));
+        let mut files: Vec<(&'static str, PathBuf)> = named
+            .map(|(_, value)| ("a file that the database URL names", value.into_owned().into()))
+            .collect();
+        match self.family {
+            Family::Postgres => {
+                files.extend(credentials::password_file(None).map(|file| ("the password file", file)));
+            }
+            Family::MySql => {
+                files.extend(credentials::option_file().map(|file| ("the option file of MySQL", file)));
+            }
+            Family::Sqlite | Family::Null => {}
+        }
+        files
     }
 
     /// The dialect as far as the URL tells.
@@ -318,9 +448,11 @@ fn database(family: Family, url: &Url) -> String {
 fn check_files(url: &Url) -> Result<()> {
     for (key, value) in url.query_pairs() {
         if FILES.contains(&key.as_ref()) && !value.contains("-----BEGIN") {
-            let read = File::open(value.as_ref()).and_then(|mut file| file.read(&mut [0]));
-            let is_empty = read
+            let path = Path::new(value.as_ref());
+            let is_empty = input::check_regular(path, CONFIG_MAX)
+                .and_then(|()| std::fs::metadata(path))
                 .with_context(|| format!("cannot read {value}, which the database URL names as its {key}"))?
+                .len()
                 == 0;
             ensure!(!is_empty, "{value}, which the database URL names as its {key}, is empty");
         }
@@ -338,13 +470,52 @@ fn redacted(url: &Url) -> Result<String> {
     }
     if url.query().is_some() {
         let pairs = url.query_pairs().map(|(key, value)| {
-            let is_shown = SHOWN.contains(&key.as_ref()) || key.starts_with("options[");
-            let value = if is_shown { value } else { "***".into() };
+            let value = if is_shown(&key) { value } else { "***".into() };
             (key, value)
         });
         shown.query_pairs_mut().clear().extend_pairs(pairs);
     }
     Ok(shown.to_string())
+}
+
+/// Text in which a URL may stand, such as an argument, with what may be a password masked.
+/// It need not be a right URL: a wrong one holds the same password.
+pub fn masked(text: &str) -> String {
+    let Some(begin) = authority(text) else { return text.to_owned() };
+    let (before, rest) = text.split_at(begin);
+
+    let (user, rest) = rest.rsplit_once('@').unwrap_or(("", rest));
+    let user = match user {
+        "" => String::new(),
+        name if !name.contains(':') => format!("{name}@"),
+        _ => "***@".to_owned(),
+    };
+    let Some((server, query)) = rest.split_once('?') else { return format!("{before}{user}{rest}") };
+
+    let parameter = |pair: &str| match pair.split_once('=') {
+        Some((key, _)) if !is_shown(key) => format!("{key}=***"),
+        _ => pair.to_owned(),
+    };
+    let query: Vec<String> = query.split('&').map(parameter).collect();
+    format!("{before}{user}{server}?{}", query.join("&"))
+}
+
+/// Where the first URL of a text has its user and host.
+fn authority(text: &str) -> Option<usize> {
+    let behind = |mark: &str| text.find(mark).map(|at| at + mark.len());
+    behind("://").or_else(|| SCHEMES.iter().find_map(|(scheme, _)| behind(&format!("{scheme}:"))))
+}
+
+/// Whether the value of a parameter may be shown.
+fn is_shown(key: &str) -> bool {
+    SHOWN.contains(&key) || key.starts_with("options[")
+}
+
+/// Text of which nothing means anything to a URL.
+fn percent_encoded(text: &str) -> String {
+    let encoded: String = form_urlencoded::byte_serialize(text.as_bytes()).collect();
+    // Forms have a sign of their own for a space.
+    encoded.replace('+', "%20")
 }
 
 /// At each comma behind which another URL begins: a password may hold commas.
@@ -395,12 +566,61 @@ mod tests {
             "postgres://me:s3cret#@h/shop",
             "postgres://me:12/s3cret@h/shop",
             "postgres://me:12?s3cret@h/shop",
+            "postgres://me:p@s3cret#x@h/shop",
+            "postgres://me:p@s3cret/s3cret#@h/shop",
+            "mysql://me:p@s3cret?x@h/shop",
             "postgres:me:s3cret@h/shop",
             "mysql://me:s3cret@h",
         ] {
             let error = format!("{:#}", DatabaseUrl::parse(bad).unwrap_err());
             assert!(!error.contains("s3cret"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_password_is_masked_in_any_text_whether_or_not_its_url_is_right() {
+        for (text, shown) in [
+            (
+                "unexpected argument 'postgres://me:s3 cret@h/db' found",
+                "unexpected argument 'postgres://***@h/db' found",
+            ),
+            ("mysql://me:s3@cret/@h/shop,mysql://me:s3cret@i/shop", "mysql://***@i/shop"),
+            ("postgres:me:s3cret@h/shop", "postgres:***@h/shop"),
+            (
+                "postgres://me@h/shop?password=s3cret&sslmode=require",
+                "postgres://me@h/shop?password=***&sslmode=require",
+            ),
+            ("sqlite:shop.db?mode=ro", "sqlite:shop.db?mode=***"),
+            ("kill-server@5s:1s", "kill-server@5s:1s"),
+        ] {
+            assert_eq!(masked(text), shown);
+        }
+    }
+
+    #[test]
+    fn options_of_the_client_stand_behind_the_url() {
+        let options = ClientOptions {
+            user: Some("m/e".to_owned()),
+            password: Some("s3:c/r@t%25".to_owned()),
+            host: Some("one".to_owned()),
+            port: Some(7),
+            socket: Some("/run/my.sock".to_owned()),
+        };
+        let with = |url: &str, options: &ClientOptions| {
+            DatabaseUrl::parse(url).unwrap().with_client_options(options).unwrap()
+        };
+        let all = with("mysql:///shop", &options);
+        assert_eq!(all.to_string(), "mysql://m%2Fe@one:7/shop");
+        assert_eq!(all.secret(), "mysql://m%2Fe:s3%3Ac%2Fr%40t%2525@one:7/shop");
+        assert_eq!(with("mysql://you:x@two:8/shop", &options).secret(), "mysql://you:x@two:8/shop");
+
+        let local = ClientOptions { host: None, ..options };
+        assert_eq!(
+            with("mysql:///shop", &local).to_string(),
+            "mysql://m%2Fe@localhost:7/shop?socket=%2Frun%2Fmy.sock"
+        );
+        assert_eq!(with("mysql://two/shop", &local).to_string(), "mysql://m%2Fe@two:7/shop");
+        assert_eq!(with("mysql://two/shop", &ClientOptions::default()).secret(), "mysql://two/shop");
     }
 
     #[test]
@@ -435,7 +655,7 @@ mod tests {
         let error = DatabaseUrl::parse("postgres://h/shop?sslrootcert=/tmp").unwrap_err();
         assert!(format!("{error:#}").contains("cannot read /tmp"), "{error:#}");
         let error = DatabaseUrl::parse("postgres://h/shop?sslrootcert=/dev/null").unwrap_err();
-        assert!(error.to_string().contains("is empty"), "{error}");
+        assert!(format!("{error:#}").ends_with("it is not a regular file"), "{error:#}");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::LabKind;
 use anyhow::{Context, Result, bail};
 use nix::unistd::{Gid, Uid, User, chown};
 use std::env;
+use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -110,6 +111,18 @@ impl Programs {
     }
 }
 
+/// What may hold a password in the environment: no server has a use for it.
+const SECRETS: [&str; 4] = ["DATABASE_URL", "REDIS_URL", "PGPASSWORD", "MYSQL_PWD"];
+
+/// A command that does not hand our own secrets on.
+pub(super) fn command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    for secret in SECRETS {
+        command.env_remove(secret);
+    }
+    command
+}
+
 /// Every place where the server's binary may be.
 fn candidates(search: &Search) -> impl Iterator<Item = PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
@@ -141,7 +154,7 @@ fn with_initialise(kind: LabKind, search: &Search, server: &Path) -> Option<(Pat
     let real = server.canonicalize().ok()?;
     if kind == LabKind::MySql {
         // MariaDB installs itself under MySQL's name too.
-        let version = Command::new(server).arg("--version").output().ok()?;
+        let version = command(server).arg("--version").output().ok()?;
         let version = String::from_utf8_lossy(&version.stdout).into_owned();
         if !version.contains("Ver ") || version.contains("MariaDB") {
             return None;
@@ -170,7 +183,7 @@ impl Owner {
             let Some(user) = User::from_name(name).context("cannot look users up")? else { continue };
             let owner =
                 Self::Other { name: (*name).to_owned(), uid: user.uid.as_raw(), gid: user.gid.as_raw() };
-            let mut version = Command::new(server);
+            let mut version = command(server);
             version.arg("--version").current_dir("/").stdout(Stdio::null()).stderr(Stdio::null());
             owner.run_as(&mut version);
             if version.status().is_ok_and(|status| status.success()) {

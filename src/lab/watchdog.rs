@@ -6,14 +6,14 @@
 //! ends the server and removes its folder. Both live in a process group of
 //! their own, so that a Ctrl-C on the terminal reaches only stockbench.
 
-use super::programs::Owner;
+use super::programs::{Owner, command};
 use anyhow::{Context, Result, ensure};
 use nix::unistd::Uid;
 use parking_lot::Mutex;
 use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Stdio};
 
 /// While the data folder is still being made there is no server to signal: the
 /// start script looks for the file `ending` before it becomes one. A server that
@@ -96,7 +96,7 @@ impl Watchdog {
         script: &Path,
         disk: Option<&Path>,
     ) -> Result<Self> {
-        let mut command = Command::new(if disk.is_some() { "unshare" } else { "/bin/sh" });
+        let mut command = command(if disk.is_some() { "unshare" } else { "/bin/sh" });
         if let Some(disk) = disk {
             ensure!(Uid::effective().is_root(), "a disk that can be filled takes root (fill-disk)");
             command.args(["--mount", "--propagation", "private", "/bin/sh", "-c", MOUNT, "stockbench-lab"]);

@@ -17,6 +17,7 @@ mod limits;
 mod mangled;
 mod pages;
 mod poolers;
+mod secrets;
 mod segments;
 mod shops;
 mod support;
