@@ -1,7 +1,8 @@
 //! `stockbench audit --mapping` and `--init`: the shop's own tables.
 
+use super::files::Files;
 use super::open::{Opened, Purpose, open};
-use super::{check_writable, to_stdout, write_whole};
+use super::{to_stdout, write_whole};
 use crate::audit::tables::{self, Asked, Limits, Mapping, init as proposal, repair};
 use crate::cli::{AuditArgs, AuditOutput, Repair};
 use crate::db::{Dialect, SessionSettings};
@@ -40,7 +41,11 @@ fn check_one_node(opened: &Opened) -> Result<()> {
 
 pub(super) async fn audit(args: &AuditArgs, file: &Path) -> Result<Exit> {
     let mapping = Mapping::read(file).map_err(|error| usage(format!("{error:#}")))?;
-    check_writable(&args.evidence)?;
+    Files::default()
+        .writes("--evidence", args.evidence.as_ref())
+        .reads("the mapping", [file])
+        .reads_database(&args.database)
+        .check()?;
     let flags = &args.tables;
     let asked = Asked {
         limits: Limits {

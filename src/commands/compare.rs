@@ -1,8 +1,9 @@
 //! `stockbench compare`: several strategies under the same loads, round after round.
 
+use super::files::Files;
 use super::open::{Opened, Purpose, open};
 use super::run::{Beside, measure};
-use super::{check_writable, stop_on_signal, to_stdout, write_whole};
+use super::{stop_on_signal, to_stdout, write_whole};
 use crate::cli::{CompareArgs, CompareOutput, DatabaseArgs, RunArgs};
 use crate::compare::journal::{self, Journal, Servers};
 use crate::compare::judge::{CalledUnsafe, CameTo, Figures, Sample};
@@ -35,7 +36,13 @@ struct Place {
 }
 
 pub(super) async fn compare(args: CompareArgs) -> Result<Exit> {
-    check_writable([&args.json, &args.html, &args.journal].into_iter().flatten())?;
+    Files::default()
+        .writes("--json", args.json.as_ref())
+        .writes("--html", args.html.as_ref())
+        .writes("--journal", args.journal.as_ref())
+        .reads_database(&database_args(&args, args.lab.first().copied()))
+        .reads_named("the strategy", args.strategy.iter().map(String::as_str))
+        .check()?;
     let strategies = strategies(&args.strategy)?;
     let matrix = matrix(&args, &strategies)?;
     for cell in matrix.cells().iter().filter(|cell| cell.round == 1) {

@@ -2,6 +2,7 @@
 //! made for it.
 
 use super::check::Checker;
+use super::files::Files;
 use super::open::{Opened, Purpose, check_no_pooler, open};
 use super::run::check_isolation;
 use super::{stop_on_signal, to_stdout, write_whole};
@@ -43,6 +44,12 @@ const FOREIGN_SERIAL: i64 = 1_000_000;
 
 pub(super) async fn explore(args: ExploreArgs) -> Result<Exit> {
     let strategy = Strategy::load(&args.strategy).map_err(|error| usage(format!("{error:#}")))?;
+    Files::default()
+        .writes("--json", args.json.as_ref())
+        .reads_database(&args.database)
+        .reads_named("the strategy", [args.strategy.as_str()])
+        .check()?;
+
     let (mut opened, _folder) = open_beside(&args).await?;
     if opened.database.url().node_count() > 1 {
         return Err(usage("an exploration asks one server who waits for whom: name one node"));

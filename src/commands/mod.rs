@@ -6,6 +6,7 @@ mod check;
 mod clean;
 mod compare;
 mod explore;
+mod files;
 mod lab;
 mod open;
 mod report;
@@ -18,12 +19,12 @@ mod strategies;
 
 use crate::cli::{Cli, Command};
 use crate::engine::stop::Stop;
-use crate::exit::{Exit, usage};
+use crate::exit::Exit;
 use anyhow::{Context, Result};
 use std::fs::Permissions;
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Does what the command line asks for.
 ///
@@ -75,27 +76,6 @@ fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
         Ok(())
     };
     write().with_context(|| format!("cannot write {}", path.display()))
-}
-
-/// Refuses, before anything is done, what could not be written afterwards.
-fn check_writable<'p>(files: impl IntoIterator<Item = &'p PathBuf>) -> Result<()> {
-    let mut seen: Vec<PathBuf> = Vec::new();
-    for file in files {
-        let shown = file.display();
-        if !folder_of(file).is_dir() || file.is_dir() {
-            return Err(usage(format!("cannot write {shown}: no such folder, or a folder itself")));
-        }
-        let is_no_file = std::fs::metadata(file).is_ok_and(|found| !found.is_file());
-        let real = std::fs::canonicalize(file).unwrap_or_else(|_| {
-            let folder = std::fs::canonicalize(folder_of(file)).unwrap_or_default();
-            folder.join(file.file_name().unwrap_or_default())
-        });
-        if !is_no_file && seen.contains(&real) {
-            return Err(usage(format!("{shown} is to hold two things: name another file for one of them")));
-        }
-        seen.push(real);
-    }
-    Ok(())
 }
 
 fn folder_of(path: &Path) -> &Path {

@@ -1,6 +1,7 @@
 //! `stockbench report`: results that were kept as JSON, as a page or as Markdown.
 
-use super::{check_writable, to_stdout, write_whole};
+use super::files::Files;
+use super::{to_stdout, write_whole};
 use crate::cli::ReportArgs;
 use crate::exit::{Exit, usage};
 use crate::input::{self, RESULT_MAX};
@@ -20,7 +21,11 @@ enum Kept {
 }
 
 pub(super) fn report(args: ReportArgs) -> Result<Exit> {
-    check_writable(args.html.iter().chain(&args.json))?;
+    Files::default()
+        .writes("--html", args.html.as_ref())
+        .writes("--json", args.json.as_ref())
+        .reads("a result that is read", &args.results)
+        .check()?;
     let mut runs: Vec<(String, Report)> = Vec::new();
     let mut comparisons = Vec::new();
     for (path, name) in args.results.iter().zip(names(&args.results)) {
@@ -113,8 +118,8 @@ pub(super) fn read_run(path: &Path) -> Result<Report> {
 /// One line: the file, and why it is no result of stockbench.
 fn read(path: &Path) -> Result<Kept> {
     let name = path.display();
-    let text =
-        input::read_to_string(path, RESULT_MAX).map_err(|error| usage(format!("cannot read {name}: {error}")))?;
+    let text = input::read_to_string(path, RESULT_MAX)
+        .map_err(|error| usage(format!("cannot read {name}: {error}")))?;
     let wrong = |error: serde_json::Error| {
         let error = text::one_line(&error.to_string());
         usage(format!("{name}: this is no result of `run --json` or `compare --json`: {error}"))

@@ -11,6 +11,7 @@ mod connections;
 mod explorations;
 mod faults;
 mod figures;
+mod files;
 mod guards;
 mod labs;
 mod limits;

@@ -5,8 +5,9 @@ mod sabotage;
 mod stage;
 mod watch;
 
+use super::files::Files;
 use super::open::{Opened, Purpose, open_with};
-use super::{check_writable, stop_on_signal, to_stdout, write_whole};
+use super::{stop_on_signal, to_stdout, write_whole};
 use crate::audit::{self, AuditReport, ClientWitness};
 use crate::cli::{Output, RunArgs};
 use crate::db::schema::{self, RunRow};
@@ -70,7 +71,7 @@ pub(super) async fn run(args: RunArgs) -> Result<Exit> {
         as_it_is: false,
     };
     let mut plan = scenario::resolve(&asked, args.scenario.as_deref())?;
-    check_writable([&args.json, &args.html, &args.history, &args.junit, &args.hdr].into_iter().flatten())?;
+    check_files(&args, &plan)?;
     let baseline = args.baseline.as_deref().map(super::report::read_run).transpose()?;
     let expected = expected_dialect(&args);
     joint::check(&args, &plan, expected)?;
@@ -110,6 +111,25 @@ pub(super) async fn run(args: RunArgs) -> Result<Exit> {
         exit = exit.worst(Exit::CouldNot);
     }
     Ok(exit)
+}
+
+/// No output may take the place of what the run reads.
+fn check_files(args: &RunArgs, plan: &Plan) -> Result<()> {
+    let strategies = plan.mix.iter().map(|(strategy, _)| strategy.name.as_str());
+
+    Files::default()
+        .writes("--json", args.json.as_ref())
+        .writes("--html", args.html.as_ref())
+        .writes("--junit", args.junit.as_ref())
+        .streams("--history", args.history.as_ref())
+        .streams("--hdr", args.hdr.as_ref())
+        .reads_database(&args.database)
+        .reads_services(&args.service)
+        .reads_named("the strategy", strategies)
+        .reads_named("the scenario", args.scenario.as_deref())
+        .reads("the orders", plan.replay.iter().map(|(path, _)| path))
+        .reads("the baseline", &args.baseline)
+        .check()
 }
 
 /// What a lab server needs for the faults that are to befall it.
