@@ -5,7 +5,7 @@ CARGO ?= cargo
 DEPS := $(CURDIR)/.deps
 export STOCKBENCH_MYSQLD ?= $(DEPS)/mysql/mysqld
 
-.PHONY: help build check test bench catalogue explore-matrix chaos soak clusters pages ci deps schema
+.PHONY: help build check test bench catalogue explore-matrix fuzz chaos soak clusters pages ci deps schema
 
 help: ## List these targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 18
@@ -30,6 +30,10 @@ catalogue: deps ## Run every strategy and scenario on every database, keep the t
 
 explore-matrix: deps ## Explore every strategy with two clients at every level, keep the table in docs/explore-matrix.md
 	sh scripts/explore_matrix.sh
+
+fuzz: ## Give more than 10,000 mangled inputs to the readers and to the binary, from a seed of its own (SEED=N)
+	STOCKBENCH_MANGLED=1000 STOCKBENCH_MANGLED_SEED=$(or $(SEED),$(shell date +%Y%m%d)) \
+		$(CARGO) test --test it mangled:: -- --nocapture --test-threads=2
 
 chaos: deps ## Kill the servers again and again under load and account for every unit, as Markdown
 	@$(CARGO) build --release

@@ -3,13 +3,17 @@
 //! hangs, and what is refused is refused in one line.
 //!
 //! The corpus is what ships (strategies, scenarios) and the few files in
-//! `tests/corpus`.
+//! `tests/corpus`. Most inputs go to the library's readers; some go to the binary, which
+//! must also choose the right exit code. `make fuzz` tries many more, from another seed.
 
+use crate::support::{Backend, output, place};
 use proptest::prelude::*;
 use proptest::sample::Index;
-use proptest::test_runner::TestRunner;
+use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use std::fmt::Display;
+use std::io::Write;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use stockbench::audit::tables::mapping::Mapping;
 use stockbench::db::{DatabaseUrl, Dialect};
 use stockbench::engine::history::History;
@@ -20,8 +24,29 @@ use stockbench::scenario::Scenario;
 use stockbench::strategy::{Strategy as Deduction, StrategyFile};
 use stockbench::workload::Replay;
 
-/// Files that each kind of input is made from.
+/// Inputs of each kind, unless `STOCKBENCH_MANGLED` says how many.
 const CASES: u32 = 400;
+
+/// The binary is tried with one in so many.
+const BINARY_SHARE: u32 = 8;
+
+/// How long the binary may take for one input, in seconds.
+const BINARY_PATIENCE_S: &str = "60";
+
+fn number_in(variable: &str) -> Option<u32> {
+    std::env::var(variable).ok().map(|text| text.parse().unwrap())
+}
+
+fn cases() -> u32 {
+    number_in("STOCKBENCH_MANGLED").unwrap_or(CASES)
+}
+
+/// The same inputs every time, unless `STOCKBENCH_MANGLED_SEED` names others.
+fn rng() -> TestRng {
+    let mut seed = [0; 32];
+    seed[..4].copy_from_slice(&number_in("STOCKBENCH_MANGLED_SEED").unwrap_or(0).to_le_bytes());
+    TestRng::from_seed(RngAlgorithm::ChaCha, &seed)
+}
 
 /// What is put into a text: what parsers stumble over.
 const PIECES: [&str; 24] = [
@@ -109,37 +134,76 @@ fn changed(text: &str, change: &Change) -> String {
     }
 }
 
-/// Reads mangled texts; says how many of them were refused.
+/// Reads mangled texts, which are refused in one line or are still right.
 #[track_caller]
-fn mangle<T, E: Display>(corpus: &[String], read: impl Fn(&str) -> Result<T, E>) {
+fn mangle<T, E: Display>(what: &str, corpus: &[String], read: impl Fn(&str) -> Result<T, E>) {
     for text in corpus {
         assert!(read(text).is_ok(), "the corpus is right: {:#}\n{text}", read(text).err().unwrap());
     }
-    let mut runner = TestRunner::new(ProptestConfig {
-        cases: CASES,
-        failure_persistence: None,
-        ..ProptestConfig::default()
+    let refused = mangle_each(what, corpus, cases(), |text| match read(text) {
+        Ok(_) => Ok(false),
+        Err(error) => {
+            let line = format!("{error:#}");
+            let is_line = !line.trim().is_empty() && line.lines().count() == 1;
+            if is_line && !line.contains("panicked") { Ok(true) } else { Err(line) }
+        }
     });
+    assert!(refused > cases() / 20, "mangling hardly does anything: {refused} of {} were refused", cases());
+}
+
+/// Tries so many mangled texts; `read` tells whether one was refused, or what is wrong with
+/// how it was. Returns how many were refused.
+#[track_caller]
+fn mangle_each(
+    what: &str,
+    corpus: &[String],
+    cases: u32,
+    read: impl Fn(&str) -> Result<bool, String>,
+) -> u32 {
+    let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
+    let mut runner = TestRunner::new_with_rng(config, rng());
     let refused = std::cell::Cell::new(0);
     let mangled = (prop::sample::select(corpus.to_vec()), prop::collection::vec(change(), 1..5));
+
     let outcome = runner.run(&mangled, |(text, changes)| {
         let text = changes.iter().fold(text, |text, change| changed(&text, change));
-        if let Err(error) = read(&text) {
-            refused.set(refused.get() + 1);
-            let line = format!("{error:#}");
-            prop_assert!(!line.trim().is_empty() && line.lines().count() == 1, "{line:?} for:\n{text}");
-            prop_assert!(!line.contains("panicked"), "{line}");
+        match read(&text) {
+            Ok(was_refused) => refused.set(refused.get() + u32::from(was_refused)),
+            Err(wrong) => prop_assert!(false, "{wrong} for:\n{text}"),
         }
         Ok(())
     });
     if let Err(error) = outcome {
-        panic!("{error}");
+        panic!("{what}: {error}");
     }
-    assert!(
-        refused.get() > CASES / 20,
-        "mangling hardly does anything: {} of {CASES} were refused",
-        refused.get()
-    );
+    if number_in("STOCKBENCH_MANGLED").is_some() {
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{what}: {cases} inputs, {} refused", refused.get()).unwrap();
+    }
+    refused.get()
+}
+
+/// The same through the binary, by a command that takes the file's path last. It says no
+/// more than one line of error, ends with one of these exit codes, and ends in time.
+#[track_caller]
+fn mangle_binary(what: &str, corpus: &[String], name: &str, arguments: &[&str], codes: &[i32]) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    let cases = (cases() / BINARY_SHARE).max(1);
+    let refused = mangle_each(what, corpus, cases, |text| {
+        std::fs::write(&path, text).unwrap();
+        let mut command = Command::new("timeout");
+        command.args(["--signal=KILL", BINARY_PATIENCE_S, env!("CARGO_BIN_EXE_stockbench")]);
+        command.args(arguments).arg(&path).current_dir(folder.path()).stdin(Stdio::null());
+        let said = output(command.env_remove("DATABASE_URL").env_remove("RUST_BACKTRACE"));
+
+        let is_refused = [1, 2].contains(&said.code);
+        let lines = said.stderr.lines().count();
+        let is_one_line = lines == 1 && said.stderr.starts_with("stockbench: ");
+        let is_right = codes.contains(&said.code) && (is_one_line || lines == 0);
+        if is_right { Ok(is_refused) } else { Err(format!("{said:?}")) }
+    });
+    assert!(refused > 0, "nothing was refused");
 }
 
 fn files(folder: &str, extension: &str) -> Vec<String> {
@@ -159,7 +223,7 @@ fn lines(of: &[&str]) -> Vec<String> {
 
 #[test]
 fn strategy_files() {
-    mangle(&files("src/strategy/builtin", "toml"), |text| {
+    mangle("strategies", &files("src/strategy/builtin", "toml"), |text| {
         let file = StrategyFile::parse("mine.toml", text)?;
         let strategy = Deduction { name: "mine.toml".to_owned(), text: text.to_owned(), file };
         for dialect in [Dialect::Postgres, Dialect::MySql, Dialect::MariaDb, Dialect::Sqlite] {
@@ -173,22 +237,24 @@ fn strategy_files() {
 
 #[test]
 fn scenario_files() {
-    mangle(&files("scenarios", "toml"), |text| Scenario::parse("mine.toml", text));
+    mangle("scenarios", &files("scenarios", "toml"), |text| Scenario::parse("mine.toml", text));
 }
 
 #[test]
 fn mapping_files() {
-    mangle(&files("tests/corpus", "toml"), |text| Mapping::parse("stock.toml", text));
+    mangle("mappings", &files("tests/corpus", "toml"), |text| Mapping::parse("stock.toml", text));
 }
 
 #[test]
 fn order_files() {
-    mangle(&files("tests/corpus", "csv"), |text| Replay::parse("orders.csv", text.as_bytes()));
+    mangle("orders", &files("tests/corpus", "csv"), |text| Replay::parse("orders.csv", text.as_bytes()));
 }
 
 #[test]
 fn history_files() {
-    mangle(&files("tests/corpus", "history"), |text| History::parse("answers.history", text.as_bytes()));
+    mangle("histories", &files("tests/corpus", "history"), |text| {
+        History::parse("answers.history", text.as_bytes())
+    });
 }
 
 #[test]
@@ -204,7 +270,7 @@ fn thresholds() {
     let right: Vec<String> =
         lines(&corpus).into_iter().filter(|line| line.parse::<Threshold>().is_ok()).collect();
     assert!(right.len() >= 4, "{right:?}");
-    mangle(&right, str::parse::<Threshold>);
+    mangle("thresholds", &right, str::parse::<Threshold>);
 }
 
 #[test]
@@ -215,7 +281,7 @@ fn database_urls() {
         "mariadb://me:p%40ss@db.example.org:3307/shop?ssl-mode=VERIFY_IDENTITY",
         "sqlite:./shop.db",
     ];
-    mangle(&lines(&corpus), |text| {
+    mangle("database URLs", &lines(&corpus), |text| {
         let url = DatabaseUrl::parse(text)?;
         // What is shown of it is asked for, too.
         anyhow::ensure!(
@@ -236,6 +302,79 @@ fn faults_and_schedules() {
         "pause-server@1m/20s:3s",
         "add-latency@5s:1s+2ms",
     ];
-    mangle(&lines(&faults), str::parse::<FaultSpec>);
-    mangle(&lines(&["1 1 2 2 1", "1,2,x1,2", "1 2 3 4 4 3 2 1"]), str::parse::<Schedule>);
+    mangle("faults", &lines(&faults), str::parse::<FaultSpec>);
+    mangle("schedules", &lines(&["1 1 2 2 1", "1,2,x1,2", "1 2 3 4 4 3 2 1"]), str::parse::<Schedule>);
+}
+
+/// Strategies that are SQL alone, and end soon.
+fn plain_strategies() -> Vec<String> {
+    let is_plain =
+        |text: &String| !text.contains("redis") && !text.contains("[[flow") && !text.contains("[batch");
+    files("src/strategy/builtin", "toml").into_iter().filter(is_plain).collect()
+}
+
+#[test]
+fn strategy_files_through_the_binary() {
+    let run = ["run", "--max-tries", "3", "-n", "20", "-c", "4", "--database-url", "sqlite:shop.db", "-s"];
+    mangle_binary("strategies that are run", &plain_strategies(), "mine.toml", &run, &[0, 1, 2, 3]);
+    let show = ["strategies", "show", "--dialect", "mysql"];
+    mangle_binary(
+        "strategies that are shown",
+        &files("src/strategy/builtin", "toml"),
+        "mine.toml",
+        &show,
+        &[0, 2],
+    );
+    let explore = ["explore", "--max-schedules", "20", "-s"];
+    mangle_binary("strategies that are explored", &plain_strategies(), "mine.toml", &explore, &[0, 1, 2, 3]);
+}
+
+#[test]
+fn scenario_files_through_the_binary() {
+    // Null is no server: nothing is hurt and nothing waits, and a run ends with its orders.
+    let run = ["run", "-n", "20", "-c", "4", "--database-url", "null:", "--scenario"];
+    let is_short =
+        |text: &String| !text.contains("stages") && !text.contains("[[flow") && !text.contains("redis");
+    let scenarios: Vec<String> = files("scenarios", "toml").into_iter().filter(is_short).collect();
+    mangle_binary("scenarios that are run", &scenarios, "plan.toml", &run, &[0, 1, 2, 3, 4]);
+}
+
+#[test]
+fn order_and_history_files_through_the_binary() {
+    let orders = files("tests/corpus", "csv");
+    mangle_binary("orders that are seeded", &orders, "orders.csv", &["seed", "--replay"], &[0, 2]);
+    let run = ["run", "--max-tries", "3", "--replay"];
+    mangle_binary("orders that are run", &orders, "orders.csv", &run, &[0, 1, 2, 3]);
+    // There is no database that a right one could be of.
+    mangle_binary(
+        "histories that are audited",
+        &files("tests/corpus", "history"),
+        "answers.csv",
+        &["audit", "--history"],
+        &[1, 2],
+    );
+}
+
+#[test]
+fn mapping_files_through_the_binary() {
+    let place = place(Backend::Sqlite).unwrap();
+    place.execute("CREATE TABLE products (id INTEGER PRIMARY KEY, stock INTEGER)");
+    let audit = ["audit", "--database-url", &place.url, "--mapping"];
+    mangle_binary(
+        "mappings that are audited",
+        &files("tests/corpus", "toml"),
+        "stock.toml",
+        &audit,
+        &[0, 1, 2, 3],
+    );
+}
+
+#[test]
+fn results_through_the_binary() {
+    let place = place(Backend::Sqlite).unwrap();
+    let (_, report) = place.run(&["-n", "50"]);
+    let result = serde_json::to_string_pretty(&report).unwrap();
+    mangle_binary("results", std::slice::from_ref(&result), "run.json", &["report"], &[0, 2]);
+    let html = ["report", "--html", "page.html"];
+    mangle_binary("results as pages", &[result], "run.json", &html, &[0, 2]);
 }
