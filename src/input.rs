@@ -35,7 +35,7 @@ pub const HISTORY_MAX: u64 = 4 * GIB;
 const LINE_MAX: u64 = 64 * KIB;
 
 /// How long a pipe may stay silent.
-const PIPE_PATIENCE: Duration = Duration::from_secs(10);
+const PIPE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A file that is read up to its limit.
 #[derive(Debug)]

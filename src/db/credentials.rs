@@ -78,7 +78,8 @@ fn password_in(line: &str, server: Server<'_>) -> Option<String> {
         }
         rest = behind;
     }
-    let password = unescaped(rest);
+    // A colon that is not escaped ends the password, too.
+    let password = field(rest).map_or_else(|| unescaped(rest), |(_, password, _)| password);
     (!password.is_empty()).then_some(password)
 }
 
@@ -213,7 +214,7 @@ mod tests {
     fn a_line_of_a_password_file_is_read_as_psql_reads_it() {
         let found = |line: &str| password_in(line, SERVER);
         assert_eq!(found("h:5432:shop:me:s3cret").as_deref(), Some("s3cret"));
-        assert_eq!(found("*:*:*:*:s3:cret").as_deref(), Some("s3:cret"));
+        assert_eq!(found("*:*:*:*:s3:cret").as_deref(), Some("s3"));
         assert_eq!(found(r"h:5432:shop:me:a\:b\\c\d").as_deref(), Some(r"a:b\cd"));
         assert_eq!(found(r"\h:5432:sh\op:me:x").as_deref(), Some("x"));
         for other in [
