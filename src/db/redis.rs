@@ -5,7 +5,7 @@
 
 use super::{DbError, ErrorClass, Reply, Statement, Value};
 use crate::text;
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, IntoConnectionInfo, RedisError, Script};
 use std::time::Duration;
@@ -53,6 +53,20 @@ impl Redis {
             said("redis_version:").with_context(|| format!("{url_redacted} does not say its version"))?;
         let run_id = said("run_id:").unwrap_or_default();
         Ok(Self { connection, version, run_id, url_redacted })
+    }
+
+    /// Refuses a URL whose password is not escaped: its rest would be taken for a host, and
+    /// shown as one.
+    ///
+    /// # Errors
+    /// An @ behind the host.
+    pub fn check_url(url: &str) -> Result<()> {
+        let is_escaped = url::Url::parse(url).is_ok_and(|url| !url[url::Position::AfterHost..].contains('@'));
+        ensure!(
+            is_escaped,
+            "Redis URL does not parse, or has an @ after its host: write special characters of the password as %-escapes"
+        );
+        Ok(())
     }
 
     /// Lets the server compile a script without running it.
@@ -138,5 +152,17 @@ mod tests {
         assert_eq!(redacted("redis://:secret@127.0.0.1:6379/"), "redis://127.0.0.1:6379/");
         assert_eq!(redacted("redis://me:secret@host/2"), "redis://me@host/2");
         assert_eq!(redacted("not a url secret"), "redis");
+    }
+
+    #[test]
+    fn a_password_that_is_not_escaped_is_refused() {
+        for right in ["redis://:p%40ss%2F@h:1/2?protocol=resp3", "redis://h", "redis+unix:///run/redis.sock"]
+        {
+            assert!(Redis::check_url(right).is_ok(), "{right}");
+        }
+        for wrong in ["redis://:p@ss/w@h", "redis://:p@ss#w@h", "redis://:p@ss?w@h", "not a url"] {
+            let error = Redis::check_url(wrong).unwrap_err().to_string();
+            assert!(error.contains("%-escapes") && !error.contains(wrong), "{error}");
+        }
     }
 }

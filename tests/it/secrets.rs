@@ -112,6 +112,18 @@ fn a_url_from_a_file_or_from_standard_input_is_used_and_never_shown() {
 }
 
 #[test]
+fn the_password_of_a_redis_is_not_shown_either() {
+    let place = place(Backend::Sqlite).unwrap();
+    // Nobody listens there.
+    for (password, code) in [(ODD_ENCODED, 1), (ODD, 2)] {
+        let url = format!("redis://:{password}@127.0.0.1:1");
+        let said = place.stockbench(&["run", "-s", "redis-lock", "--redis-url", &url]);
+        assert_one_line(&said, code, &[]);
+        assert_silent(&said.stderr);
+    }
+}
+
+#[test]
 fn a_file_that_holds_no_url_is_refused_in_one_line() {
     let place = place(Backend::Sqlite).unwrap();
     place.write("empty", "\n");

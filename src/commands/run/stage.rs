@@ -417,6 +417,7 @@ async fn redis(args: &RunArgs, plan: &Plan, programs: &[Program]) -> Result<Opti
         ensure_usage(!kills, || {
             "kill-redis ends only a Redis that was started for the run: leave --redis-url out".to_owned()
         })?;
+        Redis::check_url(url).map_err(usage)?;
         return Ok(Some(RedisStage { redis: Redis::connect(url).await?, lab: None }));
     }
     ensure_usage(args.segment.is_none(), || {
