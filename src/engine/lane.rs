@@ -10,7 +10,9 @@ use super::pool::{SessionPool, Upkeep};
 use crate::db::{Database, SessionSettings, Statement};
 use crate::exit::NO_THREADS;
 use anyhow::{Context, Result};
-use std::thread::JoinHandle;
+use std::io;
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
@@ -39,15 +41,24 @@ impl Lane {
         (0..count).map(|_| Self::start().context(NO_THREADS)).collect()
     }
 
-    fn start() -> std::io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        let handle = runtime.handle().clone();
+    fn start() -> io::Result<Self> {
         let (alive, ended) = oneshot::channel::<()>();
-        let thread = std::thread::Builder::new().name("clients".to_owned()).spawn(move || {
-            // Nothing is ever sent: the other end is dropped.
-            drop(runtime.block_on(ended));
-        })?;
-        Ok(Self { pools: Vec::new(), runtime: handle, alive, thread })
+        let (ready, made) = mpsc::channel();
+        // The runtime is made on its thread: without one it could not even be dropped here.
+        let carry = move || match Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => {
+                if ready.send(Ok(runtime.handle().clone())).is_ok() {
+                    // Nothing is ever sent: the other end is dropped.
+                    drop(runtime.block_on(ended));
+                }
+            }
+            // Nobody waits for it but us.
+            Err(error) => drop(ready.send(Err(error))),
+        };
+        let thread = thread::Builder::new().name("clients".to_owned()).spawn(carry)?;
+
+        let runtime = made.recv().map_err(io::Error::other)??;
+        Ok(Self { pools: Vec::new(), runtime, alive, thread })
     }
 
     /// Opens connections to one more database. They belong to the runtime that

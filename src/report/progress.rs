@@ -29,7 +29,10 @@ impl Progress {
         let bar = SCREEN.add(ProgressBar::no_length());
         bar.set_style(ProgressStyle::with_template("{spinner} {msg}").expect("the template is a constant"));
         bar.set_message(what.to_owned());
-        bar.enable_steady_tick(TICK);
+        // That takes a thread, which nobody needs where nothing is drawn.
+        if !bar.is_hidden() {
+            bar.enable_steady_tick(TICK);
+        }
         Self { bar, ticker: None }
     }
 

@@ -40,10 +40,11 @@ fn a_run_that_gets_no_thread_says_so_and_ends() {
     let mut refused = 0;
     // Threads of the runtime, of the lanes, of the connections and of the pacer.
     for threads in 1..=26 {
-        for more in [&[][..], &["--rate", "500", "--warmup", "100ms"]] {
-            let run = [&["run", "-s", "atomic", "-n", "100", "-c", "20"], more].concat();
-            let said = limited(&[&format!("--nproc={threads}")], &run);
-            assert_ended(&said, &format!("{threads} threads, {more:?}"));
+        let run = ["run", "-s", "atomic", "-n", "100", "-c", "20"];
+        let open_loop = [&run[..], &["--rate", "500", "--warmup", "100ms"]].concat();
+        for command in [&run[..], &open_loop, &["explore", "-s", "atomic"]] {
+            let said = limited(&[&format!("--nproc={threads}")], command);
+            assert_ended(&said, &format!("{threads} threads, {command:?}"));
             if said.code == 1 {
                 refused += 1;
                 assert!(said.stderr.contains("the system gives no more threads"), "{threads}: {said:?}");
