@@ -136,6 +136,27 @@ fn the_schema_in_the_repository_is_the_one_of_the_code() {
     }
 }
 
+/// Whatever engine a server takes by default, transactions are there.
+#[test]
+fn tables_that_strategies_and_scenarios_make_are_innodb() {
+    let folders =
+        ["src/strategy/builtin", "scenarios"].map(|folder| fs::read_dir(root().join(folder)).unwrap());
+    let mut made = 0;
+    for file in folders.into_iter().flatten() {
+        let path = file.unwrap().path();
+        let text: toml::Table = fs::read_to_string(&path).unwrap().parse().unwrap();
+        let strategy = text.get("strategy").and_then(toml::Value::as_table).unwrap_or(&text);
+        let setup = strategy.get("setup").and_then(toml::Value::as_array).into_iter().flatten();
+        for statement in setup {
+            let sql = statement.get("mysql").or_else(|| statement.get("sql")).and_then(toml::Value::as_str);
+            let Some(sql) = sql.filter(|sql| sql.contains("CREATE TABLE")) else { continue };
+            assert!(sql.ends_with("ENGINE = InnoDB"), "{}: {sql}", path.display());
+            made += 1;
+        }
+    }
+    assert!(made > 20, "{made} tables");
+}
+
 #[test]
 fn the_readme_names_every_strategy_and_scenario() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
