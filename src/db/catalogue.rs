@@ -197,9 +197,13 @@ fn postgres(schema: Option<&str>, name: &str) -> (String, String) {
          JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
          LEFT JOIN pg_catalog.pg_type b ON t.typtype = 'd' AND b.oid = t.typbasetype ORDER BY a.attnum"
     );
+    // An index that is not valid holds for nothing yet, and one of a parent not for what its
+    // children inherit.
     let keys = format!(
         "SELECT i.indexrelid::bigint, a.attname::text FROM {class} \
-         JOIN pg_catalog.pg_index i ON i.indrelid = c.oid AND i.indisunique AND i.indpred IS NULL AND i.indexprs IS NULL \
+         JOIN pg_catalog.pg_index i ON i.indrelid = c.oid AND i.indisunique AND i.indisvalid \
+         AND i.indpred IS NULL AND i.indexprs IS NULL \
+         AND NOT (c.relkind = 'r' AND EXISTS (SELECT FROM pg_catalog.pg_inherits h WHERE h.inhparent = c.oid)) \
          JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, position) ON k.position <= i.indnkeyatts \
          JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum \
          ORDER BY NOT i.indisprimary, i.indexrelid, k.position"
