@@ -2,7 +2,7 @@
 //! says, and what the stock says.
 //!
 //! [`read`] streams the ledger and the stock out of one read-only snapshot,
-//! [`orders`] and [`skus`] hold the invariants (pure), [`findings`] collects
+//! [`scope`] says what of it could not be seen, [`orders`] and [`skus`] hold the invariants (pure), [`findings`] collects
 //! what they break.
 
 pub mod findings;
@@ -11,8 +11,10 @@ pub mod key;
 pub mod nodes;
 pub mod orders;
 pub mod read;
+pub mod scope;
 pub mod skus;
 pub mod tables;
+mod view;
 
 pub use crate::finding::FindingKind;
 pub use findings::Finding;
@@ -23,6 +25,7 @@ use crate::engine::recorder::Figures;
 use crate::exit::Exit;
 use crate::text;
 use schemars::JsonSchema;
+use scope::Scope;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -117,6 +120,17 @@ pub struct AuditReport {
     /// Nodes of the cluster that could not be asked, and why: whether they agree is not
     /// known, so that the audit cannot pass.
     pub nodes_away: Vec<String>,
+    /// What can hide rows from the audit (a view that filters, a table on another server), so
+    /// that it cannot pass.
+    #[serde(default)]
+    pub not_seen: Vec<String>,
+    /// What has to be known about the rows that were seen.
+    #[serde(default)]
+    pub caveats: Vec<String>,
+    /// Tables whose storage engine has no transactions, each with its engine: what is found
+    /// may be the engine's doing.
+    #[serde(default)]
+    pub without_transactions: Vec<String>,
     /// How many findings there are; the list may be a bounded part of them.
     pub findings_total: u64,
     /// The same by kind.
@@ -137,6 +151,24 @@ impl AuditReport {
         self.findings_by_kind.insert(FindingKind::NodesDiffer, differing.len() as u64);
         self.findings.splice(0..0, differing);
         self.passed = false;
+    }
+
+    /// Adds what could not be seen, and what has to be known about the rest.
+    fn add_scope(&mut self, scope: Scope) {
+        self.passed &= scope.not_seen.is_empty();
+        self.not_seen = scope.not_seen;
+        self.caveats = scope.caveats;
+        self.blame_engines(&scope.without_transactions);
+    }
+
+    /// Names tables whose engine has no transactions as what findings may come from.
+    pub fn blame_engines(&mut self, tables: &[String]) {
+        let is_new = |table: &&String| !self.without_transactions.contains(table);
+        let new: Vec<String> = tables.iter().filter(is_new).cloned().collect();
+        for finding in &mut self.findings {
+            finding.may_mean.splice(0..0, new.iter().map(|table| scope::cause(table).into()));
+        }
+        self.without_transactions.extend(new);
     }
 
     /// Adds what only the run itself can know: orders that were refused in
@@ -180,7 +212,8 @@ impl AuditReport {
 
     /// How a command ends that found this.
     pub fn exit(&self) -> Exit {
-        match (self.findings.is_empty(), self.judged && self.nodes_away.is_empty()) {
+        let is_whole = self.nodes_away.is_empty() && self.not_seen.is_empty();
+        match (self.findings.is_empty(), self.judged && is_whole) {
             (false, _) => Exit::Violation,
             (true, true) => Exit::Held,
             (true, false) => Exit::CouldNot,

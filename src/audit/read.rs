@@ -5,10 +5,11 @@ use super::findings::Collector;
 use super::history::{self, Start};
 use super::nodes;
 use super::orders::{BESIDE_SALES, OrderAudit, SideBySide};
+use super::scope::{self, Scope};
 use super::skus::{SkuAudit, SkuTotals};
 use super::{AuditReport, ClientWitness, Entry, Units};
 use crate::db::schema::RunRow;
-use crate::db::{Database, Dialect, Session, Statement, Value};
+use crate::db::{Database, Dialect, Session, Statement, Value, replica};
 use crate::engine::answers::ToldOrder;
 use crate::engine::history::History;
 use crate::finding::FindingKind;
@@ -61,9 +62,12 @@ pub async fn stock(session: &mut dyn Session, source: &Source) -> Result<Vec<(i6
 
 /// The statements that open one consistent snapshot that refuses writes.
 /// MySQL ignores the snapshot below REPEATABLE READ, so the level comes first.
+/// PostgreSQL refuses to read what a policy would filter.
 pub(super) fn snapshot(dialect: Dialect) -> &'static [&'static str] {
     match dialect {
-        Dialect::Postgres => &["BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"],
+        Dialect::Postgres => {
+            &["BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "SET LOCAL row_security = off"]
+        }
         Dialect::MySql | Dialect::MariaDb => &[
             "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
             "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
@@ -75,10 +79,34 @@ pub(super) fn snapshot(dialect: Dialect) -> &'static [&'static str] {
 async fn snapshot_of(database: &Database) -> Result<Box<dyn Session>> {
     // One that has left its cluster would answer, too, and know nothing of what was sold since.
     let mut session = nodes::open(database).await?;
-    for statement in snapshot(database.dialect()) {
+    begin(session.as_mut(), database.dialect()).await?;
+    Ok(session)
+}
+
+async fn begin(session: &mut dyn Session, dialect: Dialect) -> Result<()> {
+    for statement in snapshot(dialect) {
         session.control(statement).await?;
     }
-    Ok(session)
+    Ok(())
+}
+
+/// What can be seen of everything that the audit reads, on every database.
+async fn scope_of(database: &Database, session: &mut dyn Session, source: &Source) -> Result<Scope> {
+    let mut scope = scope::of_source(session, database.dialect(), source, None).await?;
+    for (name, service) in &source.services {
+        let mut session = snapshot_of(service).await?;
+        scope.merge(scope::of_source(session.as_mut(), service.dialect(), source, Some(name)).await?);
+        end_snapshot(session).await?;
+    }
+    if database.url().node_count() == 1 && database.info.is_multi_primary() {
+        scope.caveats.push(
+            "this server is one node of a cluster: what the others have and it has not applied yet is not judged \
+             (name all nodes)"
+                .to_owned(),
+        );
+    }
+
+    Ok(scope)
 }
 
 /// One snapshot of each database.
@@ -187,9 +215,16 @@ pub async fn audit(
     full: bool,
 ) -> Result<AuditReport> {
     let nodes = nodes::in_step(database, source).await?;
-    let mut session = snapshot_of(database).await?;
+    let mut session = nodes::open(database).await?;
+    // What the server cannot say would end the transaction.
+    let standing = replica::standing(session.as_mut(), database.dialect()).await;
+    begin(session.as_mut(), database.dialect()).await?;
+    let mut scope = scope_of(database, session.as_mut(), source).await?;
+    scope.add_standing(&standing);
+
     let mut report = audit_on(session.as_mut(), source, witness, told, times, full).await?;
     end_snapshot(session).await?;
+    report.add_scope(scope);
     report.add_nodes(nodes);
     Ok(report)
 }
@@ -271,6 +306,9 @@ pub async fn audit_on(
         unknown_recovered: orders.unknown_recovered,
         unknown_not_applied: orders.unknown_not_applied,
         nodes_away: Vec::new(),
+        not_seen: Vec::new(),
+        caveats: Vec::new(),
+        without_transactions: Vec::new(),
         findings_total,
         findings_by_kind,
         findings,

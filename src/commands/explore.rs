@@ -6,7 +6,7 @@ use super::files::Files;
 use super::open::{Opened, Purpose, check_no_pooler, open};
 use super::run::check_isolation;
 use super::{stop_on_signal, to_stdout, write_whole};
-use crate::audit::{self, AuditReport, Source};
+use crate::audit::{self, AuditReport, Source, scope};
 use crate::cli::{ExploreArgs, ExploreLineOrder, Output};
 use crate::db::schema::{self, PREFIX, RunRow, Seed, SkuIds};
 use crate::db::scratch::{self, Scratch};
@@ -76,6 +76,10 @@ pub(super) async fn explore(args: ExploreArgs) -> Result<Exit> {
 /// Where to look for the interleaving behind what an audit found, if it found
 /// anything and the strategy can be explored.
 pub(super) fn hint(audit: &AuditReport, strategy: &str, database: &Database) -> Option<String> {
+    // Where transactions are none, no interleaving of them explains anything.
+    if !audit.without_transactions.is_empty() {
+        return None;
+    }
     if !audit.findings_by_kind.keys().any(|kind| kind.is_of_a_strategy(database.info.durable)) {
         return None;
     }
@@ -180,13 +184,16 @@ async fn explore_in(
     let (run, reset) = made.await?.swap_remove(0);
     let mut session = scratches[0].database.open(&SessionSettings::default()).await?;
     verify(&mut program, session.as_mut()).await?;
+    let without_transactions =
+        scope::without_transactions(session.as_mut(), database.dialect(), program.sql_on_stock()).await?;
     let lines = lines(args, &program, session.as_mut(), !foreign.is_empty()).await?;
     session.close().await;
     let start = if args.emit.is_some() { scratches[0].script().await? } else { String::new() };
     let stage = |scratch: &Scratch| Stage { database: scratch.database.clone(), reset: reset.clone() };
     let stages = scratches.iter().map(stage).collect();
     preparing.finish();
-    let problem = problem(args, program, database, &run, lines, !foreign.is_empty())?;
+    let mut problem = problem(args, program, database, &run, lines, !foreign.is_empty())?;
+    problem.without_transactions = without_transactions;
     let which = match (&args.schedule, args.sample) {
         (Some(schedule), _) => Which::One(schedule.clone()),
         (None, Some(count)) => Which::Sample(count),
@@ -405,6 +412,7 @@ fn report(
         max_schedules: args.max_schedules,
         sample: args.sample,
         schedule: args.schedule.as_ref().map(ToString::to_string),
+        without_transactions: problem.without_transactions.clone(),
     };
     let report = ExploreReport::new(&problem.program.name, database.info.clone(), config, explored);
     let json = report.to_json()?;

@@ -3,7 +3,7 @@
 //! In reading order: this file has the words (dialects, values, replies,
 //! errors, the [`Session`] trait), [`classify`] the one table of error codes,
 //! [`database`] a database that can be connected to, prepared, seeded and
-//! locked, [`catalogue`] what it says of its tables, [`schema`] our own tables, then one file per backend;
+//! locked, [`catalogue`] what it says of its tables, [`relation`] what a name really stands for, [`schema`] our own tables, then one file per backend;
 //! [`relative`] knows those that speak another one's protocol.
 
 pub mod blocking;
@@ -17,6 +17,7 @@ mod patient;
 mod pooled;
 mod postgres;
 pub mod redis;
+pub mod relation;
 mod relative;
 pub mod relay;
 pub mod replica;

@@ -35,6 +35,8 @@ pub struct Problem {
     pub random_seed: u64,
     /// Serial number before the first schedule, which order ids are made from.
     pub first_serial: i64,
+    /// Tables whose engine has no transactions, each with its engine.
+    pub without_transactions: Vec<String>,
     /// Whether it makes no difference which of two like clients it is: nothing is
     /// drawn for them, nor computed from the number of an order.
     are_exchangeable: bool,
@@ -101,6 +103,7 @@ impl Problem {
             source,
             random_seed: 0,
             first_serial: 0,
+            without_transactions: Vec::new(),
             are_exchangeable,
             accesses,
             variants,

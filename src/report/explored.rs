@@ -3,6 +3,7 @@
 use super::Document;
 use super::measured::as_f64;
 use super::model::SCHEMA_VERSION;
+use super::terminal;
 use crate::db::DatabaseInfo;
 use crate::exit::Exit;
 use crate::explore::{Explored, OutcomeCount, Problem, Witness, witness};
@@ -69,6 +70,9 @@ pub struct Config {
     pub sample: Option<u64>,
     /// The one schedule that was asked for.
     pub schedule: Option<String>,
+    /// Tables whose storage engine has no transactions, each with its engine: what is found
+    /// may be the engine's doing.
+    pub without_transactions: Vec<String>,
 }
 
 /// A line of an order.
@@ -222,6 +226,9 @@ pub fn print(out: &mut dyn Write, report: &ExploreReport) -> io::Result<()> {
         text::count(report.config.stock.into(), "unit"),
         text::count(report.config.max_tries.into(), "attempt")
     )?;
+    for table in &report.config.without_transactions {
+        writeln!(out, "{}\n", terminal::no_transactions(table))?;
+    }
     outcomes(out, &explored.outcomes)?;
     for witness in &explored.witnesses {
         print_witness(out, witness)?;

@@ -4,6 +4,7 @@
 use super::Document;
 use super::client::peak_rss_bytes;
 use super::model::SCHEMA_VERSION;
+use super::terminal::{NOT_ALL_SEEN, scope};
 use crate::audit::findings::Evidence;
 use crate::audit::tables::{SkuSummary, TableAudit};
 use crate::audit::{Finding, Key};
@@ -53,6 +54,7 @@ fn verdict(audit: &TableAudit) -> String {
     match (audit.passed, audit.judged) {
         (true, _) => "passed".to_owned(),
         (false, false) if audit.findings_total + audit.hidden == 0 => "nothing to judge".to_owned(),
+        (false, true) if audit.findings_total + audit.hidden == 0 => NOT_ALL_SEEN.to_owned(),
         (false, _) if audit.findings_total == 0 => "FAILED, though not in this time".to_owned(),
         (false, _) => {
             format!(
@@ -101,7 +103,7 @@ fn head(out: &mut dyn Write, database: &DatabaseInfo, audit: &TableAudit) -> io:
     for what in &audit.not_checked {
         writeln!(out, "  not checked: {what}")?;
     }
-    Ok(())
+    scope(out, &audit.not_seen, &audit.caveats, &audit.without_transactions)
 }
 
 /// Stock and ledger in words; empty where the sums agree and only orders break

@@ -126,7 +126,18 @@ fn violation(report: &Report) -> String {
         [FindingKind::LostSale] | [FindingKind::LostSale, FindingKind::SoldAgain] if is_of_others => {
             "VIOLATION: sales were lost after they had been acknowledged: commits are not durable".to_owned()
         }
-        _ => format!("VIOLATION: {} does not keep its stock", report.strategy),
+        _ => {
+            let engines = report.audit.iter().flat_map(|audit| &audit.without_transactions);
+            let engines: Vec<&str> = engines.map(String::as_str).collect();
+            if engines.is_empty() {
+                return format!("VIOLATION: {} does not keep its stock", report.strategy);
+            }
+            format!(
+                "VIOLATION: {} does not keep its stock in tables without transactions: {}",
+                report.strategy,
+                engines.join(", ")
+            )
+        }
     }
 }
 
@@ -349,6 +360,9 @@ fn errors(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     Ok(())
 }
 
+/// The verdict where nothing is wrong in what was seen, and not all was.
+pub(super) const NOT_ALL_SEEN: &str = "could not judge, not all was seen";
+
 /// Writes an audit's verdict.
 ///
 /// # Errors
@@ -357,6 +371,7 @@ pub fn audit(out: &mut dyn Write, audit: &AuditReport) -> io::Result<()> {
     let word = match (audit.passed, audit.judged) {
         (true, _) => "passed",
         (false, false) if audit.findings.is_empty() => "nothing to judge",
+        (false, true) if audit.findings.is_empty() && !audit.not_seen.is_empty() => NOT_ALL_SEEN,
         (false, true) if audit.findings.is_empty() => "could not be completed",
         (false, _) => "FAILED",
     };
@@ -387,6 +402,7 @@ pub fn audit(out: &mut dyn Write, audit: &AuditReport) -> io::Result<()> {
     for node in &audit.nodes_away {
         writeln!(out, "  node {node} was not compared: whether it agrees is not known")?;
     }
+    scope(out, &audit.not_seen, &audit.caveats, &audit.without_transactions)?;
     let [lost, duplicated, unexpected] =
         [audit.lost_orders, audit.duplicated_orders, audit.unexpected_orders].map(text::thousands);
     let (recovered, not_applied) = (audit.unknown_recovered, audit.unknown_not_applied);
@@ -409,6 +425,30 @@ pub fn audit(out: &mut dyn Write, audit: &AuditReport) -> io::Result<()> {
         }
     }
     findings(out, audit)
+}
+
+/// Writes what an audit could not see, and what has to be known about the rest.
+pub(super) fn scope(
+    out: &mut dyn Write,
+    not_seen: &[String],
+    caveats: &[String],
+    without_transactions: &[String],
+) -> io::Result<()> {
+    for what in not_seen {
+        writeln!(out, "  not seen: {what}")?;
+    }
+    for table in without_transactions {
+        writeln!(out, "  {}", no_transactions(table))?;
+    }
+    for caveat in caveats {
+        writeln!(out, "  note: {caveat}")?;
+    }
+    Ok(())
+}
+
+/// What is said of a table whose engine has no transactions.
+pub fn no_transactions(table: &str) -> String {
+    format!("no transactions: {table}: nothing is isolated or rolled back there, and no snapshot holds it")
 }
 
 fn findings(out: &mut dyn Write, audit: &AuditReport) -> io::Result<()> {
@@ -528,6 +568,9 @@ fn last_word(report: &Report) -> String {
             }
             None if report.audit.as_ref().is_some_and(|audit| !audit.nodes_away.is_empty()) => {
                 "could not judge: a node of the cluster could not be asked".to_owned()
+            }
+            None if report.audit.as_ref().is_some_and(|audit| !audit.not_seen.is_empty()) => {
+                "could not judge: the audit could not see every row".to_owned()
             }
             None => "could not judge: nothing was decided".to_owned(),
         },

@@ -149,6 +149,26 @@ impl AuditSource {
         };
         stock.into_iter().chain(ledger).collect()
     }
+
+    /// Everything that the audit reads on a service with a database of its own, or (`None`)
+    /// on the stock's.
+    pub fn queries_on(&self, service: Option<&str>) -> Vec<String> {
+        let mut queries = Vec::new();
+        if let Some(ledger) = self.ledger.as_table().filter(|_| service.is_none()) {
+            queries.push(self.stock_sql());
+            queries.push(format!("SELECT {ENTRY_COLUMNS} FROM {ledger}"));
+        }
+
+        let has_database = |name: &&str| self.services.iter().any(|known| known == name);
+        let all = self
+            .invariants
+            .iter()
+            .flat_map(|invariant| std::iter::once(&invariant.query).chain(&invariant.same_as));
+        let on_service = all.filter(|query| query.service.as_deref().filter(has_database) == service);
+        queries.extend(on_service.map(|query| query.sql.clone()));
+
+        queries
+    }
 }
 
 /// What the audit reads of an entry, in this order.
@@ -352,6 +372,14 @@ impl Program {
     /// Every transaction of the program and of its flows.
     pub fn all_transactions(&self) -> impl Iterator<Item = &Transaction> {
         self.transactions.iter().chain(self.flows.iter().flat_map(|flow| &flow.program.transactions))
+    }
+
+    /// The SQL that runs on the stock's own database, its flows' and its audit's included.
+    pub fn sql_on_stock(&self) -> impl Iterator<Item = String> {
+        let steps = self.all_transactions().filter(|tx| tx.service == 0).flat_map(|tx| &tx.steps);
+        let sql = steps.map(|step| &step.statement).filter(|statement| !statement.is_script);
+
+        sql.map(|statement| statement.sql.to_string()).chain(self.audit.queries_on(None))
     }
 
     /// The statements that run on the database of a service, its flows' left

@@ -11,6 +11,7 @@ on_every_database!(
     a_killed_client_leaves_what_the_audit_names,
     refusals_that_came_too_early_are_found_by_their_times,
     an_audit_that_matched_nothing_is_not_a_pass,
+    a_view_in_place_of_our_own_tables_is_not_believed,
 );
 
 fn audit(place: &Place, arguments: &[&str]) -> (i32, Value) {
@@ -195,6 +196,120 @@ fn an_audit_that_matched_nothing_is_not_a_pass(place: &Place) {
     let said = place.stockbench(&["clean"]);
     assert!(said.code == 0 && said.stdout.contains("stockbench_ledger"), "{said:?}");
     assert!(place.stockbench(&["clean"]).stdout.contains("nothing was there"));
+}
+
+/// Makes a run whose SKU 2 holds 7 units that nobody knows of.
+fn run_and_damage(place: &Place) {
+    let load = ["--skus", "2", "--stock", "1000", "--orders", "200", "--duplicates", "0"];
+    let (code, report) = place.run(&[&["-s", "atomic"], &load[..]].concat());
+    assert_eq!(code, 0, "{report:#}");
+    place.execute("UPDATE stockbench_sku SET stock = stock + 7 WHERE id = 2");
+    assert_eq!(audit(place, &[]).0, 3);
+}
+
+fn a_view_in_place_of_our_own_tables_is_not_believed(place: &Place) {
+    run_and_damage(place);
+    for (table, column) in [("stockbench_sku", "id"), ("stockbench_ledger", "sku_id")] {
+        place.execute(&format!("ALTER TABLE {table} RENAME TO {table}_all"));
+        place.execute(&format!("CREATE VIEW {table} AS SELECT * FROM {table}_all WHERE {column} = 1"));
+    }
+    let (code, report) = audit(place, &[]);
+    assert_eq!((code, &report["passed"], kinds(&report)), (1, &false.into(), vec![]), "{report:#}");
+    let not_seen = report["not_seen"].as_array().unwrap();
+    assert_eq!(not_seen.len(), 2, "{report:#}");
+    assert!(not_seen[0].as_str().unwrap().contains("it has a WHERE"), "{report:#}");
+    let said = place.stockbench(&["audit"]);
+    assert!(said.stdout.contains("audit: could not judge, not all was seen"), "{said:?}");
+}
+
+#[test]
+fn row_level_security_on_our_own_tables_is_refused() {
+    use crate::support::{assert_one_line, place, stockbench};
+    let Some(place) = place(Backend::Postgres) else { return };
+    run_and_damage(&place);
+    let mut url = url::Url::parse(&place.url).unwrap();
+    let reader = format!("own_{}", url.path().trim_start_matches('/'));
+    place.execute(&format!("CREATE ROLE {reader} LOGIN PASSWORD 'look'"));
+    place.execute(&format!("GRANT SELECT ON ALL TABLES IN SCHEMA public TO {reader}"));
+    url.set_username(&reader).unwrap();
+    url.set_password(Some("look")).unwrap();
+    let audit = || stockbench(place.folder.path(), &["audit", "--database-url", url.as_str()]);
+    assert_eq!(audit().code, 3);
+
+    // The list of runs says where the stock is: nobody may hide that, either.
+    let tables =
+        [("stockbench_sku", "id = 1"), ("stockbench_ledger", "sku_id = 1"), ("stockbench_run", "false")];
+    for (table, which) in tables {
+        place.execute(&format!("ALTER TABLE {table} ENABLE ROW LEVEL SECURITY"));
+        place.execute(&format!("CREATE POLICY only_one ON {table} USING ({which})"));
+        assert_one_line(&audit(), 1, &[&format!("row-level security hides rows of `{table}`"), "BYPASSRLS"]);
+        place.execute(&format!("ALTER TABLE {table} DISABLE ROW LEVEL SECURITY"));
+    }
+}
+
+/// What the engine does is not the strategy's doing, and is said before the load.
+#[test]
+fn a_run_on_tables_without_transactions_says_so() {
+    use crate::support::place;
+    let file = r#"
+summary = "deducts first and looks then"
+safety = "safe"
+about = "The rollback takes the deduction back, where there is one."
+[expect]
+audit = "nothing"
+[[setup]]
+sql = "DROP TABLE IF EXISTS stockbench_half"
+[[setup]]
+sql = "CREATE TABLE stockbench_half (id BIGINT PRIMARY KEY, stock BIGINT NOT NULL) ENGINE = MyISAM"
+[[setup]]
+sql = "INSERT INTO stockbench_half SELECT id, stock FROM stockbench_sku"
+[audit]
+stock = "SELECT id AS sku_id, stock FROM stockbench_half"
+[[transaction]]
+[[transaction.step]]
+sql = "UPDATE stockbench_half SET stock = stock - 1 WHERE id = :sku_id"
+[[transaction.step]]
+sql = "SELECT stock FROM stockbench_half WHERE id = :sku_id AND stock >= 0"
+none = "sold_out"
+[[transaction.step]]
+sql = "INSERT INTO stockbench_ledger (order_id, sku_id, kind, status, delta, run_id) VALUES (:order_id, :sku_id, 'sale', 'accepted', -1, :run_id)"
+"#;
+    for backend in [Backend::MySql, Backend::MariaDb] {
+        let Some(place) = place(backend) else { continue };
+        let strategy = place.write("half.toml", file);
+        let load = [
+            "run",
+            "-s",
+            &strategy,
+            "--skus",
+            "1",
+            "--stock",
+            "5",
+            "--orders",
+            "20",
+            "--concurrency",
+            "1",
+            "--quantity",
+            "1..1",
+        ];
+        let said = place.stockbench(&load);
+        assert_eq!(said.code, 3, "{said:?}");
+        let table = "`stockbench_half` (MyISAM)";
+        let (before, after) = said.stdout.split_once("audit: FAILED").unwrap();
+        assert!(before.contains(&format!("no transactions: {table}")), "{said:?}");
+        assert!(
+            after.contains(&format!("does not keep its stock in tables without transactions: {table}")),
+            "{said:?}"
+        );
+        let (code, later) = audit(&place, &[]);
+        assert_eq!((code, &later["without_transactions"][0]), (3, &table.into()), "{later:#}");
+        assert!(later["findings"][0]["may_mean"][0].as_str().unwrap().starts_with(table), "{later:#}");
+
+        // Rolled back, it would be sound.
+        let sound = place.write("whole.toml", &file.replace("ENGINE = MyISAM", "ENGINE = InnoDB"));
+        let said = place.stockbench(&[&["run", "-s", &sound], &load[3..]].concat());
+        assert_eq!(said.code, 0, "{said:?}");
+    }
 }
 
 /// A statement goes on after its client is gone: until the server has ended

@@ -25,6 +25,9 @@ pub struct Mapping {
     /// How reservations are judged.
     #[serde(default)]
     pub reservations: ReservationsText,
+    /// Views, and tables on other servers, of which what they show is all there is to judge.
+    #[serde(default)]
+    pub complete: Vec<String>,
 }
 
 /// The table that holds the stock.

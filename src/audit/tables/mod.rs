@@ -59,8 +59,15 @@ pub struct TableAudit {
     pub lost_update_units: u64,
     /// Units that the stock lacks against the ledger.
     pub missing_entry_units: u64,
-    /// What was not looked at, and why.
+    /// What was not looked at, because nobody asked for it or the mapping does not say how.
     pub not_checked: Vec<String>,
+    /// What can hide rows from the audit, or was cut short, so that it cannot pass.
+    pub not_seen: Vec<String>,
+    /// What has to be known about the rows that were seen.
+    pub caveats: Vec<String>,
+    /// Tables whose storage engine has no transactions, each with its engine: what is found
+    /// may be the engine's doing.
+    pub without_transactions: Vec<String>,
     /// What the reading took, pass by pass.
     pub passes: Vec<Pass>,
     /// How many SKUs have findings that are shown.
@@ -124,7 +131,7 @@ impl TableAudit {
     /// How the command ends that found this.
     pub fn exit(&self) -> Exit {
         // What is not shown was found all the same.
-        match (self.findings_total + self.hidden > 0, self.judged) {
+        match (self.findings_total + self.hidden > 0, self.judged && self.not_seen.is_empty()) {
             (true, _) => Exit::Violation,
             (false, true) => Exit::Held,
             (false, false) => Exit::CouldNot,

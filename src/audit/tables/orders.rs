@@ -104,7 +104,7 @@ impl Reading<'_> {
             }
             // The sums stand; what could not be looked at is said.
             Err(error) if format!("{error:#}").contains(TOO_LONG) => {
-                self.not_checked.push(format!("{}: orders: {error:#}", ledger.name));
+                self.scope.not_seen.push(format!("the orders of {}: {error:#}", ledger.name));
                 self.back_to_mark().await
             }
             Err(error) => Err(error),

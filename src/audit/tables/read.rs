@@ -11,6 +11,7 @@ use super::sums::Stocked;
 use super::{Mapping, Pass, SkuSummary, TableAudit};
 use crate::audit::findings::Collector;
 use crate::audit::read::snapshot;
+use crate::audit::scope::{self, Scope};
 use crate::audit::{Finding, Key};
 use crate::db::replica::{self, Standing};
 use crate::db::{Database, DbError, Dialect, Session, SessionSettings, Value, first_row};
@@ -123,6 +124,7 @@ pub(super) struct Reading<'a> {
     pub(super) entries: u64,
     pub(super) passes: Vec<Pass>,
     pub(super) not_checked: Vec<String>,
+    pub(super) scope: Scope,
     pub(super) findings: Collector,
     /// The numbers that stand for order ids.
     pub(super) pseudonyms: HashMap<Key, usize>,
@@ -161,6 +163,7 @@ impl<'a> Reading<'a> {
                 "the server opened a {level} transaction instead of a read-only snapshot: nothing was read"
             );
         }
+        let scope = scope::of_tables(session.as_mut(), dialect, &resolved.tables, &resolved.complete).await?;
         Ok(Self {
             session,
             resolved,
@@ -171,6 +174,7 @@ impl<'a> Reading<'a> {
             entries: 0,
             passes: Vec::new(),
             not_checked: Vec::new(),
+            scope,
             findings: Collector::of_every_finding(asked.full),
             pseudonyms: HashMap::new(),
             nameless: 0,
@@ -202,8 +206,14 @@ impl<'a> Reading<'a> {
         let by_sku = summaries(&findings, by_sku);
         let judged = skus > 0 && self.entries > 0;
         let findings_total = findings.len() as u64;
+        let Scope { not_seen, caveats, without_transactions } = self.scope;
+        for finding in &mut findings {
+            finding
+                .may_mean
+                .splice(0..0, without_transactions.iter().map(|table| scope::cause(table).into()));
+        }
         Ok(TableAudit {
-            passed: judged && findings_total + hidden == 0,
+            passed: judged && findings_total + hidden == 0 && not_seen.is_empty(),
             judged,
             taken_at: self.taken_at,
             position: standing.position,
@@ -217,6 +227,9 @@ impl<'a> Reading<'a> {
             lost_update_units: totals.lost_update,
             missing_entry_units: totals.missing_entry,
             not_checked: self.not_checked,
+            not_seen,
+            caveats,
+            without_transactions,
             passes: self.passes,
             broken_skus: by_sku.len() as u64,
             by_sku,
@@ -333,7 +346,7 @@ fn explain(error: &DbError) -> anyhow::Error {
         ),
         "42501" | "1142" | "1143" => {
             anyhow!(
-                "{} ({}): the audit needs SELECT on the mapped tables",
+                "{} ({}): the audit needs SELECT on every row of the mapped tables",
                 text::one_line(&error.message),
                 error.code
             )

@@ -25,6 +25,10 @@ pub struct Resolved {
     pub opening: Opening,
     /// How long a reservation may stay open.
     pub settle_within: Option<Duration>,
+    /// Every table and view that is read: its schema, if the mapping names it, and its name.
+    pub tables: Vec<(Option<String>, String)>,
+    /// Those of which the mapping says that what they show is all there is.
+    pub complete: Vec<String>,
 }
 
 /// The stock in SQL.
@@ -197,7 +201,22 @@ pub async fn resolve(
     for ledger in &mapping.ledger {
         ledgers.push(resolver.ledger(ledger).await?);
     }
-    Ok(Resolved { dialect, stock, ledgers, opening, settle_within: mapping.reservations.settle_within })
+    let tables: Vec<(Option<String>, String)> =
+        resolver.tables.into_iter().map(|table| (table.schema, table.name)).collect();
+    let stranger = mapping.complete.iter().find(|name| tables.iter().all(|(_, table)| table != *name));
+    if let Some(name) = stranger {
+        return Err(usage(format!("{file}: complete: `{name}` is no table or view of this mapping")));
+    }
+
+    Ok(Resolved {
+        dialect,
+        stock,
+        ledgers,
+        opening,
+        settle_within: mapping.reservations.settle_within,
+        tables,
+        complete: mapping.complete.clone(),
+    })
 }
 
 impl Resolver<'_> {

@@ -9,7 +9,7 @@ use super::suspects::{BATCH_SKUS, Suspect};
 use crate::audit::{Finding, FindingKind, Key};
 use crate::text;
 use anyhow::{Context, Result, anyhow, bail};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
 /// Entries of the first part; the time it takes says how large the next can be.
@@ -232,23 +232,30 @@ impl Reading<'_> {
         let mut pass = pass("stock".to_owned());
         let mut stocked = Stocked::default();
         let mut to_derive: HashMap<i64, Vec<(Suspect, i64)>> = HashMap::new();
-        let (mut fractional, mut unchained) = (0_u64, 0_u64);
+        let mut odd = OddRows::default();
+        let mut folded: HashSet<Key> = HashSet::new();
         let derive = resolved.opening == Opening::Derive;
         let keeps_balances = resolved.ledgers.iter().any(|ledger| ledger.balance.is_some());
         (self.on_progress)("comparing with the stock", 0, 0);
         let read = self
             .query(&sql, &mut pass, |row| {
-                let Some(sku) = Key::of(&row[0]) else { return Ok(()) };
+                let Some(sku) = Key::of(&row[0]) else {
+                    odd.nameless += 1;
+                    return Ok(());
+                };
                 let number = |at: usize| row[at].as_int().unwrap_or(0);
                 let units = row[1].as_int().context("the stock of a SKU is more than 64 bits hold")?;
-                fractional += u64::from(number(3) > 0);
+                odd.fractional += u64::from(number(3) > 0);
                 let known = form.key(sku.clone());
+                if form.folds_case && !folded.insert(known.clone()) {
+                    odd.taken_for_one.get_or_insert_with(|| sku.clone());
+                }
                 let sums = sums.remove(&known).unwrap_or_default();
                 stocked.skus += 1;
                 stocked.in_stock = stocked.in_stock.saturating_add(units);
                 let (opening, start) = openings.remove(&known).unwrap_or((number(4), number(5)));
                 let is_kept = keeps_balances && sums.unbalanced == 0 && sums.entries > 0;
-                unchained += u64::from(keeps_balances && sums.unbalanced > 0);
+                odd.unchained += u64::from(keeps_balances && sums.unbalanced > 0);
                 if derive {
                     stocked.by_ledger = stocked.by_ledger.saturating_add(units);
                     let start = units.saturating_sub(sums.delta);
@@ -283,18 +290,7 @@ impl Reading<'_> {
             })
             .await;
         read.context("cannot read the stock")?;
-        if fractional > 0 {
-            bail!(
-                "{}: {} with fractions of a unit in stock: stockbench counts whole units only",
-                resolved.stock.table,
-                text::count(fractional, "SKU")
-            );
-        }
-        if unchained > 0 {
-            let what = if derive { "nothing can be said of them" } else { "only their sums were compared" };
-            let skus = text::count(unchained, "SKU");
-            self.not_checked.push(format!("the chains of {skus} with entries that keep no balance: {what}"));
-        }
+        self.judge_odd(odd, derive)?;
         self.derived(to_derive, &mut pass, &mut stocked.suspects).await?;
         self.passes.push(pass);
         // Entries and opening balances of SKUs that have no stock row: where
@@ -315,6 +311,41 @@ impl Reading<'_> {
             .suspects
             .sort_by(|one, other| other.drift().cmp(&one.drift()).then_with(|| one.sku.cmp(&other.sku)));
         Ok(stocked)
+    }
+
+    /// Refuses rows that cannot be added up; names those that could not be judged.
+    fn judge_odd(&mut self, odd: OddRows, derive: bool) -> Result<()> {
+        let table = &self.resolved.stock.table;
+        if let Some(sku) = odd.taken_for_one {
+            bail!(
+                "{table} tells `{sku}` from another SKU of that spelling and another table of the mapping does not \
+                 (the collation of its column): they cannot be compared"
+            );
+        }
+        if odd.nameless > 0 {
+            let rows = text::count(odd.nameless, "row");
+            self.scope.not_seen.push(format!("{rows} of {table} without a SKU"));
+        }
+        if odd.fractional > 0 {
+            bail!(
+                "{}: {} with fractions of a unit in stock: stockbench counts whole units only",
+                table,
+                text::count(odd.fractional, "SKU")
+            );
+        }
+        if odd.unchained > 0 {
+            let chains = format!(
+                "the chains of {} with entries that keep no balance",
+                text::count(odd.unchained, "SKU")
+            );
+            if derive {
+                self.scope.not_seen.push(format!("{chains}: nothing can be said of them"));
+            } else {
+                self.not_checked.push(format!("{chains}: only their sums were compared"));
+            }
+        }
+
+        Ok(())
     }
 
     /// The query for SKU, units and opening balance, with their fingerprints.
@@ -412,6 +443,19 @@ impl Reading<'_> {
         }
         Ok(())
     }
+}
+
+/// Stock rows with which something is amiss.
+#[derive(Debug, Default)]
+struct OddRows {
+    /// Rows in fractions of a unit.
+    fractional: u64,
+    /// SKUs with entries that keep no balance.
+    unchained: u64,
+    /// Rows without a SKU.
+    nameless: u64,
+    /// A SKU that another table does not tell from another one.
+    taken_for_one: Option<Key>,
 }
 
 /// What the comparison with the stock comes to.

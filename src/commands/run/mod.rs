@@ -219,14 +219,45 @@ async fn make_tables(
     plan: &mut Plan,
     stage: &mut Stage,
     (database, lock): (&Database, &mut RunLock),
-) -> Result<(RunRow, u64)> {
+    of_many: Option<&Stop>,
+) -> Result<Made> {
     schema::migrate(database).await?;
     // What is made and checked beforehand takes the time it takes.
     let untimed = SessionSettings { lock_timeout: None, statement_timeout: None, ..stage.settings.clone() };
     let mut control = database.open(&untimed).await?;
     let made = make_tables_by(control.as_mut(), args, plan, stage, (database, lock)).await;
+    let without_transactions = stage.without_transactions(control.as_mut(), database.dialect()).await;
     control.close().await;
-    made
+    let (run, connections) = made?;
+
+    let without_transactions = without_transactions?;
+    if of_many.is_none() {
+        say_no_transactions(&without_transactions, args.output)?;
+    }
+
+    Ok(Made { run, connections, without_transactions })
+}
+
+/// The tables of a run are there.
+struct Made {
+    run: RunRow,
+    /// Connections of the run, over all of its segments.
+    connections: u64,
+    /// Tables whose engine has no transactions, each with its engine.
+    without_transactions: Vec<String>,
+}
+
+/// Says before the load where a strategy cannot do what it says.
+fn say_no_transactions(tables: &[String], output: Output) -> Result<()> {
+    for table in tables {
+        let line = terminal::no_transactions(table);
+        match output {
+            Output::Table => to_stdout(|out| writeln!(out, "{line}"))?,
+            Output::Json => writeln!(std::io::stderr(), "{line}")?,
+        }
+    }
+
+    Ok(())
 }
 
 /// Also tells how many connections the run has, over all of its segments.
@@ -318,10 +349,10 @@ async fn run_locked(
 ) -> Result<Report> {
     // What cannot be served or written is said before anything is changed.
     let mut watch = watch_of(args, plan, database)?;
-    let (run, connections) = make_tables(args, plan, &mut stage, (database, lock)).await?;
-    let load = load(args, plan, connections)?;
+    let made = make_tables(args, plan, &mut stage, (database, lock), of_many).await?;
+    let load = load(args, plan, made.connections)?;
     let faults = stage::check_faults(plan, &stage.programs)?;
-    let source = stage.source(&run);
+    let source = stage.source(&made.run);
     // What was made on one node must be there on the others.
     audit::nodes::must_agree(database, &source).await?;
     let redis = stage.redis.as_ref().map(RedisStage::info);
@@ -330,9 +361,9 @@ async fn run_locked(
     let config = config(args, plan, members.first().map(|member| &member.retry), load.connections as u64);
     check_baseline(baseline, &config, &database.info)?;
     let names = StatementNames::of(&members);
-    let history =
-        args.history.as_deref().map(|path| HistoryWriter::create(path, &run, args.segment)).transpose()?;
-    let stream = stream(plan, &run);
+    let create = |path| HistoryWriter::create(path, &made.run, args.segment);
+    let history = args.history.as_deref().map(create).transpose()?;
+    let stream = stream(plan, &made.run);
     let recovery = Arc::new(Recovery::default());
     let redis_death = stage.redis.as_ref().and_then(|redis| redis.death(&recovery));
     let timed: Vec<TimedFault> = faults.timed().collect();
@@ -383,16 +414,16 @@ async fn run_locked(
         // Whoever has the database next must not meet what a lost connection still does.
         (None, sessions_gone(database, &source, &sessions).await)
     } else {
-        (Some(judge(database, &source, &sessions, told, &figures, args.full).await), Ok(()))
+        (Some(judge(database, &source, &sessions, told, &figures, &made, args.full).await), Ok(()))
     };
     checking.finish();
     signals.iter().for_each(JoinHandle::abort);
     let judged = audit.as_ref().and_then(|audit| audit.as_ref().ok());
-    let part = args.segment.map(|_| part_of(plan, &run, &figures, elapsed));
-    let hint = judged.and_then(|audit| super::explore::hint(audit, &run.strategy, database));
+    let part = args.segment.map(|_| part_of(plan, &made.run, &figures, elapsed));
+    let hint = judged.and_then(|audit| super::explore::hint(audit, &made.run.strategy, database));
     Report::new(ReportParts {
-        run_id: run.id,
-        strategy: run.strategy,
+        run_id: made.run.id,
+        strategy: made.run.strategy,
         members: plan.mix.iter().map(|(strategy, weight)| (strategy.name.clone(), *weight)).collect(),
         services,
         redis,
@@ -539,12 +570,14 @@ async fn judge(
     sessions: &[(Option<String>, Vec<i64>)],
     told: impl Iterator<Item = ToldOrder> + Send,
     figures: &Figures,
+    made: &Made,
     full: bool,
 ) -> Result<AuditReport> {
     ensure!(database.dialect() != Dialect::Null, "null: keeps no stock: there is nothing to audit");
     sessions_gone(database, source, sessions).await?;
     let mut audit = audit::audit(database, source, ClientWitness::Complete, told, None, full).await?;
     audit.add_futile_retries(figures);
+    audit.blame_engines(&made.without_transactions);
     Ok(audit)
 }
 

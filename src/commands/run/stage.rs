@@ -4,7 +4,7 @@
 use super::super::check::{Checker, refused};
 use super::super::open::{check_no_pooler, start_lab};
 use super::sabotage::RedisDeath;
-use crate::audit::{self, Source};
+use crate::audit::{self, Source, scope};
 use crate::cli::RunArgs;
 use crate::db::redis::Redis;
 use crate::db::relay::Wire;
@@ -513,6 +513,17 @@ impl Stage {
             run_id: run.id,
             services: services.map(|service| (service.name.clone(), service.database.clone())).collect(),
         }
+    }
+
+    /// The tables of the stock's database whose engine has no transactions, where a strategy
+    /// cannot do what it says.
+    pub(super) async fn without_transactions(
+        &self,
+        control: &mut dyn Session,
+        dialect: Dialect,
+    ) -> Result<Vec<String>> {
+        let statements = self.programs.iter().flat_map(Program::sql_on_stock);
+        scope::without_transactions(control, dialect, statements).await
     }
 
     /// A service that follows another server knows of the tables a while after that one.
