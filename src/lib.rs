@@ -20,6 +20,7 @@ pub mod compare;
 pub mod db;
 pub mod dotenv;
 pub mod engine;
+mod escape;
 pub mod exit;
 pub mod explore;
 pub mod fault;

@@ -90,7 +90,6 @@ fn one_line(error: &clap::Error) -> String {
 
 /// One line on standard error, and the exit code that goes with it.
 fn fail(error: &Error) -> Exit {
-    // Nobody to tell if standard error is gone.
-    drop(writeln!(io::stderr(), "stockbench: {error:#}"));
+    commands::complain(error);
     if error.downcast_ref::<UsageError>().is_some() { Exit::Usage } else { Exit::CouldNot }
 }

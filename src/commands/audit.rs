@@ -11,6 +11,7 @@ use crate::cli::{AuditArgs, AuditOutput};
 use crate::db::schema;
 use crate::db::{Database, DatabaseInfo, DatabaseUrl, SessionSettings};
 use crate::engine::history::History;
+use crate::escape;
 use crate::exit::{Exit, usage};
 use crate::report::progress::Progress;
 use crate::report::terminal;
@@ -91,14 +92,15 @@ pub(super) async fn audit(args: AuditArgs) -> Result<Exit> {
     let schema_version = crate::report::model::SCHEMA_VERSION;
     let output =
         AuditJson { schema_version, database: &database.info, audit: &verdict, passed: verdict.passed };
-    let json = serde_json::to_string_pretty(&output)?;
+    let json = serde_json::to_string_pretty(&output)? + "\n";
+    let json = escape::json(&json);
     to_stdout(|out| match args.output {
         AuditOutput::Table | AuditOutput::Summary => {
             writeln!(out, "{}", terminal::database_line(&database.info))?;
             terminal::audit(out, &verdict)?;
             hint.iter().try_for_each(|hint| writeln!(out, "note       {hint}"))
         }
-        AuditOutput::Json => writeln!(out, "{json}"),
+        AuditOutput::Json => out.write_all(json.as_bytes()),
     })?;
     Ok(verdict.exit())
 }

@@ -25,7 +25,7 @@ pub(super) async fn init(args: &AuditArgs) -> Result<Exit> {
     let proposed = proposal::propose(session.as_mut(), opened.database.dialect()).await;
     session.close().await;
     let proposed = proposed?;
-    to_stdout(|out| write!(out, "{proposed}"))?;
+    to_stdout(|out| out.write_all(proposed.as_bytes()))?;
     Ok(Exit::Held)
 }
 
@@ -84,7 +84,7 @@ pub(super) async fn audit(args: &AuditArgs, file: &Path) -> Result<Exit> {
     }
     if args.repair == Some(Repair::Sql) {
         let statements = repair::sql(&verdict, &resolved, args.repair_toward);
-        to_stdout(|out| write!(out, "{statements}"))?;
+        to_stdout(|out| out.write_all(statements.as_bytes()))?;
         return Ok(verdict.exit());
     }
     if !args.full {
@@ -94,7 +94,7 @@ pub(super) async fn audit(args: &AuditArgs, file: &Path) -> Result<Exit> {
     to_stdout(|out| match args.output {
         AuditOutput::Table => views::audit(out, &database.info, &verdict),
         AuditOutput::Summary => views::summary(out, &database.info, &verdict),
-        AuditOutput::Json => write!(out, "{json}"),
+        AuditOutput::Json => out.write_all(json.as_bytes()),
     })?;
     Ok(verdict.exit())
 }

@@ -5,7 +5,7 @@ use super::check::Checker;
 use super::files::Files;
 use super::open::{Opened, Purpose, check_no_pooler, open};
 use super::run::check_isolation;
-use super::{stop_on_signal, to_stdout, write_whole};
+use super::{complain, stop_on_signal, to_stderr, to_stdout, write_whole};
 use crate::audit::{self, AuditReport, Source, scope};
 use crate::cli::{ExploreArgs, ExploreLineOrder, Output};
 use crate::db::schema::{self, PREFIX, RunRow, Seed, SkuIds};
@@ -30,7 +30,6 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use futures_util::future::try_join_all;
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -65,7 +64,7 @@ pub(super) async fn explore(args: ExploreArgs) -> Result<Exit> {
     for scratch in scratches {
         // What was found is told all the same; `clean` drops what is left.
         if let Err(error) = scratch.drop().await {
-            writeln!(std::io::stderr(), "stockbench: {error:#}").unwrap_or_default();
+            complain(error);
         }
     }
     signals.abort();
@@ -171,7 +170,7 @@ async fn explore_in(
     let line = terminal::database_line(&database.info);
     match args.output {
         Output::Table if args.emit.is_none() => to_stdout(|out| writeln!(out, "{line}"))?,
-        _ => writeln!(std::io::stderr(), "{line}")?,
+        _ => to_stderr(&line),
     }
     let foreign = foreign_tables(&program, database).await?;
     let copies = copies(args, &program, database, &foreign).await?;
@@ -420,7 +419,7 @@ fn report(
         write_whole(path, json.as_bytes())?;
     }
     to_stdout(|out| match (args.emit, args.output) {
-        (Some(_), _) => write!(out, "{}", report.script(problem, start)),
+        (Some(_), _) => out.write_all(report.script(problem, start).as_bytes()),
         (None, Output::Table) => explored::print(out, &report),
         (None, Output::Json) => out.write_all(json.as_bytes()),
     })?;

@@ -19,6 +19,7 @@ mod strategies;
 
 use crate::cli::{Cli, Command};
 use crate::engine::stop::Stop;
+use crate::escape::Screen;
 use crate::exit::Exit;
 use anyhow::{Context, Result};
 use std::fs::Permissions;
@@ -50,14 +51,26 @@ pub async fn dispatch(mut cli: Cli) -> Result<Exit> {
     }
 }
 
-/// Writes to standard output. A reader who has read enough and closed the pipe
+/// Writes to standard output, as on a [`Screen`]: names from a database begin no line of
+/// their own. A reader who has read enough and closed the pipe
 /// changes nothing of what the command found.
 fn to_stdout(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
-    let mut out = io::stdout().lock();
+    let mut stdout = io::stdout().lock();
+    let mut out = Screen::new(&mut stdout);
     match write(&mut out).and_then(|()| out.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         written => written.context("cannot write to standard output"),
     }
+}
+
+/// Writes a line to standard error. There is nobody to tell if that is gone.
+fn to_stderr(line: impl std::fmt::Display) {
+    drop(writeln!(Screen::new(&mut io::stderr()), "{line}"));
+}
+
+/// Writes an error to standard error: one line, whatever names are in it.
+pub fn complain(error: impl std::fmt::Display) {
+    to_stderr(format_args!("stockbench: {error:#}"));
 }
 
 /// Writes a file whole or not at all: under another name first. What is no file
@@ -99,7 +112,6 @@ async fn stop_on_signal(stop: Stop, by: &str) {
             std::process::exit(Exit::Interrupted as i32);
         }
         stop.ask();
-        // Nobody to tell if standard error is gone.
-        drop(writeln!(io::stderr(), "stopping: {by} (once more stops at once)"));
+        to_stderr(format_args!("stopping: {by} (once more stops at once)"));
     }
 }

@@ -33,6 +33,7 @@ pub use database::{Database, RunLock};
 pub use tls::{Tls, Verified};
 pub use url::DatabaseUrl;
 
+use crate::escape;
 use async_trait::async_trait;
 use relay::{Cut, Wire};
 use schemars::JsonSchema;
@@ -74,6 +75,9 @@ pub enum Dialect {
     #[value(skip)]
     Null,
 }
+
+/// Arguments that a function of SQLite takes, in the versions that take the fewest.
+const SQLITE_ARGUMENTS_MAX: usize = 100;
 
 impl Dialect {
     /// Every dialect, in the order tables show them.
@@ -133,19 +137,30 @@ impl Dialect {
         }
     }
 
-    /// A text as a literal.
+    /// A text as a literal, in which every character can be seen.
     pub fn literal(self, text: &str) -> String {
+        let is_plain = !text.contains(escape::is_unseen);
         match self {
             // Whether a backslash escapes depends on settings; as bytes it cannot.
-            Self::MySql | Self::MariaDb if text.contains('\\') => {
+            Self::MySql | Self::MariaDb if !is_plain || text.contains('\\') => {
                 let mut hex = String::with_capacity(2 * text.len());
                 for byte in text.bytes() {
                     write!(hex, "{byte:02X}").expect("a String takes any text");
                 }
                 format!("_utf8mb4 X'{hex}'")
             }
-            Self::Postgres if text.contains('\\') => {
-                format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+            Self::Postgres if !is_plain || text.contains('\\') => {
+                let text = text.replace('\\', "\\\\").replace('\'', "''");
+                format!("E'{}'", escape::sql_string(&text))
+            }
+            Self::Sqlite if !is_plain => {
+                let codes: Vec<String> =
+                    text.chars().map(|character| u32::from(character).to_string()).collect();
+                let parts: Vec<String> = codes
+                    .chunks(SQLITE_ARGUMENTS_MAX)
+                    .map(|codes| format!("char({})", codes.join(", ")))
+                    .collect();
+                format!("({})", parts.join(" || "))
             }
             _ => format!("'{}'", text.replace('\'', "''")),
         }

@@ -4,6 +4,7 @@
 use super::event::{Event, What};
 use super::problem::Problem;
 use crate::db::Dialect;
+use crate::escape;
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -74,7 +75,7 @@ pub fn script(problem: &Problem, (schedule, lines): (&str, &[Line]), title: &str
     };
     // Writing to a String does not fail.
     let mut say = |line: &str| writeln!(script, "{line}").unwrap_or_default();
-    say(&format!("-- {title}"));
+    say(&format!("-- {}", escape::line(title)));
     say(&format!("-- schedule: {schedule}"));
     say(&format!(
         "-- One {shell} session for each client, in the order of the lines. A line that is said to"
@@ -95,10 +96,11 @@ pub fn script(problem: &Problem, (schedule, lines): (&str, &[Line]), title: &str
         say(&format!("-- In every session first:\n{set}"));
     }
     for line in lines {
+        let result = escape::line(&line.result);
         if line.sql.is_empty() || line.result.starts_with("resumes") {
-            say(&format!("-- client {}: {}", line.client, line.result));
+            say(&format!("-- client {}: {result}", line.client));
         } else {
-            say(&format!("/* client {} */ {};  -- {}", line.client, line.sql, line.result));
+            say(&format!("/* client {} */ {};  -- {result}", line.client, line.sql));
         }
     }
     script

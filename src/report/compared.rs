@@ -1,6 +1,7 @@
 //! A comparison: as data, and for people, on a terminal or as Markdown.
 
 use super::Document;
+use super::grid::Grid;
 use super::markdown::{code, escaped};
 use super::model::SCHEMA_VERSION;
 use crate::compare::advice;
@@ -10,8 +11,6 @@ use crate::compare::stats::{Change, Estimate, ROUNDS_FOR_INTERVAL};
 use crate::db::DatabaseInfo;
 use crate::exit::Exit;
 use crate::text;
-use comfy_table::presets::{ASCII_MARKDOWN, UTF8_BORDERS_ONLY};
-use comfy_table::{CellAlignment, ContentArrangement, Table};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -161,14 +160,9 @@ impl Style {
         if self.is_markdown { "### " } else { "" }
     }
 
-    fn table(self, head: &[String], numbers: std::ops::Range<usize>) -> Table {
-        let mut table = Table::new();
-        let style = if self.is_markdown { ASCII_MARKDOWN } else { UTF8_BORDERS_ONLY };
-        table.load_style(style).set_content_arrangement(ContentArrangement::Disabled).set_header(head);
-        for column in table.column_iter_mut().skip(numbers.start).take(numbers.len()) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-        table
+    fn table(self, head: &[&str], figures: std::ops::Range<usize>) -> Grid {
+        let table = if self.is_markdown { Grid::markdown(head) } else { Grid::new(head) };
+        table.unbounded().figures(figures)
     }
 
     fn name(self, strategy: &str) -> String {
@@ -201,15 +195,15 @@ fn write(out: &mut dyn Write, report: &CompareReport, style: Style) -> io::Resul
     }
     heat_maps(out, report, style)?;
     if !report.advice.is_empty() {
-        writeln!(out, "\n{}What follows\n", style.heading())?;
+        headline(out, style, "What follows")?;
         report.advice.iter().try_for_each(|sentence| writeln!(out, "- {}", style.text(sentence)))?;
     }
     closing(out, report)
 }
 
 fn setting(out: &mut dyn Write, judged: &Judged, style: Style) -> io::Result<()> {
-    writeln!(out, "\n{}{}\n", style.heading(), style.text(&title(&judged.setting)))?;
-    let mut table = style.table(&HEAD.map(str::to_owned), FIGURES);
+    headline(out, style, &title(&judged.setting))?;
+    let mut table = style.table(&HEAD, FIGURES);
     for row in &judged.rows {
         let mut cells = cells(row);
         cells[0] = style.name(&row.strategy);
@@ -219,7 +213,13 @@ fn setting(out: &mut dyn Write, judged: &Judged, style: Style) -> io::Result<()>
         }
         table.add_row(cells);
     }
-    writeln!(out, "{table}")
+    table.write(out)
+}
+
+fn headline(out: &mut dyn Write, style: Style, text: &str) -> io::Result<()> {
+    writeln!(out)?;
+    writeln!(out, "{}{}", style.heading(), style.text(text))?;
+    writeln!(out)
 }
 
 pub(super) fn title(setting: &Setting) -> String {
@@ -323,15 +323,12 @@ fn heat_maps(out: &mut dyn Write, report: &CompareReport, style: Style) -> io::R
     }
     for database in &report.matrix.databases {
         for &rtt_us in &report.matrix.rtt_us {
-            writeln!(
-                out,
-                "\n{}Fastest of those that held, sold/s: {}\n",
-                style.heading(),
-                style.text(&place(database, rtt_us))
-            )?;
-            let head = std::iter::once("SKUs".to_owned())
-                .chain(concurrency.iter().map(|&clients| text::count(clients, "client")));
-            let mut table = style.table(&head.collect::<Vec<_>>(), 0..1);
+            let place = place(database, rtt_us);
+            headline(out, style, &format!("Fastest of those that held, sold/s: {place}"))?;
+            let clients: Vec<String> =
+                concurrency.iter().map(|&clients| text::count(clients, "client")).collect();
+            let head: Vec<&str> = std::iter::once("SKUs").chain(clients.iter().map(String::as_str)).collect();
+            let mut table = style.table(&head, 0..1);
             for &skus in skus {
                 let cell = |&concurrency: &u64| {
                     let setting = Setting { database: database.clone(), rtt_us, concurrency, skus };
@@ -344,7 +341,7 @@ fn heat_maps(out: &mut dyn Write, report: &CompareReport, style: Style) -> io::R
                 let row = std::iter::once(text::thousands(skus)).chain(concurrency.iter().map(cell));
                 table.add_row(row);
             }
-            writeln!(out, "{table}")?;
+            table.write(out)?;
         }
     }
     Ok(())
@@ -352,7 +349,8 @@ fn heat_maps(out: &mut dyn Write, report: &CompareReport, style: Style) -> io::R
 
 fn closing(out: &mut dyn Write, report: &CompareReport) -> io::Result<()> {
     let total = report.matrix.runs();
-    writeln!(out, "\n{}", legend(report.matrix.rounds))?;
+    writeln!(out)?;
+    writeln!(out, "{}", legend(report.matrix.rounds))?;
     let open = report.open_rows();
     if open > 0 {
         writeln!(out, "not judged: {}, which are missing from the rankings", text::count(open, "row"))?;

@@ -1,17 +1,17 @@
 //! What an exploration found: as data, and for people.
 
 use super::Document;
+use super::grid::Grid;
 use super::measured::as_f64;
 use super::model::SCHEMA_VERSION;
 use super::terminal;
 use crate::db::DatabaseInfo;
+use crate::escape;
 use crate::exit::Exit;
 use crate::explore::{Explored, OutcomeCount, Problem, Witness, witness};
 use crate::finding::FindingKind;
 use crate::text;
 use crate::workload::Line;
-use comfy_table::presets::UTF8_BORDERS_ONLY;
-use comfy_table::{CellAlignment, Table};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -120,15 +120,12 @@ impl ExploreReport {
 
     /// The first witness as a script, after the statements that fill the tables.
     pub fn script(&self, problem: &Problem, start: &str) -> String {
-        match self.explored.witnesses.first() {
-            Some(Witness { kind, schedule, steps, .. }) => witness::script(
-                problem,
-                (schedule, steps),
-                &format!("{} with {}", kind.as_str(), self.strategy),
-                start,
-            ),
-            None => format!("-- {}\n", self.verdict()),
+        if let Some(Witness { kind, schedule, steps, .. }) = self.explored.witnesses.first() {
+            let title = format!("{} with {}", kind.as_str(), self.strategy);
+            return witness::script(problem, (schedule, steps), &title, start);
         }
+        let verdict = self.verdict();
+        verdict.iter().flat_map(|line| ["-- ".into(), escape::line(line), "\n".into()]).collect()
     }
 
     fn orders(&self) -> String {
@@ -157,25 +154,23 @@ impl ExploreReport {
         each.collect::<Vec<_>>().join(", ")
     }
 
-    /// What can be said, and no more.
-    fn verdict(&self) -> String {
+    /// What can be said, and no more, in lines.
+    fn verdict(&self) -> Vec<String> {
         let Explored { schedules, pruned, complete, violations, failed, cut_short, .. } = &self.explored;
         let run = text::count(*schedules, "schedule");
         if *violations > 0 {
             let partial = if *complete { "" } else { " so far" };
-            return format!("VIOLATION in {} of {run} run{partial}", text::thousands(*violations));
+            return vec![format!("VIOLATION in {} of {run} run{partial}", text::thousands(*violations))];
         }
         if let Some(why) = cut_short {
-            return format!("PARTIAL, no proof: no violation in {run}, and then: {why}");
+            return vec![format!("PARTIAL, no proof: no violation in {run}, and then: {why}")];
         }
         if *failed > 0 {
-            return format!(
-                "no verdict: {} ended in an error that the strategy has no way with",
-                text::count(*failed, "order")
-            );
+            let orders = text::count(*failed, "order");
+            return vec![format!("no verdict: {orders} ended in an error that the strategy has no way with")];
         }
         if let Some(schedule) = &self.config.schedule {
-            return format!("no violation in the schedule {schedule}, the only one that was run");
+            return vec![format!("no violation in the schedule {schedule}, the only one that was run")];
         }
         let like = if *pruned > 0 {
             format!(
@@ -185,22 +180,25 @@ impl ExploreReport {
         } else {
             String::new()
         };
-        let chosen = |count: u64, what: &str| match count {
-            0 => String::new(),
-            count => format!(
-                "\n  in {} {what}: which was first, the server decided, and the other order is not covered",
-                text::count(count, "schedule")
-            ),
-        };
-        let raced = chosen(self.explored.raced, "a move let several clients go on at once")
-            + &chosen(self.explored.unrepeated, "the same moves led elsewhere when they were made again");
+        let mut lines = vec![format!("no violation in any schedule: {run} run{like}")];
+        for (count, what) in [
+            (self.explored.raced, "a move let several clients go on at once"),
+            (self.explored.unrepeated, "the same moves led elsewhere when they were made again"),
+        ] {
+            if count > 0 {
+                lines.push(format!(
+                    "  in {} {what}: which was first, the server decided, and the other order is not covered",
+                    text::count(count, "schedule")
+                ));
+            }
+        }
         let snapshot = match self.database.settings.get("innodb_snapshot_isolation") {
             Some(value) => format!("with innodb_snapshot_isolation {value}, "),
             None => String::new(),
         };
         let crash = if self.config.crashes > 0 { ", one of which may stop for good anywhere" } else { "" };
-        format!(
-            "no violation in any schedule: {run} run{like}{raced}\n  this holds for {}{crash}, at most {}, \
+        lines.push(format!(
+            "  this holds for {}{crash}, at most {}, \
              on {} {} at {}, {snapshot}and this stock, where no wait for a lock times out; of more clients and other data it says \
              nothing",
             self.orders(),
@@ -208,7 +206,8 @@ impl ExploreReport {
             self.database.kind.title(),
             self.database.version,
             self.database.isolation,
-        )
+        ));
+        lines
     }
 }
 
@@ -220,22 +219,24 @@ pub fn print(out: &mut dyn Write, report: &ExploreReport) -> io::Result<()> {
     let explored = &report.explored;
     writeln!(
         out,
-        "exploring {}: {}, {} of each SKU in stock, at most {}\n",
+        "exploring {}: {}, {} of each SKU in stock, at most {}",
         report.strategy,
         report.orders(),
         text::count(report.config.stock.into(), "unit"),
         text::count(report.config.max_tries.into(), "attempt")
     )?;
     for table in &report.config.without_transactions {
-        writeln!(out, "{}\n", terminal::no_transactions(table))?;
+        writeln!(out, "{}", terminal::no_transactions(table))?;
     }
+    writeln!(out)?;
     outcomes(out, &explored.outcomes)?;
     for witness in &explored.witnesses {
         print_witness(out, witness)?;
     }
     if let Some(circle) = &explored.deadlock {
         let schedules = text::count(explored.deadlocks, "schedule");
-        writeln!(out, "\ndeadlock in {schedules}, ended by the database; schedule {}:", circle.schedule)?;
+        writeln!(out)?;
+        writeln!(out, "deadlock in {schedules}, ended by the database; schedule {}:", circle.schedule)?;
         for wait in &circle.waits {
             writeln!(out, "  client {} {} in {}", wait.client, wait.result, wait.sql)?;
         }
@@ -243,21 +244,23 @@ pub fn print(out: &mut dyn Write, report: &ExploreReport) -> io::Result<()> {
     if !explored.errors.is_empty() {
         let errors =
             explored.errors.iter().map(|(code, count)| format!("{code} {} times", text::thousands(*count)));
-        writeln!(out, "\nthe database's refusals: {}", errors.collect::<Vec<_>>().join(", "))?;
+        writeln!(out)?;
+        writeln!(out, "the database's refusals: {}", errors.collect::<Vec<_>>().join(", "))?;
     }
     if explored.undecided > 0 {
         let orders = text::count(explored.undecided, "order");
-        writeln!(out, "\n{orders} ended as conflict: the attempts were used up")?;
+        writeln!(out)?;
+        writeln!(out, "{orders} ended as conflict: the attempts were used up")?;
     }
     let rate = as_f64(explored.schedules) / explored.elapsed_s.max(1e-9);
-    writeln!(out, "\n{}", report.verdict())?;
+    writeln!(out)?;
+    report.verdict().iter().try_for_each(|line| writeln!(out, "{line}"))?;
     writeln!(out, "  {:.1} s, {rate:.0} schedules/s", explored.elapsed_s)
 }
 
 fn outcomes(out: &mut dyn Write, outcomes: &[OutcomeCount]) -> io::Result<()> {
-    let mut table = Table::new();
-    table.load_style(UTF8_BORDERS_ONLY);
-    table.set_header(["clients are told", "stock left", "broken", "schedules", "one of them"]);
+    let mut table =
+        Grid::new(&["clients are told", "stock left", "broken", "schedules", "one of them"]).figures(3..4);
     for outcome in outcomes.iter().take(OUTCOMES_SHOWN) {
         let told = outcome.told.iter().map(|outcome| outcome.as_str()).collect::<Vec<_>>().join(", ");
         let stock = outcome.stock.iter().map(|sku| sku.stock.to_string()).collect::<Vec<_>>().join(", ");
@@ -265,10 +268,7 @@ fn outcomes(out: &mut dyn Write, outcomes: &[OutcomeCount]) -> io::Result<()> {
         let broken = if broken.is_empty() { "-".to_owned() } else { broken };
         table.add_row([told, stock, broken, text::thousands(outcome.schedules), outcome.schedule.clone()]);
     }
-    if let Some(column) = table.column_mut(3) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    writeln!(out, "{table}")?;
+    table.write(out)?;
     let more = outcomes.len().saturating_sub(OUTCOMES_SHOWN);
     if more > 0 {
         writeln!(out, "and {} (all of them with -o json)", text::count(more as u64, "other way"))?;
@@ -280,9 +280,10 @@ fn print_witness(out: &mut dyn Write, witness: &Witness) -> io::Result<()> {
     let Witness { kind, schedule, switches, ways, steps, findings, at_the_end } = witness;
     let kind: FindingKind = *kind;
     let ways = if ways.is_empty() { String::new() } else { format!("; {ways}") };
+    writeln!(out)?;
     writeln!(
         out,
-        "\n{}: {}, schedule {schedule}{ways}",
+        "{}: {}, schedule {schedule}{ways}",
         kind.as_str(),
         text::count(*switches as u64, "switch")
     )?;

@@ -3,6 +3,7 @@
 
 use crate::engine::phase::Tick;
 use crate::engine::recorder::LatencyUs;
+use crate::escape;
 use crate::streamed::StreamedFile;
 use anyhow::{Context, Result};
 use hdrhistogram::serialization::V2DeflateSerializer;
@@ -46,7 +47,10 @@ impl HdrLog {
         IntervalLogWriterBuilder::new()
             .add_comment(&format!("[Logged by stockbench {}]", env!("CARGO_PKG_VERSION")))
             .add_comment("[Histogram log format version 1.3]")
-            .add_comment(&format!("[{run}; values are order latencies in microseconds, tags are outcomes]"))
+            .add_comment(&format!(
+                "[{}; values are order latencies in microseconds, tags are outcomes]",
+                escape::line(run)
+            ))
             .with_start_time(started)
             .with_base_time(started)
             .begin_log_with(&mut self.file, &mut self.serializer)?;

@@ -3,6 +3,7 @@
 
 use super::Report;
 use super::threshold::Judged;
+use crate::escape;
 use crate::exit::Exit;
 use crate::finding::FindingKind;
 use crate::text;
@@ -31,9 +32,9 @@ pub fn to_xml(report: &Report) -> Result<String> {
         ("random_seed", report.random_seed.to_string()),
         ("run_id", report.run_id.to_string()),
     ] {
-        suites[0].add_property((name, value.as_str()));
+        suites[0].add_property((name, &*escape::line(&value)));
     }
-    let mut xml = quick_junit::Report::new(format!("stockbench {}", report.strategy));
+    let mut xml = quick_junit::Report::new(format!("stockbench {}", escape::line(&report.strategy)));
     xml.set_time(time);
     xml.add_test_suites(suites.into_iter().filter(|suite| suite.tests > 0));
     Ok(xml.to_string()?)
@@ -46,20 +47,20 @@ fn suite(name: &str, cases: Vec<TestCase>) -> TestSuite {
 }
 
 fn case(class: &str, name: &str, status: TestCaseStatus) -> TestCase {
-    let mut case = TestCase::new(name, status);
+    let mut case = TestCase::new(&*escape::line(name), status);
     case.set_classname(format!("stockbench.{class}")).set_time(Duration::ZERO);
     case
 }
 
 fn failed(kind: NonSuccessKind, message: &str) -> TestCaseStatus {
     let mut status = TestCaseStatus::non_success(kind);
-    status.set_message(message);
+    status.set_message(&*escape::line(message));
     status
 }
 
 fn skipped(message: &str) -> TestCaseStatus {
     let mut status = TestCaseStatus::skipped();
-    status.set_message(message);
+    status.set_message(&*escape::line(message));
     status
 }
 
@@ -112,6 +113,7 @@ fn audit_cases(report: &Report) -> Vec<TestCase> {
                 } else {
                     format!(" (and {})", text::count(more.len() as u64, "more finding"))
                 };
+                let found: Vec<_> = found.iter().map(|message| escape::line(message)).collect();
                 let mut status = failed(NonSuccessKind::Failure, &format!("{first}{more}"));
                 status.set_type(kind.as_str()).set_description(found.join("\n"));
                 status

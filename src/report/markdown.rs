@@ -4,6 +4,7 @@ use super::change::{self, Change, percent};
 use super::measured::Distribution;
 use super::model::Report;
 use super::terminal::{self, tenths};
+use crate::escape;
 use crate::outcome::Outcome;
 use crate::text;
 use anyhow::Result;
@@ -61,6 +62,7 @@ fn in_words(change: &Change) -> String {
 /// a space is none of these and is left alone, so that prose stays readable.
 pub(super) fn escaped(text: &str) -> String {
     let text = text::one_line(text);
+    let text = escape::line(&text);
     let mut escaped = String::with_capacity(text.len());
     let mut before = None;
     let mut characters = text.chars().peekable();
@@ -84,7 +86,7 @@ pub(super) fn escaped(text: &str) -> String {
 
 /// A name as code, in a cell: as many backticks around it as none within it can end.
 pub(super) fn code(name: &str) -> String {
-    let name = text::one_line(name).replace('|', "\\|");
+    let name = escape::line(&text::one_line(name)).replace('|', "\\|");
     let longest = name.split(|character| character != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(longest + 1);
     let space = if longest > 0 { " " } else { "" };
@@ -103,6 +105,7 @@ mod tests {
             ("`x` *y* _z_", "\\`x\\` \\*y\\* \\_z\\_"),
             ("[click](http://x) &lt;", "\\[click\\](http://x) \\&lt;"),
             ("@octocat me@localhost", "@<!-- -->octocat me@localhost"),
+            ("a\u{202e}b\x1b[2J", "a\\\\u{202e}b\\\\u{1b}\\[2J"),
             ("lost_update, p < 0.001, a\\b", "lost_update, p < 0.001, a\\\\b"),
         ] {
             assert_eq!(escaped(name), shown);

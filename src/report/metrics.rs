@@ -2,6 +2,7 @@
 
 use crate::engine::phase::Tick;
 use crate::engine::recorder::{Figures, LatencyUs};
+use crate::escape;
 use crate::outcome::Outcome;
 use crate::text;
 use anyhow::{Result, anyhow};
@@ -42,7 +43,7 @@ impl Metrics {
             .set_buckets(&BUCKETS)
             .map_err(|error| failed(&error))?;
         for (name, value) in labels {
-            builder = builder.add_global_label(*name, value);
+            builder = builder.add_global_label(*name, &*escape::line(value));
         }
         let (recorder, exporter) = builder.build().map_err(|error| failed(&error))?;
         // All counters are there from the start, at 0: rates need a beginning.
@@ -107,7 +108,7 @@ fn counters(total: &Figures) {
     counter!("stockbench_conflicts_total").absolute(total.conflicts);
     counter!("stockbench_late_total").absolute(total.late);
     for (code, error) in &total.errors {
-        counter!("stockbench_errors_total", "code" => code.clone(), "class" => error.class.as_str())
+        counter!("stockbench_errors_total", "code" => escape::line(code).into_owned(), "class" => error.class.as_str())
             .absolute(error.count);
     }
 }

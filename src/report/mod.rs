@@ -15,6 +15,7 @@ pub mod client;
 pub mod compared;
 pub mod config;
 pub mod explored;
+mod grid;
 pub mod hdr;
 pub mod junit;
 pub mod markdown;
@@ -33,6 +34,7 @@ pub mod threshold;
 pub use model::Report;
 pub use threshold::Threshold;
 
+use crate::escape;
 use anyhow::Result;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -44,7 +46,8 @@ pub trait Document: Serialize + JsonSchema {
     /// # Errors
     /// Serialisation fails, which would be a bug.
     fn to_json(&self) -> Result<String> {
-        Ok(serde_json::to_string_pretty(self)? + "\n")
+        let json = serde_json::to_string_pretty(self)? + "\n";
+        Ok(escape::json(&json).into_owned())
     }
 
     /// The JSON Schema of its kind.

@@ -2,6 +2,7 @@
 //! where that is a terminal.
 
 use crate::engine::recorder::Live;
+use crate::escape;
 use crate::text;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::sync::atomic::Ordering::Relaxed;
@@ -28,7 +29,7 @@ impl Progress {
     pub fn preparing(what: &str) -> Self {
         let bar = SCREEN.add(ProgressBar::no_length());
         bar.set_style(ProgressStyle::with_template("{spinner} {msg}").expect("the template is a constant"));
-        bar.set_message(what.to_owned());
+        bar.set_message(escape::line(what).into_owned());
         // That takes a thread, which nobody needs where nothing is drawn.
         if !bar.is_hidden() {
             bar.enable_steady_tick(TICK);
@@ -55,7 +56,7 @@ impl Progress {
             self.bar.set_length(of);
             self.bar.reset_eta();
         }
-        self.bar.set_message(what.to_owned());
+        self.bar.set_message(escape::line(what).into_owned());
         self.bar.set_position(done);
     }
 

@@ -3,16 +3,16 @@
 
 use super::Document;
 use super::client::peak_rss_bytes;
+use super::grid::Grid;
 use super::model::SCHEMA_VERSION;
 use super::terminal::{NOT_ALL_SEEN, scope};
 use crate::audit::findings::Evidence;
 use crate::audit::tables::{SkuSummary, TableAudit};
 use crate::audit::{Finding, Key};
 use crate::db::DatabaseInfo;
+use crate::escape;
 use crate::text;
 use anyhow::Result;
-use comfy_table::Table;
-use comfy_table::presets::UTF8_BORDERS_ONLY;
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::io::{self, Write};
@@ -80,9 +80,10 @@ fn head(out: &mut dyn Write, database: &DatabaseInfo, audit: &TableAudit) -> io:
         _ => String::new(),
     };
     writeln!(out, "one snapshot, read-only, of {} UTC{position}{role}", audit.taken_at)?;
+    writeln!(out)?;
     writeln!(
         out,
-        "\naudit: {} ({}, {})",
+        "audit: {} ({}, {})",
         verdict(audit),
         text::count(audit.skus, "SKU"),
         text::count(audit.entries, "entry")
@@ -115,11 +116,8 @@ fn units_of(sku: &SkuSummary) -> [String; 2] {
     [sku.stock, sku.ledger].map(|number| number.map_or_else(|| "none".to_owned(), signed))
 }
 
-fn worst(audit: &TableAudit, rows: usize) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(UTF8_BORDERS_ONLY)
-        .set_header(["SKU", "stock", "ledger", "units", "found", "first", "last"]);
+fn worst(audit: &TableAudit, rows: usize) -> Grid {
+    let mut table = Grid::new(&["SKU", "stock", "ledger", "units", "found", "first", "last"]);
     for sku in audit.by_sku.iter().take(rows) {
         let kinds: Vec<&str> = sku.kinds.iter().map(|kind| kind.as_str()).collect();
         let [stock, ledger] = units_of(sku);
@@ -143,7 +141,8 @@ fn worst(audit: &TableAudit, rows: usize) -> Table {
 pub fn audit(out: &mut dyn Write, database: &DatabaseInfo, audit: &TableAudit) -> io::Result<()> {
     head(out, database, audit)?;
     if !audit.by_sku.is_empty() {
-        writeln!(out, "\n{}", worst(audit, SKUS_SHOWN))?;
+        writeln!(out)?;
+        worst(audit, SKUS_SHOWN).write(out)?;
         let more = audit.broken_skus.saturating_sub(SKUS_SHOWN as u64);
         if more > 0 {
             writeln!(out, "… and {}: see the JSON (-o json)", text::count(more, "more SKU"))?;
@@ -164,7 +163,8 @@ pub fn audit(out: &mut dyn Write, database: &DatabaseInfo, audit: &TableAudit) -
     }
     let more = audit.findings_total.saturating_sub(FINDINGS_SHOWN as u64);
     if more > 0 {
-        writeln!(out, "\n… and {}: see the JSON (-o json)", text::count(more, "more finding"))?;
+        writeln!(out)?;
+        writeln!(out, "… and {}: see the JSON (-o json)", text::count(more, "more finding"))?;
     }
     writeln!(out)?;
     for pass in &audit.passes {
@@ -195,7 +195,8 @@ fn show(out: &mut dyn Write, finding: &Finding, shown: &[Evidence]) -> io::Resul
     let more = if finding.orders > orders.len() as u64 { ", …" } else { "" };
     let orders =
         if orders.is_empty() { String::new() } else { format!(" (orders {}{more})", orders.join(", ")) };
-    writeln!(out, "\n  ✗ {}: {}{orders}", finding.kind.as_str(), finding.message)?;
+    writeln!(out)?;
+    writeln!(out, "  ✗ {}: {}{orders}", finding.kind.as_str(), finding.message)?;
     match (&finding.first_at, &finding.last_at) {
         (Some(first), Some(last)) if first == last => writeln!(out, "    at {first}")?,
         (Some(first), Some(last)) => writeln!(out, "    from {first} to {last}")?,
@@ -241,7 +242,8 @@ pub fn summary(out: &mut dyn Write, database: &DatabaseInfo, audit: &TableAudit)
     Ok(())
 }
 
-/// Writes the entries that findings rest on, as CSV.
+/// Writes the entries that findings rest on, as CSV that a spreadsheet can open: no cell
+/// is a formula.
 ///
 /// # Errors
 /// The writer fails.
@@ -285,7 +287,7 @@ pub fn evidence(out: impl Write, audit: &TableAudit) -> Result<()> {
             rows.push(<[String; 7]>::default());
         }
         for row in rows {
-            csv.write_record(start.iter().chain(&row))?;
+            csv.write_record(start.iter().chain(&row).map(|text| escape::cell(text).into_owned()))?;
         }
     }
     csv.flush()?;

@@ -1,5 +1,6 @@
 //! The report for people.
 
+use super::grid::Grid;
 use super::measured::Distribution;
 use super::model::{RedisInfo, Report};
 use super::series::FaultMark;
@@ -10,8 +11,6 @@ use crate::fault::Blow;
 use crate::outcome::Outcome;
 use crate::text;
 use crate::workload::Segment;
-use comfy_table::presets::UTF8_BORDERS_ONLY;
-use comfy_table::{CellAlignment, Table};
 use std::io::{self, Write};
 
 /// Findings shown on the terminal; all of them are in the JSON.
@@ -70,7 +69,8 @@ pub fn run(out: &mut dyn Write, report: &Report) -> io::Result<()> {
         (Some(verdict), _) => audit(out, verdict)?,
         (None, _) if report.database.kind == Dialect::Null || report.is_audited_elsewhere() => {}
         (None, error) => {
-            writeln!(out, "\naudit: could not be made: {}", error.as_deref().unwrap_or("unknown"))?;
+            writeln!(out)?;
+            writeln!(out, "audit: could not be made: {}", error.as_deref().unwrap_or("unknown"))?;
         }
     }
     client(out, report)?;
@@ -93,7 +93,7 @@ fn programs(out: &mut dyn Write, report: &Report) -> io::Result<()> {
                 table.add_row(row);
             }
         }
-        writeln!(out, "{table}")?;
+        table.write(out)?;
     }
     for (name, flow) in &report.flows {
         let (runs, conflicts) = (text::count(flow.runs, "time"), text::count(flow.conflicts, "conflict"));
@@ -178,13 +178,8 @@ fn faults(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     report.fault_error.iter().try_for_each(|error| writeln!(out, "fault      {error}"))
 }
 
-fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(UTF8_BORDERS_ONLY).set_header(header);
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
+fn table(head: &[&str]) -> Grid {
+    Grid::new(head).figures(1..head.len())
 }
 
 fn outcomes(out: &mut dyn Write, report: &Report) -> io::Result<()> {
@@ -196,7 +191,7 @@ fn outcomes(out: &mut dyn Write, report: &Report) -> io::Result<()> {
             table.add_row(row);
         }
     }
-    writeln!(out, "{table}")
+    table.write(out)
 }
 
 fn percentiles(latency: &Distribution) -> [String; 6] {
@@ -298,7 +293,8 @@ fn latencies(out: &mut dyn Write, report: &Report) -> io::Result<()> {
         row.extend(percentiles(distribution));
         table.add_row(row);
     }
-    writeln!(out, "\n{table}")?;
+    writeln!(out)?;
+    table.write(out)?;
     uncorrected(out, report)?;
     statements(out, report)?;
     let Some(deducted) = latency.order.get(&Outcome::Deducted) else { return Ok(()) };
@@ -325,7 +321,8 @@ fn uncorrected(out: &mut dyn Write, report: &Report) -> io::Result<()> {
         row.extend(percentiles(distribution));
         table.add_row(row);
     }
-    writeln!(out, "\n{table}")
+    writeln!(out)?;
+    table.write(out)
 }
 
 /// Columns of a statement's text.
@@ -345,7 +342,8 @@ fn statements(out: &mut dyn Write, report: &Report) -> io::Result<()> {
         row.extend([latency.p50, latency.p99, latency.max].map(text::micros));
         table.add_row(row);
     }
-    writeln!(out, "\n{table}")
+    writeln!(out)?;
+    table.write(out)
 }
 
 fn errors(out: &mut dyn Write, report: &Report) -> io::Result<()> {
@@ -375,9 +373,10 @@ pub fn audit(out: &mut dyn Write, audit: &AuditReport) -> io::Result<()> {
         (false, true) if audit.findings.is_empty() => "could not be completed",
         (false, _) => "FAILED",
     };
+    writeln!(out)?;
     writeln!(
         out,
-        "\naudit: {word} ({}, {}, {})",
+        "audit: {word} ({}, {}, {})",
         text::count(audit.skus, "SKU"),
         text::count(audit.entries, "entry"),
         text::count(audit.orders, "order"),
@@ -474,9 +473,10 @@ fn sample(finding: &Finding) -> String {
 fn client(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     let client = &report.client;
     let includes = if client.includes_database { ", SQLite's own work included" } else { "" };
+    writeln!(out)?;
     writeln!(
         out,
-        "\nclient     {:.1} µs of CPU per order, {:.0} % of this machine, {} MB at its peak{includes}; a ready \
+        "client     {:.1} µs of CPU per order, {:.0} % of this machine, {} MB at its peak{includes}; a ready \
          task waited {} (p50), {} (p99)",
         client.cpu_us_per_order,
         client.cpu_share * 100.0,

@@ -406,7 +406,7 @@ fn a_run_ends_early_where_nothing_can_mend_a_threshold_any_more() {
     assert_eq!((code, &report["aborted_by"]), (0, &Value::Null));
 }
 
-fn get(port: u16) -> Option<String> {
+pub fn get(port: u16) -> Option<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
     let mut answer = String::new();

@@ -13,6 +13,7 @@ mod faults;
 mod figures;
 mod files;
 mod guards;
+mod hostile;
 mod labs;
 mod limits;
 mod mangled;

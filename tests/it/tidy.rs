@@ -60,6 +60,23 @@ fn only_reports_and_commands_print() {
 }
 
 #[test]
+fn names_reach_a_reader_escaped_only() {
+    only_in(&["comfy_table::"], &["report/grid.rs"]);
+    only_in(&["io::stdout()", "io::stderr()"], &["commands/mod.rs", "report/progress.rs"]);
+    // A screen takes a line break before a value for a part of the value.
+    for (path, text) in sources() {
+        let calls = text.split("writeln!(").skip(1);
+        for call in calls.filter(|call| call.trim_start().starts_with("out,")) {
+            let literal = call.split('"').nth(1).unwrap_or_default();
+            assert!(
+                !literal.contains("\\n") || !literal.contains('{'),
+                "src/{path}: {literal:?} is two lines: write each by itself"
+            );
+        }
+    }
+}
+
+#[test]
 fn the_pure_parts_do_no_input_or_output() {
     for pure in [
         "audit/orders.rs",

@@ -4,6 +4,7 @@
 
 use crate::db::catalogue::{self, Column, Holds, Table};
 use crate::db::{Dialect, Session};
+use crate::escape::{self, toml_string};
 use crate::text;
 use anyhow::{Result, bail};
 use std::fmt::Write as _;
@@ -174,11 +175,6 @@ pub async fn propose(session: &mut dyn Session, dialect: Dialect) -> Result<Stri
     Ok(text)
 }
 
-/// A TOML string on one line, whatever is in it: JSON's escapes are TOML's.
-fn quoted(name: &str) -> String {
-    serde_json::to_string(name).unwrap_or_default()
-}
-
 fn stock_part(text: &mut String, stock: &Table, tables: &[Table]) -> Result<()> {
     let units = best(stock, &UNITS, |column| is_number(column) && !is_key(stock, column));
     let others: Vec<&str> = tables
@@ -187,9 +183,13 @@ fn stock_part(text: &mut String, stock: &Table, tables: &[Table]) -> Result<()> 
         .map(|table| table.name.as_str())
         .collect();
     writeln!(text, "[stock]")?;
-    let also = if others.is_empty() { String::new() } else { format!("   # or: {}", others.join(", ")) };
-    writeln!(text, "table = {}{also}", quoted(&stock.name))?;
-    writeln!(text, "sku = {}", quoted(sku_of_stock(stock).unwrap_or_default()))?;
+    let also = if others.is_empty() {
+        String::new()
+    } else {
+        format!("   # or: {}", escape::line(&others.join(", ")))
+    };
+    writeln!(text, "table = {}{also}", toml_string(&stock.name))?;
+    writeln!(text, "sku = {}", toml_string(sku_of_stock(stock).unwrap_or_default()))?;
     let numbers: Vec<&str> = stock
         .columns
         .iter()
@@ -201,9 +201,9 @@ fn stock_part(text: &mut String, stock: &Table, tables: &[Table]) -> Result<()> 
     let also = if numbers.is_empty() {
         String::new()
     } else {
-        format!("   # other numbers: {}", numbers.join(", "))
+        format!("   # other numbers: {}", escape::line(&numbers.join(", ")))
     };
-    writeln!(text, "units = {}{also}\n", quoted(units.map_or("", |units| &units.name)))?;
+    writeln!(text, "units = {}{also}\n", toml_string(units.map_or("", |units| &units.name)))?;
     Ok(())
 }
 
@@ -219,13 +219,13 @@ async fn ledger_part(
     let line = |text: &mut String, key: &str, name: Option<&str>, about: &str| {
         let about = if about.is_empty() { String::new() } else { format!("   # {about}") };
         match name {
-            Some(name) => writeln!(text, "{key} = {}{about}", quoted(name)),
+            Some(name) => writeln!(text, "{key} = {}{about}", toml_string(name)),
             None => writeln!(text, "# {key} = \"\"{about}"),
         }
     };
     let primary = ledger.unique.first().filter(|key| key.len() == 1).map(|key| key[0].as_str());
     let sku = best(ledger, &SKUS, |column| is_other(column) && Some(column.name.as_str()) != primary);
-    writeln!(text, "[[ledger]]\ntable = {}", quoted(&ledger.name))?;
+    writeln!(text, "[[ledger]]\ntable = {}", toml_string(&ledger.name))?;
     line(text, "id", primary, "the primary key: the ledger is read along it, in parts")?;
     line(text, "sku", sku.map(|sku| sku.name.as_str()), "")?;
     line(text, "order", find(&ORDERS), "the order an entry belongs to")?;
@@ -259,7 +259,7 @@ async fn ledger_part(
     line(text, "time", find(&TIMES), "")?;
     if let Some(kind) = kind {
         let words = words(session, dialect, ledger, kind).await?;
-        writeln!(text, "kind = {}", quoted(&kind.name))?;
+        writeln!(text, "kind = {}", toml_string(&kind.name))?;
         writeln!(text, "# Move each value to what it means; what moves no stock goes to ignore.")?;
         writeln!(
             text,
@@ -273,7 +273,7 @@ async fn ledger_part(
         )?;
     }
     if let Some(state) = find(&STATES) {
-        writeln!(text, "# status = {}   # which of its values count?", quoted(state))?;
+        writeln!(text, "# status = {}   # which of its values count?", toml_string(state))?;
         writeln!(text, "# counts = []")?;
     }
     text.push('\n');
@@ -296,7 +296,7 @@ async fn words(
     let mut words = Vec::new();
     let mut add = |row: &[crate::db::Value]| {
         let word = row[0].to_text();
-        words.push(if column.holds == Holds::Int { word } else { quoted(&word) });
+        words.push(if column.holds == Holds::Int { word } else { toml_string(&word) });
         Ok(())
     };
     session.for_each_row(&sql, &mut add).await?;

@@ -6,6 +6,7 @@
 use super::resolve::{Filling, LedgerSql, Opening, Resolved};
 use super::{SkuSummary, TableAudit};
 use crate::audit::{Finding, Key};
+use crate::escape;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
@@ -45,7 +46,7 @@ pub fn sql(audit: &TableAudit, resolved: &Resolved, toward: Toward) -> String {
         count += 1;
         text.push('\n');
         for finding in reasons.get(&sku.sku_id).into_iter().flatten() {
-            writeln!(text, "-- {}: {}", finding.kind.as_str(), one_line(&finding.message))
+            writeln!(text, "-- {}: {}", finding.kind.as_str(), escape::line(&finding.message))
                 .expect("a String takes any text");
         }
         let statement = match toward {
@@ -62,11 +63,6 @@ pub fn sql(audit: &TableAudit, resolved: &Resolved, toward: Toward) -> String {
         });
     }
     text
-}
-
-/// A sentence may carry text of the database: no line of it may leave its comment.
-fn one_line(message: &str) -> String {
-    message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// What the ledger adds up to for a SKU, as SQL.
@@ -102,7 +98,10 @@ fn to_ledger(sku: &SkuSummary, stock: i64, ledger: i64, resolved: &Resolved) -> 
     let table = &resolved.stock;
     let drift = stock - ledger;
     if !table.is_unique {
-        return format!("-- by hand: the stock of {} is spread over several rows\n", sku.sku_id);
+        return format!(
+            "-- by hand: the stock of {} is spread over several rows\n",
+            escape::line(&sku.sku_id.to_string())
+        );
     }
     let below =
         if ledger < 0 { "-- the ledger is below zero: this is an oversell, and stays one\n" } else { "" };
@@ -131,7 +130,7 @@ fn to_stock(sku: &SkuSummary, stock: i64, ledger: i64, resolved: &Resolved) -> S
         );
     }
     match (&entries.correction, ledger_sum(resolved, &sku.sku_id)) {
-        (Err(why), _) => format!("-- by hand: {delta} units are to be booked, and {why}\n"),
+        (Err(why), _) => format!("-- by hand: {delta} units are to be booked, and {}\n", escape::line(why)),
         (_, None) => format!("-- by hand: {delta} units are to be booked; the opening balance was derived\n"),
         (Ok(values), Some(sum)) => insert(entries, values, &sku.sku_id, (stock, delta), resolved, &sum),
     }
@@ -166,7 +165,7 @@ fn insert(
     let unfilled = if ledger.unfilled.is_empty() {
         String::new()
     } else {
-        format!("-- fill in as well: {}\n", ledger.unfilled.join(", "))
+        format!("-- fill in as well: {}\n", escape::line(&ledger.unfilled.join(", ")))
     };
     format!(
         "{unfilled}INSERT INTO {} ({}) SELECT {} FROM {} s WHERE {} = {key} AND COALESCE({}, 0) - ({sum}) = {delta};\n",

@@ -7,7 +7,7 @@ mod watch;
 
 use super::files::Files;
 use super::open::{Opened, Purpose, open_with};
-use super::{stop_on_signal, to_stdout, write_whole};
+use super::{complain, stop_on_signal, to_stderr, to_stdout, write_whole};
 use crate::audit::{self, AuditReport, ClientWitness};
 use crate::cli::{Output, RunArgs};
 use crate::db::schema::{self, RunRow};
@@ -47,7 +47,6 @@ use joint::Joint;
 use sabotage::{RedisDeath, Sabotage, Targets};
 use stage::{CONNECTIONS_SPARE, RedisStage, Stage};
 pub(super) use stage::{check_isolation, named_services};
-use std::io::Write;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant, SystemTime};
@@ -104,10 +103,10 @@ pub(super) async fn run(args: RunArgs) -> Result<Exit> {
     // What was found is said first; a file that is missing comes after it.
     let mut exit = report.exit();
     if let Some(error) = &report.incomplete_file {
-        writeln!(std::io::stderr(), "stockbench: {error}")?;
+        complain(error);
     }
     for error in [json, html, junit].into_iter().filter_map(Result::err) {
-        writeln!(std::io::stderr(), "stockbench: {error:#}")?;
+        complain(error);
         exit = exit.worst(Exit::CouldNot);
     }
     Ok(exit)
@@ -202,14 +201,14 @@ fn expected_dialect(args: &RunArgs) -> Option<Dialect> {
 }
 
 fn announce(database: &Database, redis: Option<&RedisInfo>, output: Output) -> Result<()> {
-    let mut line = terminal::database_line(&database.info);
-    if let Some(redis) = redis {
-        line = format!("{line}\n{}", terminal::redis_line(redis));
+    let database = terminal::database_line(&database.info);
+    for line in std::iter::once(database).chain(redis.map(terminal::redis_line)) {
+        match output {
+            Output::Table => to_stdout(|out| writeln!(out, "{line}"))?,
+            Output::Json => to_stderr(line),
+        }
     }
-    match output {
-        Output::Table => to_stdout(|out| writeln!(out, "{line}")),
-        Output::Json => Ok(writeln!(std::io::stderr(), "{line}")?),
-    }
+    Ok(())
 }
 
 /// Seeds, lets the strategies make their own tables, checks every statement

@@ -34,7 +34,7 @@ pub fn comparison(report: &CompareReport) -> Result<String> {
         h2 { "Configuration" }
         (configuration(report))
     };
-    Ok(page(&title, &content))
+    Ok(page(&title, content))
 }
 
 /// The colour of a strategy, the same on the whole page.

@@ -7,14 +7,16 @@ mod run;
 pub use compared::comparison;
 pub use run::runs;
 
+use crate::escape;
 use anyhow::Result;
 use charts::{Chart, Line};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 const STYLE: &str = include_str!("page.css");
 
-/// Everything around the content.
-fn page(title: &str, content: &Markup) -> String {
+/// Everything around the content, whose line breaks are those of names: it has none of its own.
+fn page(title: &str, content: Markup) -> String {
+    let (title, content) = (escape::line(title), content.into_string());
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -26,7 +28,7 @@ fn page(title: &str, content: &Markup) -> String {
                 style { (PreEscaped(STYLE)) }
             }
             body {
-                (content)
+                (PreEscaped(escape::line(&content)))
                 p.faint { "This page: stockbench " (env!("CARGO_PKG_VERSION")) }
             }
         }
@@ -36,7 +38,7 @@ fn page(title: &str, content: &Markup) -> String {
 
 /// A chart with the words for it, and every point of it in a table.
 fn figure(chart: &Chart, caption: &str) -> Result<Markup> {
-    let svg = chart.svg()?;
+    let svg = chart.svg()?.replace('\n', " ");
     let points = chart.points();
     let has_intervals = points.iter().any(|[.., interval]| !interval.is_empty());
     let head = ["line", chart.x_title, chart.y_title, "95 % interval"];

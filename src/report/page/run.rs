@@ -46,7 +46,7 @@ pub fn runs(reports: &[(String, Report)], noise_pct: u8) -> Result<String> {
         h2 { "Configuration" }
         (configuration(reports)?)
     };
-    Ok(page(&title, &content))
+    Ok(page(&title, content))
 }
 
 fn verdict(name: &str, report: &Report, is_named: bool) -> Markup {
