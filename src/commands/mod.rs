@@ -26,6 +26,7 @@ use std::fs::Permissions;
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Does what the command line asks for.
 ///
@@ -95,23 +96,69 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// The first Ctrl-C (or SIGTERM) drains; the second stops at once.
+/// The first Ctrl-C, SIGTERM, SIGQUIT or SIGHUP drains. Another one stops at once, unless it is
+/// a SIGHUP: a terminal that is closed sends several.
 async fn stop_on_signal(stop: Stop, by: &str) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return;
-    };
+    let Ok(mut signals) = EndSignals::listen() else { return };
     loop {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
+        let is_hangup = signals.next().await == SignalKind::hangup();
         if stop.is_asked() {
+            if is_hangup {
+                continue;
+            }
             std::process::exit(Exit::Interrupted as i32);
         }
         stop.ask();
         to_stderr(format_args!("stopping: {by} (once more stops at once)"));
     }
+}
+
+/// The signals that ask a process to end.
+struct EndSignals {
+    interrupt: Signal,
+    terminate: Signal,
+    /// None where whoever started us wants it ignored, as `nohup` does.
+    hangup: Option<Signal>,
+    quit: Option<Signal>,
+}
+
+impl EndSignals {
+    fn listen() -> io::Result<Self> {
+        let ignored = ignored_signals();
+        let unless_ignored = |kind: SignalKind| {
+            let is_ignored = ignored >> (kind.as_raw_value() - 1) & 1 == 1;
+            (!is_ignored).then(|| signal(kind)).transpose()
+        };
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: unless_ignored(SignalKind::hangup())?,
+            quit: unless_ignored(SignalKind::quit())?,
+        })
+    }
+
+    /// Waits for the next one.
+    async fn next(&mut self) -> SignalKind {
+        async fn received(signal: &mut Option<Signal>) {
+            match signal {
+                Some(signal) => drop(signal.recv().await),
+                None => std::future::pending().await,
+            }
+        }
+        tokio::select! {
+            _ = self.interrupt.recv() => SignalKind::interrupt(),
+            _ = self.terminate.recv() => SignalKind::terminate(),
+            () = received(&mut self.hangup) => SignalKind::hangup(),
+            () = received(&mut self.quit) => SignalKind::quit(),
+        }
+    }
+}
+
+/// Signals that are ignored in this process, a bit each from the lowest for signal 1. Where
+/// the system does not say (it is Linux that does), all of them: what is not caught does
+/// what it did.
+fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(u64::MAX)
 }

@@ -24,7 +24,7 @@ use std::process::{Child, ChildStdin, Stdio};
 /// `$1` the signal that ends the server, `$2` its folder, `$3` the script that
 /// starts it.
 const SCRIPT: &str = r#"
-trap '' INT TERM HUP
+trap '' INT TERM HUP QUIT
 signal=$1 folder=$2 script=$3 tries=0
 exec 3<&0
 {

@@ -33,7 +33,7 @@ fn a_lab_server_is_gone_after_every_kind_of_end() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    for how in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGKILL] {
+    for how in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGKILL] {
         let (child, place, pid) = lab(folder.path());
         assert!(is_running(pid) && place.exists());
         signal(&child, how);

@@ -22,6 +22,7 @@ mod poolers;
 mod secrets;
 mod segments;
 mod shops;
+mod signals;
 mod support;
 mod tables;
 mod tidy;
