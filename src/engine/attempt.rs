@@ -15,7 +15,7 @@ use crate::strategy::interpret::{Stuck, Task};
 use crate::strategy::{Action, Machine, Program};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// Keeps these draws apart from those of the orders themselves.
 const STREAM: u64 = 1 << 62;
@@ -281,7 +281,7 @@ impl<'s> Run<'s> {
                     Action::Commit => session.control("COMMIT").await.map(|()| Reply::default()),
                     Action::Rollback => session.control("ROLLBACK").await.map(|()| Reply::default()),
                     Action::Execute(statement) => {
-                        session.execute(statement, self.machine.binds(now_ms)).await
+                        session.execute(statement, self.machine.binds(|| self.shared.clock.now_ms())).await
                     }
                     Action::Think | Action::Refused | Action::Done(_) => return true,
                 }
@@ -333,7 +333,7 @@ impl<'s> Run<'s> {
 
     async fn run_script(&mut self, statement: &Statement) -> Result<Reply, DbError> {
         match &self.shared.redis {
-            Some(redis) => redis.execute(statement, self.machine.binds(now_ms)).await,
+            Some(redis) => redis.execute(statement, self.machine.binds(|| self.shared.clock.now_ms())).await,
             None => Err(DbError {
                 class: ErrorClass::Bug,
                 code: "redis".to_owned(),
@@ -479,9 +479,4 @@ pub(super) async fn pause(duration: Duration, stop: &Stop) {
         () = tokio::time::sleep(duration) => {}
         () = stop.asked() => {}
     }
-}
-
-fn now_ms() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }

@@ -3,7 +3,7 @@
 //! In reading order: [`Engine`] here is the run as a whole, [`phase`] one
 //! stretch of it with a clock of its own, [`deliveries`] says which order comes
 //! next, [`worker`] is one client, [`order`] one order by itself, [`attempt`]
-//! sees one execution of a program through, [`batch`] gathers orders that are
+//! sees one execution of a program through, [`clock`] the time that it is given, [`batch`] gathers orders that are
 //! answered together, [`flow`] runs in the background, [`retry`] is the pure
 //! rule for trying again, [`lane`] a thread of clients, [`pool`] its connections,
 //! [`recorder`] the figures, [`kept`] their histograms as text, [`recovery`] how soon orders succeed again after a
@@ -16,6 +16,7 @@
 pub mod answers;
 mod attempt;
 mod batch;
+mod clock;
 pub mod deliveries;
 mod flow;
 pub mod history;
@@ -45,6 +46,7 @@ use answers::AnswerBook;
 use anyhow::Result;
 use attempt::Ended;
 use batch::Batches;
+use clock::Clock;
 use deliveries::Deliveries;
 use futures_util::FutureExt;
 use history::HistoryWriter;
@@ -61,7 +63,7 @@ use retry::RetryPolicy;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use stop::Stop;
 use tokio::task::JoinSet;
 
@@ -161,6 +163,7 @@ pub(crate) struct Shared {
     recovery: Arc<Recovery>,
     /// When the first order could start: the zero of the history's times.
     epoch: OnceLock<Instant>,
+    clock: Clock,
 }
 
 /// What a run is made of.
@@ -293,6 +296,7 @@ impl Engine {
             drain: Stop::default(),
             batches: Batches::default(),
             epoch: OnceLock::new(),
+            clock: Clock::start(SystemTime::now),
         };
         Ok(Self { shared: Arc::new(shared), warmup, window })
     }
