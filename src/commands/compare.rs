@@ -24,6 +24,7 @@ use crate::text;
 use anyhow::Result;
 use rand::RngExt;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::time::{Duration, Instant, SystemTime};
 
 /// Units of stock in all, where nobody says how many: more than a cell can sell.
@@ -123,8 +124,10 @@ async fn measure_all(
     Ok(())
 }
 
+/// A file that is no journal of this comparison is a bad file; one that cannot be written is as
+/// any other that cannot.
 fn bad_journal(error: anyhow::Error) -> anyhow::Error {
-    usage(format!("{error:#}"))
+    if error.root_cause().is::<io::Error>() { error } else { usage(format!("{error:#}")) }
 }
 
 /// What the databases must still be for a journal to go on.

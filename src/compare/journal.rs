@@ -49,9 +49,12 @@ impl Journal {
         let written = written(path)?;
         let whole = whole_lines(path, &written)?;
         let (head, samples) = read(path, whole, matrix)?;
-        let file = OpenOptions::new().create(true).append(true).open(path);
-        let file = file.with_context(|| format!("cannot write {}", path.display()))?;
-        file.set_len(whole.len() as u64)?;
+        let cut_to_whole_lines = || {
+            let file = OpenOptions::new().create(true).append(true).open(path)?;
+            file.set_len(whole.len() as u64)?;
+            Ok::<_, std::io::Error>(file)
+        };
+        let file = cut_to_whole_lines().with_context(|| format!("cannot write {}", path.display()))?;
         Ok((Self { path: path.to_owned(), file, head }, samples))
     }
 
