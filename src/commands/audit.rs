@@ -86,6 +86,7 @@ pub(super) async fn audit(args: AuditArgs) -> Result<Exit> {
     let times = history.as_ref().filter(|history| history.segment.is_none());
     let verdict = audit::audit(database, &source, witness, told, times, args.full).await;
     checking.finish();
+    database.check_at_rest()?;
     let verdict = verdict?;
 
     let hint = latest.as_ref().and_then(|run| explore::hint(&verdict, &run.strategy, database));

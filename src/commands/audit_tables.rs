@@ -75,6 +75,7 @@ pub(super) async fn audit(args: &AuditArgs, file: &Path) -> Result<Exit> {
     let name = file.display().to_string();
     let audited = tables::audit(database, &name, &mapping, &asked, &show).await;
     progress.finish();
+    database.check_at_rest()?;
     let (mut verdict, resolved) = audited?;
 
     if let Some(path) = &args.evidence {

@@ -1,5 +1,6 @@
 //! A database as a whole: connecting, what it is, and who may use it now.
 
+use super::frozen::{self, Frozen};
 use super::relay::{self, Wire, WiredSession};
 use super::{
     DatabaseInfo, DatabaseUrl, DbError, Dialect, ErrorClass, Pooler, Session, SessionSettings, Statement,
@@ -38,6 +39,8 @@ const CONNECT_RETRY: Duration = Duration::from_millis(250);
 #[derive(Debug, Clone)]
 pub struct Database {
     url: DatabaseUrl,
+    /// What it is read as where it is a file that cannot be written.
+    frozen: Option<Frozen>,
     /// What it said of itself.
     pub info: DatabaseInfo,
 }
@@ -65,16 +68,17 @@ impl Database {
     ) -> Result<Self> {
         let settings = &SessionSettings { pooler, ..settings.clone() };
         let deadline = Instant::now() + wait;
+        let frozen = if settings.read_only { Frozen::of(url) } else { None };
         loop {
             match open(url, settings).await {
                 Ok(mut session) => {
                     let info = read_info(url, session.as_mut()).await;
                     session.close().await;
-                    let mut info = info.with_context(|| format!("cannot inspect {url}"))?;
+                    let mut info = info.map_err(|error| explain_inspect(url, error))?;
                     info.nodes = u32::try_from(url.node_count())?;
                     info.url_redacted = url.to_string();
                     info.pooler = pooler;
-                    return Ok(Self { url: url.clone(), info });
+                    return Ok(Self { url: url.clone(), frozen, info });
                 }
                 Err(error) if is_worth_waiting(&error) && Instant::now() < deadline => {
                     tokio::time::sleep(CONNECT_RETRY).await;
@@ -82,6 +86,15 @@ impl Database {
                 Err(error) => return Err(explain_connect(url, &error, wait)),
             }
         }
+    }
+
+    /// Makes sure that what was read was read whole. A file that cannot be written is read
+    /// without locks, so that nothing keeps others from writing to it meanwhile.
+    ///
+    /// # Errors
+    /// Somebody has written to it.
+    pub fn check_at_rest(&self) -> Result<()> {
+        self.frozen.as_ref().map_or(Ok(()), Frozen::check)
     }
 
     /// Reads back what a session with these settings really gets.
@@ -181,7 +194,7 @@ impl Database {
     /// This database and another one, as nodes of one cluster.
     #[must_use]
     pub fn beside(&self, other: &Self) -> Self {
-        Self { url: self.url.beside(&other.url), info: self.info.clone() }
+        Self { url: self.url.beside(&other.url), frozen: None, info: self.info.clone() }
     }
 
     /// Each node of the cluster by itself, as far as it answers, with its URL.
@@ -588,6 +601,18 @@ fn explain_connect(url: &DatabaseUrl, error: &DbError, wait: Duration) -> anyhow
     };
     let ignored_file = url.ignored_file().map_or_else(String::new, |why| format!(" ({why})"));
     anyhow!("cannot connect to {url}: {}{advice}{ignored_file}", text::one_line(&error.to_string()))
+}
+
+fn explain_inspect(url: &DatabaseUrl, error: anyhow::Error) -> anyhow::Error {
+    let advice = match error.downcast_ref::<DbError>().map(|error| error.code.as_str()) {
+        // Cannot be opened, and its variants "directory is read-only", "cannot be recovered".
+        Some("14" | "8" | "264" | "520" | "1544") => frozen::advice(url),
+        _ => None,
+    };
+    match advice {
+        Some(advice) => anyhow!("cannot inspect {url}: {error:#}{advice}"),
+        None => error.context(format!("cannot inspect {url}")),
+    }
 }
 
 /// The right to be the only run on a database; given back by `release`, or by

@@ -11,6 +11,7 @@ pub mod catalogue;
 pub mod classify;
 mod credentials;
 pub mod database;
+mod frozen;
 mod mysql;
 mod null;
 mod patient;

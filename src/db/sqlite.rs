@@ -1,5 +1,6 @@
 //! SQLite sessions: write-ahead log, durable commits, one thread each.
 
+use super::frozen::Frozen;
 use super::url::DatabaseUrl;
 use super::{
     DatabaseInfo, DbError, Dialect, ErrorClass, Session, SessionSettings, Statement, Value,
@@ -34,7 +35,8 @@ pub(super) async fn open(url: &DatabaseUrl, settings: &SessionSettings) -> Resul
             .busy_timeout(settings.lock_timeout.unwrap_or(BUSY_TIMEOUT))
             .disable_statement_logging();
         let options = if settings.read_only {
-            options.create_if_missing(false).pragma("query_only", "on")
+            let is_frozen = Frozen::of(url).is_some();
+            options.create_if_missing(false).immutable(is_frozen).pragma("query_only", "on")
         } else {
             options
                 .create_if_missing(true)
