@@ -10,7 +10,7 @@ use crate::audit::{self, AuditReport, Source, scope};
 use crate::cli::{ExploreArgs, ExploreLineOrder, Output};
 use crate::db::schema::{self, PREFIX, RunRow, Seed, SkuIds};
 use crate::db::scratch::{self, Scratch};
-use crate::db::{Database, Dialect, Isolation, Session, SessionSettings};
+use crate::db::{Database, DatabaseUrl, Dialect, Isolation, Session, SessionSettings};
 use crate::engine::stop::Stop;
 use crate::exit::{Exit, usage};
 use crate::explore::effect::Concurrency;
@@ -30,9 +30,10 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use futures_util::future::try_join_all;
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tempfile::TempDir;
+use tempfile::{TempDir, TempPath};
 
 /// How often the line that shows the progress is drawn anew.
 const TICK: Duration = Duration::from_millis(200);
@@ -49,6 +50,7 @@ pub(super) async fn explore(args: ExploreArgs) -> Result<Exit> {
         .reads_named("the strategy", [args.strategy.as_str()])
         .check()?;
 
+    let created = created_file(&args)?;
     let (mut opened, _folder) = open_beside(&args).await?;
     if opened.database.url().node_count() > 1 {
         return Err(usage("an exploration asks one server who waits for whom: name one node"));
@@ -69,6 +71,9 @@ pub(super) async fn explore(args: ExploreArgs) -> Result<Exit> {
     }
     signals.abort();
     let (explored, problem, start) = explored?;
+    if let Some(created) = created {
+        created.keep()?;
+    }
     report(&args, &opened.database, &problem, explored, &start)
 }
 
@@ -90,6 +95,20 @@ pub(super) fn hint(audit: &AuditReport, strategy: &str, database: &Database) -> 
              (--crashes 1 lets a client stop, --same-order delivers one order twice)"
         )
     })
+}
+
+/// The SQLite file that was asked for, where it is not there: an empty one, as `run` begins
+/// with. It goes again unless it is kept.
+fn created_file(args: &ExploreArgs) -> Result<Option<TempPath>> {
+    let Some(url) = args.database.database_url.as_deref().filter(|_| args.database.lab.is_none()) else {
+        return Ok(None);
+    };
+    let Some(file) = DatabaseUrl::asked_for(url).ok().and_then(|url| url.file()) else { return Ok(None) };
+    match File::create_new(&file) {
+        Ok(_) => Ok(Some(TempPath::try_from_path(std::path::absolute(&file)?)?)),
+        // It is there, or there is no place for it: opening it tells.
+        Err(_) => Ok(None),
+    }
 }
 
 /// The database that the scratch is made beside: without one, a file that nobody

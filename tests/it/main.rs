@@ -8,6 +8,7 @@ mod cli;
 mod clusters;
 mod comparisons;
 mod connections;
+mod edges;
 mod explorations;
 mod faults;
 mod figures;

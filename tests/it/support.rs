@@ -136,6 +136,25 @@ pub fn command(folder: &Path, arguments: &[&str]) -> Command {
     command
 }
 
+/// The binary as a user who may write nowhere that others have not opened to all: root may
+/// write everywhere.
+pub fn unprivileged(folder: &Path, arguments: &[&str]) -> Command {
+    let own = command(folder, arguments);
+    if !nix::unistd::Uid::effective().is_root() {
+        return own;
+    }
+    let mut nobody = Command::new("setpriv");
+    nobody.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
+    nobody.arg(own.get_program()).args(own.get_args()).current_dir(folder);
+    nobody.env_remove("DATABASE_URL").stdin(Stdio::null());
+    nobody
+}
+
+/// Sets a path's permissions, as `chmod` does.
+pub fn chmod(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+}
+
 /// Runs the binary to its end.
 pub fn stockbench(folder: &Path, arguments: &[&str]) -> Said {
     output(&mut command(folder, arguments))
