@@ -8,6 +8,7 @@ use super::run::check_isolation;
 use super::{complain, stop_on_signal, to_stderr, to_stdout, write_whole};
 use crate::audit::{self, AuditReport, Source, scope};
 use crate::cli::{ExploreArgs, ExploreLineOrder, Output};
+use crate::db::database::is_out_of_connections;
 use crate::db::schema::{self, PREFIX, RunRow, Seed, SkuIds};
 use crate::db::scratch::{self, Scratch};
 use crate::db::{Database, DatabaseUrl, Dialect, Isolation, Session, SessionSettings};
@@ -26,7 +27,7 @@ use crate::strategy::program::Setup;
 use crate::strategy::{Program, Setting, Strategy};
 use crate::text;
 use crate::workload::Line;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::ValueEnum;
 use futures_util::future::try_join_all;
 use std::collections::BTreeMap;
@@ -70,7 +71,13 @@ pub(super) async fn explore(args: ExploreArgs) -> Result<Exit> {
         }
     }
     signals.abort();
-    let (explored, problem, start) = explored?;
+    let (explored, problem, start) = explored.map_err(|error| {
+        if args.workers > 1 && is_out_of_connections(&error) {
+            anyhow!("{error:#}: explore on fewer copies of the tables at once (--workers 1)")
+        } else {
+            error
+        }
+    })?;
     if let Some(created) = created {
         created.keep()?;
     }
@@ -334,7 +341,7 @@ async fn make_tables(
     let mut session = database.open(&SessionSettings::default()).await?;
     for setup in &program.setup {
         if let Setup::Sql { sql, .. } = setup {
-            let made = session.control(sql).await;
+            let made = schema::run_setup(session.as_mut(), database.dialect(), sql).await;
             made.with_context(|| format!("{}: a setup statement failed", program.name))?;
         }
     }

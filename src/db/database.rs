@@ -4,7 +4,7 @@ use super::frozen::{self, Frozen};
 use super::relay::{self, Wire, WiredSession};
 use super::{
     DatabaseInfo, DatabaseUrl, DbError, Dialect, ErrorClass, Pooler, Session, SessionSettings, Statement,
-    mysql, null, patient::PatientSession, pooled, postgres, sqlite, url,
+    greeting, mysql, null, patient::PatientSession, pooled, postgres, sqlite, url,
 };
 use crate::text;
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -70,7 +70,7 @@ impl Database {
         let deadline = Instant::now() + wait;
         let frozen = if settings.read_only { Frozen::of(url) } else { None };
         loop {
-            match open(url, settings).await {
+            match open_if_spoken(url, settings).await? {
                 Ok(mut session) => {
                     let info = read_info(url, session.as_mut()).await;
                     session.close().await;
@@ -83,7 +83,7 @@ impl Database {
                 Err(error) if is_worth_waiting(&error) && Instant::now() < deadline => {
                     tokio::time::sleep(CONNECT_RETRY).await;
                 }
-                Err(error) => return Err(explain_connect(url, &error, wait)),
+                Err(error) => return Err(ConnectError::new(url, error, wait).into()),
             }
         }
     }
@@ -589,18 +589,69 @@ fn is_worth_waiting(error: &DbError) -> bool {
     error.class == ErrorClass::NeverStarted
 }
 
-fn explain_connect(url: &DatabaseUrl, error: &DbError, wait: Duration) -> anyhow::Error {
-    let advice = match error.code.as_str() {
-        NO_CONNECTION | NO_ANSWER if wait.is_zero() => {
-            ": is the server running? (--wait-for-db 30s waits for it)"
+/// Opens a session, unless the server turns out to speak another protocol than the URL says.
+async fn open_if_spoken(
+    url: &DatabaseUrl,
+    settings: &SessionSettings,
+) -> Result<Result<Box<dyn Session>, DbError>> {
+    let refused = |what| Err(anyhow!("cannot connect to {url}: {what}"));
+    if url.node_count() > 1 {
+        return Ok(open(url, settings).await);
+    }
+    let is_other = async {
+        match greeting::other(url).await {
+            Some(what) => what,
+            None => std::future::pending().await,
         }
-        NO_CONNECTION | NO_ANSWER => ": it did not come up in time",
-        "28P01" | "28000" | "1045" => ": check the user and password in the URL",
-        "3D000" | "1049" => ": create the database first",
-        _ => "",
     };
-    let ignored_file = url.ignored_file().map_or_else(String::new, |why| format!(" ({why})"));
-    anyhow!("cannot connect to {url}: {}{advice}{ignored_file}", text::one_line(&error.to_string()))
+    match url.family {
+        // Such a client waits for the first word of a server that waits for the client's.
+        url::Family::MySql => tokio::select! {
+            opened = open(url, settings) => Ok(opened),
+            what = is_other => refused(what),
+        },
+        url::Family::Postgres => match open(url, settings).await {
+            Err(error) if error.code == NO_CONNECTION => match greeting::other(url).await {
+                Some(what) => refused(what),
+                None => Ok(Err(error)),
+            },
+            opened => Ok(opened),
+        },
+        url::Family::Sqlite | url::Family::Null => Ok(open(url, settings).await),
+    }
+}
+
+/// A database that could not be connected to, in one line.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot connect to {url}: {}{advice}", text::one_line(&reason.to_string()))]
+pub struct ConnectError {
+    url: String,
+    /// What it, or the way to it, said.
+    pub reason: DbError,
+    advice: String,
+}
+
+impl ConnectError {
+    fn new(url: &DatabaseUrl, reason: DbError, wait: Duration) -> Self {
+        let advice = match reason.code.as_str() {
+            NO_CONNECTION | NO_ANSWER if wait.is_zero() => {
+                ": is the server running? (--wait-for-db 30s waits for it)"
+            }
+            NO_CONNECTION | NO_ANSWER => ": it did not come up in time",
+            "28P01" | "28000" | "1045" => ": check the user and password in the URL",
+            "3D000" | "1049" => ": create the database first",
+            _ => "",
+        };
+        let ignored_file = url.ignored_file().map_or_else(String::new, |why| format!(" ({why})"));
+        Self { url: url.to_string(), reason, advice: format!("{advice}{ignored_file}") }
+    }
+}
+
+/// Whether an error says that the server, or its user, has no more connections to give.
+pub fn is_out_of_connections(error: &anyhow::Error) -> bool {
+    let connecting = error.downcast_ref::<ConnectError>().map(|error| &error.reason);
+    let reason = connecting.or_else(|| error.downcast_ref::<DbError>());
+    reason.is_some_and(|reason| matches!(reason.code.as_str(), "53300" | "1040" | "1203" | "1226"))
 }
 
 fn explain_inspect(url: &DatabaseUrl, error: anyhow::Error) -> anyhow::Error {

@@ -12,6 +12,7 @@ pub mod classify;
 mod credentials;
 pub mod database;
 mod frozen;
+mod greeting;
 mod mysql;
 mod null;
 mod patient;

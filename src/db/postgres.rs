@@ -128,6 +128,39 @@ pub(super) async fn connect_raw(url: &DatabaseUrl) -> Result<PgConnection> {
     connect(url).await.map_err(|error| classify(&error).into())
 }
 
+/// Where something was to be made.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Place {
+    Database,
+    Schema,
+}
+
+/// Names the GRANT that would have let something be made there, where it is that which is
+/// missing.
+pub(super) async fn name_grant(session: &mut dyn Session, error: DbError, place: Place) -> DbError {
+    if error.code != "42501" {
+        return error;
+    }
+    let lacks = match place {
+        Place::Database => {
+            "SELECT format('DATABASE %I TO %I', current_database(), current_user) \
+             WHERE NOT has_database_privilege(current_database(), 'CREATE')"
+        }
+        Place::Schema => {
+            "SELECT format('SCHEMA %I TO %I', current_schema(), current_user) \
+             WHERE NOT has_schema_privilege(current_schema(), 'CREATE')"
+        }
+    };
+    // One that cannot be asked any more leaves the error as it is.
+    match first_row(session, lacks).await {
+        Ok(Some(row)) => {
+            let message = format!("{}: its owner can GRANT CREATE ON {}", error.message, row[0].to_text());
+            DbError { message, ..error }
+        }
+        _ => error,
+    }
+}
+
 /// Where a connection goes; none where that is a socket of this machine.
 pub(super) fn address(url: &DatabaseUrl) -> Option<(String, u16)> {
     let options = options(url).ok()?;

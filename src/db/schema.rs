@@ -4,14 +4,15 @@
 //! Architecture invariant: every table named here carries the prefix
 //! `stockbench_`, and nothing else is ever dropped.
 
+use super::classify::classify;
 use super::patient::answer;
 use super::scratch::Scratch;
 use super::{
-    Database, DatabaseUrl, Dialect, Session, SessionSettings, Statement, Value, first_row, mysql, postgres,
-    sqlite,
+    Database, DatabaseUrl, DbError, Dialect, Session, SessionSettings, Statement, Value, first_row, mysql,
+    postgres, sqlite,
 };
 use anyhow::{Context, Result, bail};
-use sqlx::migrate::{Migrate, Migrator};
+use sqlx::migrate::{Migrate, MigrateError, Migrator};
 use sqlx::{Connection, Executor};
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -25,6 +26,9 @@ pub const LEDGER: &str = "stockbench_ledger";
 
 /// The stock of every strategy that does not bring its own.
 pub const STOCK_QUERY: &str = "SELECT id AS sku_id, stock FROM stockbench_sku";
+
+/// Those that the migrations make.
+const OUR_TABLES: [&str; 3] = ["stockbench_sku", "stockbench_ledger", "stockbench_run"];
 
 const MIGRATIONS_TABLE: &str = "stockbench_migrations";
 
@@ -97,20 +101,56 @@ impl SkuIds {
 /// Creates or updates our tables.
 ///
 /// # Errors
-/// The user may not create tables, or a migration of a newer stockbench is there.
+/// The user may not create tables, a migration of a newer stockbench is there, or somebody
+/// has dropped a table that was made before.
 pub async fn migrate(database: &Database) -> Result<()> {
+    if database.dialect() == Dialect::Null {
+        return Ok(());
+    }
     let url = &database.writable_node().await?;
-    match database.dialect() {
-        Dialect::Null => Ok(()),
+    let migrated = match database.dialect() {
         Dialect::Postgres => migrate_postgres(url).await,
         Dialect::MySql | Dialect::MariaDb => {
             apply(sqlx::migrate!("migrations/mysql"), answer(mysql::connect_raw(url)).await??).await
         }
-        Dialect::Sqlite => {
+        Dialect::Sqlite | Dialect::Null => {
             apply(sqlx::migrate!("migrations/sqlite"), answer(sqlite::connect_raw(url)).await??).await
         }
+    };
+
+    let mut session = database.open(&SessionSettings::default()).await?;
+    let checked = match migrated {
+        Ok(()) => check_all_there(session.as_mut()).await,
+        Err(error) => match error.downcast::<DbError>() {
+            Ok(error) => {
+                Err(postgres::name_grant(session.as_mut(), error, postgres::Place::Schema).await.into())
+            }
+            Err(error) => Err(error),
+        },
+    };
+    session.close().await;
+    checked.with_context(|| format!("cannot create stockbench's own tables in {url}"))
+}
+
+/// What was migrated once is not made again, whoever has dropped it since.
+async fn check_all_there(session: &mut dyn Session) -> Result<()> {
+    for table in OUR_TABLES {
+        let asked = session.control(&format!("SELECT 1 FROM {table} WHERE 1 = 0")).await;
+        match asked {
+            Err(error) if is_no_such_table(&error) => bail!(
+                "{table} is gone, and {MIGRATIONS_TABLE} says that it was made: drop the rest with `stockbench \
+                 clean`, and run again"
+            ),
+            asked => asked?,
+        }
     }
-    .with_context(|| format!("cannot create stockbench's own tables in {url}"))
+    Ok(())
+}
+
+/// SQLite has no code of its own for it.
+fn is_no_such_table(error: &DbError) -> bool {
+    matches!(error.code.as_str(), "42P01" | "1146")
+        || error.code == "1" && error.message.starts_with("no such table")
 }
 
 /// In one transaction, so that all of it reaches one backend of a pooler, which keeps nothing
@@ -127,16 +167,24 @@ async fn migrate_postgres(url: &DatabaseUrl) -> Result<()> {
         Ok(()) => answer(tx.commit()).await??,
         Err(error) => {
             answer(tx.rollback()).await??;
-            return Err(error.into());
+            return Err(said_once(error));
         }
     }
     Ok(answer(connection.close()).await??)
 }
 
 async fn apply<C: Connection + Migrate>(migrator: Migrator, mut connection: C) -> Result<()> {
-    answer(ours(migrator).run_direct(None, &mut connection, false)).await??;
+    answer(ours(migrator).run_direct(None, &mut connection, false)).await?.map_err(said_once)?;
     // One that is dropped goes when it likes, and SQLite's last one takes the journal with it.
     Ok(answer(connection.close()).await??)
+}
+
+/// The driver's errors say the same as the one in them, and that one says it with its code.
+fn said_once(error: MigrateError) -> anyhow::Error {
+    match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => classify(&error).into(),
+        other => other.into(),
+    }
 }
 
 fn ours(mut migrator: Migrator) -> Migrator {
@@ -144,6 +192,28 @@ fn ours(mut migrator: Migrator) -> Migrator {
     // Our own run lock is held: the driver's would only add a second one.
     migrator.set_locking(false);
     migrator
+}
+
+/// Runs a statement that a strategy prepares its tables with. A table gets an engine with
+/// transactions, whatever the server takes by itself, unless the statement names one.
+///
+/// # Errors
+/// The database refuses.
+pub async fn run_setup(session: &mut dyn Session, dialect: Dialect, sql: &str) -> Result<()> {
+    let takes_other = match dialect {
+        Dialect::MySql | Dialect::MariaDb => {
+            let other = "SELECT 1 FROM DUAL WHERE @@default_storage_engine <> 'InnoDB'";
+            first_row(session, other).await?.is_some()
+        }
+        _ => false,
+    };
+    if !takes_other {
+        return Ok(session.control(sql).await?);
+    }
+    session.control("SET SESSION default_storage_engine = InnoDB").await?;
+    let done = session.control(sql).await;
+    let reset = session.control("SET SESSION default_storage_engine = DEFAULT").await;
+    Ok(done.and(reset)?)
 }
 
 /// Replaces the stock and the ledger: every SKU with its units, and an opening

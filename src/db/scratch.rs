@@ -4,7 +4,7 @@
 //! On PostgreSQL it is a schema, on MySQL and MariaDB a database, for SQLite a
 //! file; its name begins with our prefix, and it is dropped at the end.
 
-use super::{Database, Dialect, ErrorClass, Session, SessionSettings, Value};
+use super::{Database, Dialect, ErrorClass, Session, SessionSettings, Value, postgres};
 use anyhow::{Context, Result, bail};
 use rand::RngExt;
 use std::fmt::Write as _;
@@ -58,10 +58,11 @@ impl Scratch {
             let kind = if database.dialect() == Dialect::Postgres { "SCHEMA" } else { "DATABASE" };
             let mut session = database.open(&SessionSettings::default()).await?;
             Self::take(session.as_mut(), database.dialect(), &name).await?;
-            let created = session.control(&format!("CREATE {kind} {name}")).await;
-            created.with_context(|| {
-                format!("cannot make a scratch {} in {}", kind.to_lowercase(), database.url())
-            })?;
+            if let Err(error) = session.control(&format!("CREATE {kind} {name}")).await {
+                let error = postgres::name_grant(session.as_mut(), error, postgres::Place::Database).await;
+                let place = format!("cannot make a scratch {} in {}", kind.to_lowercase(), database.url());
+                return Err(anyhow::Error::new(error).context(place));
+            }
             holder = Some(session);
         }
         let mut inside = database.connect_beside(&url).await?;
@@ -196,7 +197,18 @@ impl Scratch {
         for table in self.tables(session).await? {
             let columns = self.columns(session, &table).await?.join(", ");
             let (now, start) = (self.quoted(&table), self.quoted(&format!("{START}{table}")));
-            session.control(&format!("CREATE TABLE {start} AS SELECT {columns} FROM {now}")).await?;
+            match dialect {
+                // Not in one statement: that takes the server's own engine, and none where
+                // transactions are numbered (GTID).
+                Dialect::MySql | Dialect::MariaDb => {
+                    session.control(&format!("CREATE TABLE {start} LIKE {now}")).await?;
+                    let fill = format!("INSERT INTO {start} ({columns}) SELECT {columns} FROM {now}");
+                    session.control(&fill).await?;
+                }
+                _ => {
+                    session.control(&format!("CREATE TABLE {start} AS SELECT {columns} FROM {now}")).await?;
+                }
+            }
             let count = format!("SELECT count(*) FROM {start}");
             let rows = super::first_row(session, &count).await?.and_then(|row| row[0].as_int());
             write!(reset, "; DELETE FROM {now}")?;

@@ -252,7 +252,7 @@ fn say_no_transactions(tables: &[String], output: Output) -> Result<()> {
         let line = terminal::no_transactions(table);
         match output {
             Output::Table => to_stdout(|out| writeln!(out, "{line}"))?,
-            Output::Json => writeln!(std::io::stderr(), "{line}")?,
+            Output::Json => to_stderr(line),
         }
     }
 
@@ -294,7 +294,7 @@ async fn make_tables_by(
             if database.dialect() != Dialect::Null {
                 seed(plan, database).await?;
             }
-            stage.set_up(plan, control).await?;
+            stage.set_up(plan, control, database.dialect()).await?;
         }
     }
     if plan.replay.is_none() {

@@ -438,7 +438,12 @@ impl Stage {
     }
 
     /// Runs what makes the strategies' own tables and keys.
-    pub(super) async fn set_up(&self, plan: &Plan, control: &mut dyn Session) -> Result<()> {
+    pub(super) async fn set_up(
+        &self,
+        plan: &Plan,
+        control: &mut dyn Session,
+        dialect: Dialect,
+    ) -> Result<()> {
         let mut done: Vec<(Option<&str>, &Setup)> = Vec::new();
         for program in &self.programs {
             for setup in &program.setup {
@@ -451,7 +456,7 @@ impl Stage {
                 if done.contains(&(name, setup)) {
                     continue;
                 }
-                self.run_setup(plan, setup, service, control)
+                self.run_setup(plan, setup, service, (control, dialect))
                     .await
                     .with_context(|| format!("{}: a setup statement failed", program.name))?;
                 done.push((name, setup));
@@ -465,13 +470,13 @@ impl Stage {
         plan: &Plan,
         setup: &Setup,
         service: Option<&Service>,
-        control: &mut dyn Session,
+        (control, dialect): (&mut dyn Session, Dialect),
     ) -> Result<()> {
         match (setup, service) {
-            (Setup::Sql { sql, .. }, None) => control.control(sql).await?,
+            (Setup::Sql { sql, .. }, None) => schema::run_setup(control, dialect, sql).await?,
             (Setup::Sql { sql, .. }, Some(service)) => {
                 let mut session = service.database.open(&self.settings).await?;
-                session.control(sql).await?;
+                schema::run_setup(session.as_mut(), service.database.dialect(), sql).await?;
                 session.close().await;
             }
             (Setup::Script { script, binds }, _) => self.run_script(plan, script, binds).await?,
