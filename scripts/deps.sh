@@ -1,6 +1,7 @@
 #!/bin/sh
-# Installs what the tests need: PostgreSQL, MariaDB with Galera and Redis from Debian's
-# packages, MySQL and a reader of HdrHistogram logs into an ignored folder.
+# Installs what the tests need: PostgreSQL, PgBouncer, MariaDB with Galera and Redis from
+# Debian's packages, MySQL, a newer PgBouncer and a reader of HdrHistogram logs into an
+# ignored folder.
 # Costs nothing when all is there.
 set -eu
 
@@ -17,6 +18,7 @@ has initdb || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$m
 { has wsrep_sst_rsync && has rsync && ls /usr/lib/galera/libgalera_smm.so >/dev/null 2>&1; } ||
     missing="$missing mariadb-server galera-4 rsync"
 has redis-server || missing="$missing redis-server"
+has pgbouncer || missing="$missing pgbouncer"
 # For another implementation's reader of HdrHistogram logs.
 { has python3 && python3 -c 'import venv, ensurepip' 2>/dev/null; } || missing="$missing python3-venv"
 
@@ -47,3 +49,4 @@ fi
 if [ -z "${STOCKBENCH_MYSQLD:-}" ] || [ "$STOCKBENCH_MYSQLD" = "$folder/mysql/mysqld" ]; then
     sh "$scripts/mysql.sh" "$folder/mysql"
 fi
+sh "$scripts/pgbouncer.sh" "$folder/pgbouncer"
