@@ -5,7 +5,7 @@ use crate::audit::tables::repair::Toward;
 use crate::compare::matrix::ROUNDS_MAX;
 use crate::db::{Dialect, Isolation};
 use crate::explore::{CLIENTS_MAX, Schedule};
-use crate::lab::LabKind;
+use crate::lab::LabSpec;
 use crate::load::{LoadArgs, positive};
 use crate::report::Threshold;
 use crate::report::change::NOISE_PCT;
@@ -106,9 +106,10 @@ pub struct DatabaseArgs {
     /// reads it from a file, - from standard input; without one, SQLite in ./stockbench.db
     #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
-    /// Use a throwaway server of this kind, started from binaries on this machine
-    #[arg(long, value_name = "KIND")]
-    pub lab: Option<LabKind>,
+    /// Use a throwaway server of this kind, started from binaries on this machine; a version
+    /// chooses among several: postgres@18
+    #[arg(long, value_name = "KIND[@VERSION]")]
+    pub lab: Option<LabSpec>,
     /// The lab server answers commits before they are on disk: a crash of it loses sales
     #[arg(long, requires = "lab")]
     pub lab_async_commit: bool,
@@ -223,9 +224,10 @@ pub struct CompareArgs {
     /// input; without one, SQLite in ./stockbench.db
     #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true, help_heading = "Database")]
     pub database_url: Option<String>,
-    /// Use throwaway servers of these kinds, all at once, started from binaries on this machine
-    #[arg(long, value_name = "KIND,…", value_delimiter = ',', help_heading = "Database")]
-    pub lab: Vec<LabKind>,
+    /// Use throwaway servers of these kinds, all at once, started from binaries on this machine;
+    /// a version chooses among several: postgres@15,postgres@18
+    #[arg(long, value_name = "KIND[@VERSION],…", value_delimiter = ',', help_heading = "Database")]
+    pub lab: Vec<LabSpec>,
     /// Wait this long for the database to come up
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0s", help_heading = "Database")]
     pub wait_for_db: Duration,
@@ -554,8 +556,9 @@ pub enum StrategiesCommand {
 /// What `lab` takes.
 #[derive(Debug, Args)]
 pub struct LabArgs {
-    /// Which server
-    pub kind: LabKind,
+    /// Which server; a version chooses among several: postgres@18
+    #[arg(value_name = "KIND[@VERSION]")]
+    pub kind: LabSpec,
     /// Answer commits before they are on disk: a crash loses sales
     #[arg(long)]
     pub async_commit: bool,

@@ -12,7 +12,7 @@ use crate::db::url::EMBEDDED_DEFAULT;
 use crate::db::{DatabaseUrl, SessionSettings};
 use crate::engine::stop::Stop;
 use crate::exit::{Exit, UsageError, usage};
-use crate::lab::LabKind;
+use crate::lab::{LabKind, LabSpec};
 use crate::load::LoadArgs;
 use crate::outcome::Outcome;
 use crate::report::compared::{self, CompareReport};
@@ -41,7 +41,7 @@ pub(super) async fn compare(args: CompareArgs) -> Result<Exit> {
         .writes("--json", args.json.as_ref())
         .writes("--html", args.html.as_ref())
         .writes("--journal", args.journal.as_ref())
-        .reads_database(&database_args(&args, args.lab.first().copied()))
+        .reads_database(&database_args(&args, args.lab.first().cloned()))
         .reads_named("the strategy", args.strategy.iter().map(String::as_str))
         .check()?;
     let strategies = strategies(&args.strategy)?;
@@ -176,7 +176,7 @@ fn strategies(names: &[String]) -> Result<Vec<Strategy>> {
 fn matrix(args: &CompareArgs, strategies: &[Strategy]) -> Result<Matrix> {
     let journaled = args.journal.as_deref().map(journal::seed_of).transpose();
     let journaled = journaled.map_err(bad_journal)?.flatten();
-    if args.lab.contains(&LabKind::Redis) {
+    if args.lab.iter().any(|lab| lab.kind == LabKind::Redis) {
         return Err(usage("--lab redis holds no stock: use postgres, mysql or mariadb"));
     }
     let databases = match (&args.lab[..], &args.database_url) {
@@ -185,10 +185,10 @@ fn matrix(args: &CompareArgs, strategies: &[Strategy]) -> Result<Matrix> {
             let url = DatabaseUrl::asked_for(url).map_err(|error| usage(format!("{error:#}")))?;
             vec![url.to_string()]
         }
-        (kinds, _) => kinds.iter().map(|kind| kind.as_str().to_owned()).collect(),
+        (labs, _) => labs.iter().map(LabSpec::to_string).collect(),
     };
     if sorted(&databases).len() < databases.len() {
-        return Err(usage("--lab names a kind twice"));
+        return Err(usage("--lab names a server twice"));
     }
     let micros = |rtt: &Duration| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX);
     let in_words = |duration: Duration| humantime::format_duration(duration).to_string();
@@ -218,7 +218,7 @@ fn matrix(args: &CompareArgs, strategies: &[Strategy]) -> Result<Matrix> {
 }
 
 /// The database of the URL, or a lab server.
-fn database_args(args: &CompareArgs, lab: Option<LabKind>) -> DatabaseArgs {
+fn database_args(args: &CompareArgs, lab: Option<LabSpec>) -> DatabaseArgs {
     DatabaseArgs {
         database_url: args.database_url.clone().filter(|_| lab.is_none()),
         lab,
@@ -230,14 +230,15 @@ fn database_args(args: &CompareArgs, lab: Option<LabKind>) -> DatabaseArgs {
 
 /// Opens every database of the matrix, one after the other.
 async fn places(args: &CompareArgs) -> Result<Vec<Place>> {
-    let kinds: Vec<Option<LabKind>> =
-        if args.lab.is_empty() { vec![None] } else { args.lab.iter().copied().map(Some).collect() };
+    let labs: Vec<Option<LabSpec>> =
+        if args.lab.is_empty() { vec![None] } else { args.lab.iter().cloned().map(Some).collect() };
     let mut places = Vec::new();
-    for lab in kinds {
+    for lab in labs {
+        let label = lab.as_ref().map(LabSpec::to_string);
         let database = database_args(args, lab);
         let settings = SessionSettings { isolation: args.isolation, ..SessionSettings::default() };
         let opened = open(&database, &settings, Purpose::Load).await?;
-        let label = lab.map_or_else(|| opened.database.url().to_string(), |kind| kind.as_str().to_owned());
+        let label = label.unwrap_or_else(|| opened.database.url().to_string());
         places.push(Place { label, opened });
     }
     Ok(places)

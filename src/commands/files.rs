@@ -72,7 +72,7 @@ impl<'a> Files<'a> {
     /// What belongs to the database that the flags name.
     pub(super) fn reads_database(self, args: &DatabaseArgs) -> Self {
         let files = self.reads("a file that holds a URL", &args.url_files);
-        match (args.lab, &args.database_url) {
+        match (&args.lab, &args.database_url) {
             (Some(_), _) => files,
             (None, url) => files.reads_url(url.as_deref().unwrap_or(EMBEDDED_DEFAULT)),
         }

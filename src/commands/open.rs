@@ -4,7 +4,7 @@ use crate::cli::DatabaseArgs;
 use crate::db::url::EMBEDDED_DEFAULT;
 use crate::db::{Database, DatabaseUrl, Dialect, SessionSettings};
 use crate::exit::usage;
-use crate::lab::{LabKind, LabOptions, LabServer};
+use crate::lab::{LabKind, LabOptions, LabServer, LabSpec};
 use crate::report::progress::Progress;
 use anyhow::Result;
 use std::sync::Arc;
@@ -16,9 +16,10 @@ pub(super) struct Opened {
 }
 
 /// Starts a lab server, saying so while it takes its time.
-pub(super) async fn start_lab(kind: LabKind, options: LabOptions) -> Result<LabServer> {
-    let progress = Progress::preparing(&format!("starting a private {} server", kind.as_str()));
-    let server = LabServer::start_with(kind, options).await;
+pub(super) async fn start_lab(lab: impl Into<LabSpec>, options: LabOptions) -> Result<LabServer> {
+    let lab = lab.into();
+    let progress = Progress::preparing(&format!("starting a private {lab} server"));
+    let server = LabServer::start_with(lab, options).await;
     progress.finish();
     server
 }
@@ -51,13 +52,13 @@ pub(super) async fn open_with(
     purpose: Purpose,
     options: LabOptions,
 ) -> Result<Opened> {
-    let lab = match args.lab {
-        Some(LabKind::Redis) => {
+    let lab = match &args.lab {
+        Some(lab) if lab.kind == LabKind::Redis => {
             return Err(usage("--lab redis holds no stock: use postgres, mysql or mariadb"));
         }
-        Some(kind) => {
+        Some(lab) => {
             let options = LabOptions { durable: !args.lab_async_commit, ..options };
-            Some(Arc::new(start_lab(kind, options).await?))
+            Some(Arc::new(start_lab(lab.clone(), options).await?))
         }
         None => None,
     };

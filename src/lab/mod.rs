@@ -11,9 +11,11 @@
 mod cluster;
 mod ports;
 mod programs;
+mod spec;
 mod watchdog;
 
 pub use ports::Ports;
+pub use spec::{LabSpec, LabSpecParser, Version};
 
 use crate::db::{Database, DatabaseUrl, SessionSettings};
 use anyhow::{Context, Result, bail, ensure};
@@ -150,21 +152,23 @@ impl LabServer {
     ///
     /// # Errors
     /// As [`LabServer::start_with`].
-    pub async fn start(kind: LabKind) -> Result<Self> {
-        Self::start_with(kind, LabOptions::default()).await
+    pub async fn start(lab: impl Into<LabSpec>) -> Result<Self> {
+        Self::start_with(lab, LabOptions::default()).await
     }
 
     /// Starts a server and waits until it answers.
     ///
     /// # Errors
-    /// The binaries are not on this machine, or the server does not start:
-    /// then its own last log lines are shown.
-    pub async fn start_with(kind: LabKind, options: LabOptions) -> Result<Self> {
-        if kind.is_cluster() {
-            return Box::pin(cluster::start(kind, options)).await;
+    /// The binaries are not on this machine, in the version asked for, or the
+    /// server does not start: then its own last log lines are shown.
+    pub async fn start_with(lab: impl Into<LabSpec>, options: LabOptions) -> Result<Self> {
+        let lab = lab.into();
+        if lab.kind.is_cluster() {
+            return Box::pin(cluster::start(lab.kind, options)).await;
         }
+
         let Ports { numbers: [port], held } = Ports::free()?;
-        let server = Setup::new(kind, options, port)?.start_or_clear().await?;
+        let server = Setup::new(&lab, options, port)?.start_or_clear().await?;
         Ok(LabServer { ports: held, ..server })
     }
 }
@@ -172,7 +176,7 @@ impl LabServer {
 impl Setup {
     /// One node of a cluster; all of them have one password.
     fn of_node(kind: LabKind, options: LabOptions, node: Node, password: &str) -> Result<Self> {
-        let setup = Self::new(kind, options, node.port)?;
+        let setup = Self::new(&kind.into(), options, node.port)?;
         Ok(Self { node: Some(node), password: password.to_owned(), ..setup })
     }
 
@@ -186,8 +190,9 @@ impl Setup {
         started
     }
 
-    fn new(kind: LabKind, options: LabOptions, port: u16) -> Result<Self> {
-        let programs = Programs::find(kind.of_one())?;
+    fn new(lab: &LabSpec, options: LabOptions, port: u16) -> Result<Self> {
+        let kind = lab.kind;
+        let programs = Programs::find(lab)?;
         let folder = tempfile::Builder::new()
             .prefix("stockbench-lab-")
             .tempdir()

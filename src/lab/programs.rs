@@ -1,13 +1,19 @@
 //! Finds a server's binaries, and a user to run it as.
 
-use super::LabKind;
-use anyhow::{Context, Result, bail};
+use super::{LabKind, LabSpec, Version};
+use anyhow::{Context, Result, anyhow, ensure};
 use nix::unistd::{Gid, Uid, User, chown};
 use std::env;
 use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+/// The folder with servers that were unpacked beside the system's own.
+const UNPACKED: &str = ".deps";
+
+/// Names another such folder.
+const UNPACKED_VARIABLE: &str = "STOCKBENCH_DEPS";
 
 /// The programs of a server, and who runs them.
 #[derive(Debug)]
@@ -80,32 +86,48 @@ fn search(kind: LabKind) -> Search {
 }
 
 impl Programs {
-    pub(super) fn find(kind: LabKind) -> Result<Self> {
+    /// The first server that is usable and of the version asked for: the one that the
+    /// environment names, then those of this machine, then the unpacked ones.
+    pub(super) fn find(lab: &LabSpec) -> Result<Self> {
+        let kind = lab.kind.of_one();
         let search = search(kind);
-        let (server, initialise) = match env::var_os(search.variable) {
-            Some(named) => {
-                let server = PathBuf::from(named);
-                let Some(found) = with_initialise(kind, &search, &server) else {
-                    bail!(
-                        "{} names {}, which is not a usable {} server",
-                        search.variable,
-                        server.display(),
-                        kind.as_str()
-                    );
-                };
-                found
-            }
-            None => candidates(&search)
-                .find_map(|server| with_initialise(kind, &search, &server))
-                .with_context(|| {
-                    format!(
-                        "no {} server on this machine: install it ({}) or name its binary in {}",
-                        kind.as_str(),
-                        search.package,
-                        search.variable
-                    )
-                })?,
+
+        let named = env::var_os(search.variable).map(PathBuf::from);
+        if let Some(server) = &named {
+            ensure!(
+                with_initialise(kind, &search, server).is_some(),
+                "{} names {}, which is not a usable {} server",
+                search.variable,
+                server.display(),
+                kind.as_str()
+            );
+        }
+
+        let mut usable = named
+            .into_iter()
+            .chain(candidates(&search))
+            .filter_map(|server| with_initialise(kind, &search, &server));
+        let found = match &lab.version {
+            None => usable.next().ok_or_else(|| {
+                anyhow!(
+                    "no {kind} server on this machine: install it ({}) or name its binary in {}",
+                    search.package,
+                    search.variable,
+                    kind = kind.as_str(),
+                )
+            }),
+            Some(version) => of_version(version, usable).map_err(|others| {
+                anyhow!(
+                    "no {kind} {version} on this machine: found {others}; looked on the PATH, in the usual \
+                     places and in {}: install it, or name its binary in {}",
+                    unpacked().display(),
+                    search.variable,
+                    kind = kind.as_str(),
+                )
+            }),
         };
+
+        let (server, initialise) = found?;
         let owner = Owner::for_program(&server, search.users)?;
         Ok(Self { server, initialise, owner })
     }
@@ -123,6 +145,42 @@ pub(super) fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
+/// A server's binary, and what makes its data folder.
+type Found = (PathBuf, Option<PathBuf>);
+
+/// The first server of a version; in words which others there are, if there is none.
+fn of_version(wanted: &Version, servers: impl Iterator<Item = Found>) -> Result<Found, String> {
+    let mut others = Vec::new();
+    for found in servers {
+        match version_of(&found.0) {
+            Some(version) if version.is_within(wanted) => return Ok(found),
+            Some(version) => {
+                // A folder of the PATH may be another one's link.
+                let server = found.0.canonicalize().unwrap_or(found.0);
+                let other = format!("{version} ({})", server.display());
+                if !others.contains(&other) {
+                    others.push(other);
+                }
+            }
+            None => {}
+        }
+    }
+    Err(if others.is_empty() { "none".to_owned() } else { others.join(", ") })
+}
+
+/// What a server says its version is.
+fn version_of(server: &Path) -> Option<Version> {
+    let output = command(server).arg("--version").output().ok()?;
+    Version::in_output(&String::from_utf8_lossy(&output.stdout))
+}
+
+/// The folder with the unpacked servers.
+fn unpacked() -> PathBuf {
+    let folder = env::var_os(UNPACKED_VARIABLE).map_or_else(|| UNPACKED.into(), PathBuf::from);
+    // A server runs in a folder of its own.
+    std::path::absolute(&folder).unwrap_or(folder)
+}
+
 /// Every place where the server's binary may be.
 fn candidates(search: &Search) -> impl Iterator<Item = PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
@@ -131,6 +189,7 @@ fn candidates(search: &Search) -> impl Iterator<Item = PathBuf> {
     if search.server == "postgres" {
         folders.extend(debian_postgres());
     }
+    folders.extend(unpacked_folders());
     let server = search.server;
     folders.into_iter().map(move |folder| folder.join(server)).filter(|file| file.is_file())
 }
@@ -148,9 +207,17 @@ fn debian_postgres() -> Vec<PathBuf> {
     versions.into_iter().map(|(_, folder)| folder).collect()
 }
 
+/// The folder of each unpacked server, and the programs' folder in it, by name.
+fn unpacked_folders() -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(unpacked()) else { return Vec::new() };
+    let mut folders: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    folders.sort();
+    folders.into_iter().flat_map(|folder| [folder.join("bin"), folder]).collect()
+}
+
 /// The server with the program that makes its data folder beside it, if both
 /// are what they should be.
-fn with_initialise(kind: LabKind, search: &Search, server: &Path) -> Option<(PathBuf, Option<PathBuf>)> {
+fn with_initialise(kind: LabKind, search: &Search, server: &Path) -> Option<Found> {
     let real = server.canonicalize().ok()?;
     if kind == LabKind::MySql {
         // MariaDB installs itself under MySQL's name too.

@@ -86,6 +86,48 @@ fn a_missing_binary_is_named_with_the_way_to_get_it() {
 }
 
 #[test]
+fn a_version_chooses_among_the_servers() {
+    if place(Backend::Postgres).is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let version = |lab: &str| {
+        let said =
+            crate::support::stockbench(folder.path(), &["run", "--lab", lab, "-n", "10", "-o", "json"]);
+        let report: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+        report["database"]["version"].as_str().unwrap().to_owned()
+    };
+
+    let first = version("postgres");
+    let major = first.split('.').next().unwrap();
+    let of_major = version(&format!("postgres@{major}"));
+    assert_eq!(of_major.split('.').next(), Some(major), "{of_major}");
+}
+
+#[test]
+fn a_version_that_is_not_there_is_answered_with_those_that_are() {
+    // An unpacked server of a version that no machine has.
+    let folder = tempfile::tempdir().unwrap();
+    let programs = folder.path().join(".deps/postgres-99/bin");
+    std::fs::create_dir_all(&programs).unwrap();
+    for program in ["postgres", "initdb"] {
+        let path = programs.join(program);
+        std::fs::write(&path, "#!/bin/sh\necho 'postgres (PostgreSQL) 99.1'\n").unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let run = |lab: &str| {
+        let mut command = command(folder.path(), &["run", "--lab", lab, "-n", "1"]);
+        crate::support::output(command.env_remove("STOCKBENCH_DEPS"))
+    };
+
+    let named = format!("99.1 ({})", programs.join("postgres").canonicalize().unwrap().display());
+    assert_one_line(&run("postgres@98"), 1, &["no postgres 98 on this machine: found", &named, "/.deps"]);
+    assert_one_line(&run("postgres@99.2"), 1, &["no postgres 99.2", &named]);
+    assert_one_line(&run("postgres@new"), 2, &["'postgres@new'", "`new` is no version"]);
+    assert_one_line(&run("galera@10.11"), 2, &["a cluster takes no version: use galera"]);
+}
+
+#[test]
 fn every_kind_of_lab_server_answers() {
     if place(Backend::Postgres).is_none() {
         return;

@@ -182,7 +182,7 @@ pub(super) async fn measure(
 /// The dialect that a lab kind or a URL promises, before anything answers.
 fn expected_dialect(args: &RunArgs) -> Option<Dialect> {
     use crate::lab::LabKind;
-    match args.database.lab {
+    match args.database.lab.as_ref().map(|lab| lab.kind) {
         Some(LabKind::Postgres) => Some(Dialect::Postgres),
         Some(LabKind::MySql | LabKind::GroupReplication | LabKind::GroupReplicationSingle) => {
             Some(Dialect::MySql)

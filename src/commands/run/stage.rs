@@ -123,7 +123,7 @@ fn check_blows(args: &RunArgs, plan: &Plan) -> Result<()> {
         let is_server = |url: &String| DatabaseUrl::parse(url).is_ok_and(|url| url.address().is_some());
         let has_server =
             args.database.lab.is_some() || args.database.database_url.as_ref().is_some_and(is_server);
-        let is_cluster = args.database.lab.is_some_and(LabKind::is_cluster);
+        let is_cluster = args.database.lab.as_ref().is_some_and(|lab| lab.kind.is_cluster());
         ensure_usage(!is_cluster || *blow != Blow::FillDisk, || {
             format!("--fault {spec} is for one server, not for a cluster")
         })?;
