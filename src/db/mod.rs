@@ -355,6 +355,12 @@ impl DatabaseInfo {
         }
     }
 
+    /// Whether it is a MariaDB that refuses to overwrite what a transaction's snapshot
+    /// has not seen (`innodb_snapshot_isolation`, on by default from 11.6).
+    pub fn has_snapshot_isolation(&self) -> bool {
+        self.settings.get("innodb_snapshot_isolation").is_some_and(|set| set == "ON")
+    }
+
     /// Whether one member alone takes writes, in a group that has to say so.
     pub fn single_primary(&self) -> Option<bool> {
         self.settings.get("group_replication_single_primary_mode").map(|set| set == "ON")

@@ -8,12 +8,11 @@ use crate::db::schema::{Seed, SkuIds};
 use crate::db::{Dialect, Isolation};
 use crate::exit::usage;
 use crate::fault::{Blow, FaultSpec, LATENCY_MAX};
-use crate::finding::ExpectedFinding;
 use crate::load::{Delay, LoadArgs, check_rate};
 use crate::outcome::OnUnknown;
 use crate::report::Threshold;
 use crate::shipped;
-use crate::strategy::file::PerDialect;
+use crate::strategy::file::ExpectedAudit;
 use crate::strategy::{Strategy, StrategyFile, catalogue};
 use crate::text;
 use crate::workload::arrivals::{Pace, Profile, Stage};
@@ -96,7 +95,7 @@ pub struct Scenario {
 pub struct Expect {
     /// A finding that must be made; by default nothing may be found.
     #[serde(default)]
-    pub audit: PerDialect<ExpectedFinding>,
+    pub audit: ExpectedAudit,
     /// Figures that must stay on one side of a value.
     #[serde(default)]
     pub thresholds: Vec<Threshold>,

@@ -3,7 +3,7 @@
 //! The meaning (which steps run per line, where a jump lands, whether a bind
 //! is ever yielded) is given by [`super::program`], once for every caller.
 
-use crate::db::{Dialect, Isolation};
+use crate::db::{DatabaseInfo, Dialect, Isolation};
 use crate::finding::ExpectedFinding;
 use crate::load::LoadArgs;
 use crate::outcome::{OnUnknown, Outcome};
@@ -82,7 +82,7 @@ pub struct StrategyFile {
 pub struct StrategyExpect {
     /// A finding, or nothing.
     #[serde(default)]
-    pub audit: PerDialect<ExpectedFinding>,
+    pub audit: ExpectedAudit,
     /// Where deadlocks must be met.
     #[serde(default)]
     pub deadlocks: Vec<Dialect>,
@@ -445,6 +445,61 @@ impl<T> From<EachDialect<T>> for PerDialect<T> {
             (Dialect::Sqlite, each.sqlite),
         ];
         Self { all: None, each: each.into_iter().filter_map(|(d, value)| Some((d, value?))).collect() }
+    }
+}
+
+/// The finding that an audit must make: one for all databases, or one for each.
+///
+/// MariaDB has two entries where `innodb_snapshot_isolation` decides: on by default from
+/// 11.6, it makes another database of it.
+#[derive(Debug, Clone, Default)]
+pub struct ExpectedAudit {
+    by_dialect: PerDialect<ExpectedFinding>,
+    mariadb_snapshot_isolation: Option<ExpectedFinding>,
+}
+
+impl ExpectedAudit {
+    /// What must be found on this database; nothing, where the file doesn't say.
+    pub fn on(&self, database: &DatabaseInfo) -> ExpectedFinding {
+        self.mariadb_snapshot_isolation
+            .filter(|_| database.has_snapshot_isolation())
+            .or_else(|| self.by_dialect.get(database.kind).copied())
+            .unwrap_or(ExpectedFinding::Nothing)
+    }
+}
+
+impl<'de> Deserialize<'de> for ExpectedAudit {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        serde_untagged::UntaggedEnumVisitor::new()
+            .expecting("a finding, or a table with one finding per dialect")
+            .string(|word| {
+                let finding = ExpectedFinding::deserialize(de::value::StrDeserializer::new(word))?;
+                let by_dialect = PerDialect { all: Some(finding), each: Vec::new() };
+                Ok(Self { by_dialect, mariadb_snapshot_isolation: None })
+            })
+            .map(|map| {
+                let each: EachFinding = map.deserialize()?;
+                Ok(each.into())
+            })
+            .deserialize(deserializer)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EachFinding {
+    postgres: Option<ExpectedFinding>,
+    mysql: Option<ExpectedFinding>,
+    mariadb: Option<ExpectedFinding>,
+    mariadb_snapshot_isolation: Option<ExpectedFinding>,
+    sqlite: Option<ExpectedFinding>,
+}
+
+impl From<EachFinding> for ExpectedAudit {
+    fn from(each: EachFinding) -> Self {
+        let EachFinding { postgres, mysql, mariadb, mariadb_snapshot_isolation, sqlite } = each;
+        let by_dialect = EachDialect { postgres, mysql, mariadb, sqlite }.into();
+        Self { by_dialect, mariadb_snapshot_isolation }
     }
 }
 

@@ -108,7 +108,7 @@ fn strategy_cell(name: &str, place: &Place, dialect: Dialect) -> Cell {
     if file.refused.get(dialect).is_some() {
         return None;
     }
-    let want = file.expect.audit.get(dialect).copied().unwrap_or(ExpectedFinding::Nothing);
+    let want = file.expect.audit.on(&place.info());
     Some(caught(|| one_run(name, place, dialect, want)))
 }
 
@@ -156,7 +156,7 @@ fn scenario_cell(name: &str, place: &Place, dialect: Dialect) -> Cell {
     if !scenario.databases.is_empty() && !scenario.databases.contains(&dialect) {
         return None;
     }
-    let want = scenario.expect.audit.get(dialect).copied().unwrap_or(ExpectedFinding::Nothing);
+    let want = scenario.expect.audit.on(&place.info());
     Some(caught(|| judge(place, &["--scenario", name], want, 0).0))
 }
 

@@ -8,8 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
-use stockbench::db::{Database, DatabaseUrl, Dialect, SessionSettings};
-use stockbench::lab::{LabKind, LabServer};
+use stockbench::db::{Database, DatabaseInfo, DatabaseUrl, Dialect, SessionSettings};
+use stockbench::lab::{LabKind, LabServer, LabSpec};
 use stockbench::workload::arrivals::{Arrivals, Profile, Spacing};
 use tempfile::TempDir;
 
@@ -36,6 +36,22 @@ impl Backend {
     }
 }
 
+/// The server of a kind that the tests run on: any version of it, unless STOCKBENCH_LABS names
+/// the databases (`postgres@18,sqlite`). Then there is none of the others.
+fn wanted(kind: LabKind) -> Option<LabSpec> {
+    let Some(named) = named_labs() else { return Some(kind.into()) };
+    let stocks = matches!(kind, LabKind::Postgres | LabKind::MySql | LabKind::MariaDb);
+    let mut labs = named.split(',').filter(|name| *name != SQLITE).map(|lab| lab.parse::<LabSpec>().unwrap());
+    labs.find(|lab| lab.kind == kind).or_else(|| (!stocks).then(|| kind.into()))
+}
+
+fn named_labs() -> Option<String> {
+    std::env::var("STOCKBENCH_LABS").ok()
+}
+
+/// SQLite's name in STOCKBENCH_LABS.
+const SQLITE: &str = "sqlite";
+
 /// A folder and a database that no other test uses.
 pub struct Place {
     pub folder: TempDir,
@@ -55,7 +71,8 @@ pub struct Said {
 /// said loudly, and a failure where servers are required.
 pub fn server(kind: LabKind) -> Option<&'static LabServer> {
     static SERVERS: [OnceLock<Option<LabServer>>; 7] = [const { OnceLock::new() }; 7];
-    let server = SERVERS[kind as usize].get_or_init(|| match start(kind) {
+    let wanted = wanted(kind)?;
+    let server = SERVERS[kind as usize].get_or_init(|| match start(wanted) {
         Ok(server) => Some(server),
         Err(error) if servers_are_required() => panic!("servers are required here: {error:#}"),
         Err(error) => {
@@ -68,8 +85,8 @@ pub fn server(kind: LabKind) -> Option<&'static LabServer> {
     server.as_ref()
 }
 
-fn start(kind: LabKind) -> anyhow::Result<LabServer> {
-    block_on(LabServer::start(kind))
+fn start(lab: LabSpec) -> anyhow::Result<LabServer> {
+    block_on(LabServer::start(lab))
 }
 
 pub fn servers_are_required() -> bool {
@@ -90,6 +107,9 @@ where
 pub fn place(backend: Backend) -> Option<Place> {
     let folder = tempfile::tempdir().unwrap();
     let url = match backend.lab() {
+        None if named_labs().is_some_and(|named| !named.split(',').any(|name| name == SQLITE)) => {
+            return None;
+        }
         None => format!("sqlite:{}", folder.path().join("shop.db").display()),
         Some(kind) => {
             static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -206,6 +226,11 @@ impl Place {
             Backend::MariaDb => Dialect::MariaDb,
             Backend::Sqlite => Dialect::Sqlite,
         }
+    }
+
+    /// What the database says of itself.
+    pub fn info(&self) -> DatabaseInfo {
+        block_on(database(&self.url)).info
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

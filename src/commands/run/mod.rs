@@ -21,7 +21,6 @@ use crate::engine::stop::Stop;
 use crate::engine::{Engine, Finished, Load, Member, Parts, Warm};
 use crate::exit::{Exit, usage};
 use crate::fault::{Blow, TimedFault};
-use crate::finding::ExpectedFinding;
 use crate::lab::{LabOptions, LabServer};
 use crate::outcome::OnUnknown;
 use crate::report::change::{NOISE_PCT, check_same_ground, check_same_load, did_pass};
@@ -426,7 +425,7 @@ async fn run_locked(
         members: plan.mix.iter().map(|(strategy, weight)| (strategy.name.clone(), *weight)).collect(),
         services,
         redis,
-        expected: plan.expect.audit.get(database.dialect()).copied().unwrap_or(ExpectedFinding::Nothing),
+        expected: plan.expect.audit.on(&database.info),
         expected_errors: plan.expect.errors.clone(),
         thresholds: if args.segment.is_some() { &[] } else { &plan.expect.thresholds },
         database: database.info.clone(),
