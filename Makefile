@@ -4,8 +4,9 @@ SHELL := /bin/sh
 CARGO ?= cargo
 DEPS := $(CURDIR)/.deps
 export STOCKBENCH_MYSQLD ?= $(DEPS)/mysql/mysqld
+export STOCKBENCH_DEPS ?= $(DEPS)
 
-.PHONY: help build check test bench catalogue explore-matrix fuzz chaos soak clusters pages ci deps schema
+.PHONY: help build check test bench catalogue explore-matrix fuzz chaos soak clusters versions pages ci deps deps-versions schema
 
 help: ## List these targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 18
@@ -47,6 +48,9 @@ clusters: deps ## Run every strategy on Galera and Group Replication with client
 	@$(CARGO) build --release
 	@sh scripts/clusters.sh
 
+versions: deps deps-versions ## Run strategies, scenarios, explorations and audits on every version, keep docs/versions.md (SERVERS=postgres@18 for some)
+	@python3 scripts/versions.py $(SERVERS)
+
 pages: ## Open pages in a headless browser without a network, light, dark, on a phone, as Markdown
 	@$(CARGO) build --release
 	@python3 scripts/pages.py
@@ -55,6 +59,9 @@ ci: deps check test ## What CI runs: formatting, lints, every test
 
 deps: ## Install the servers that the tests start (Debian and root), MySQL into .deps
 	@sh scripts/deps.sh $(DEPS)
+
+deps-versions: ## Bring further versions of PostgreSQL and MariaDB into .deps, for `make versions`
+	@sh scripts/deps_versions.sh $(DEPS)
 
 schema: ## Write the JSON Schemas in schema/ anew from the code
 	STOCKBENCH_WRITE_SCHEMA=1 $(CARGO) test --test it the_schema
