@@ -86,6 +86,12 @@ pub fn thousands(number: u64) -> String {
     grouped
 }
 
+/// A number with its sign if it is below zero, and thousands apart.
+pub fn signed(number: i64) -> String {
+    let sign = if number < 0 { "-" } else { "" };
+    format!("{sign}{}", thousands(number.unsigned_abs()))
+}
+
 /// `1 unit`, `2,000 units`, `3 entries`
 pub fn count(number: u64, noun: &str) -> String {
     let number_text = thousands(number);

@@ -117,6 +117,9 @@ pub struct AuditReport {
     pub unknown_recovered: u64,
     /// Lost answers that the ledger shows as not applied.
     pub unknown_not_applied: u64,
+    /// Refusals of which nobody can know whether enough was there: the stock of their SKUs
+    /// rose as well as fell, and balances are missing or do not form a chain.
+    pub refusals_not_judged: u64,
     /// Nodes of the cluster that could not be asked, and why: whether they agree is not
     /// known, so that the audit cannot pass.
     pub nodes_away: Vec<String>,
@@ -228,19 +231,14 @@ impl AuditReport {
         let Units { existed, told, ledger, left_stock, in_stock } = self.units;
         let told = match self.client_witness {
             ClientWitness::Missing => String::new(),
-            _ => format!("clients were told {} units sold, ", signed(told)),
+            _ => format!("clients were told {} units sold, ", text::signed(told)),
         };
         format!(
             "{told}the ledger records {}, {} left the stock ({} existed, {} remain)",
-            signed(ledger),
-            signed(left_stock),
-            signed(existed),
-            signed(in_stock)
+            text::signed(ledger),
+            text::signed(left_stock),
+            text::signed(existed),
+            text::signed(in_stock)
         )
     }
-}
-
-fn signed(number: i64) -> String {
-    let sign = if number < 0 { "-" } else { "" };
-    format!("{sign}{}", text::thousands(number.unsigned_abs()))
 }

@@ -171,19 +171,26 @@ impl OrderAudit {
         }
     }
 
-    /// Finds refusals that cannot be justified. `lowest` gives the least that
-    /// a SKU held during the run, or nothing where that cannot be known: a
-    /// refusal is wrong when every line could have been served all the time.
-    pub fn undersold(&mut self, lowest: impl Fn(i64) -> Option<i64>, findings: &mut Collector) {
-        let enough = |line: &Line| lowest(line.sku_id).is_some_and(|stock| stock >= line.quantity);
+    /// Finds refusals that cannot be justified, and counts those that cannot be judged.
+    /// `lowest` gives the least that a SKU held during the run, or nothing where that cannot
+    /// be known: a refusal is wrong when every line could have been served all the time.
+    pub fn undersold(&mut self, lowest: impl Fn(i64) -> Option<i64>, findings: &mut Collector) -> u64 {
+        let mut not_judged = 0;
         for (lines, orders) in std::mem::take(&mut self.refused) {
-            if !lines.iter().all(enough) {
+            let least = lines.iter().map(|line| Some((lowest(line.sku_id)?, line.quantity)));
+            let least: Vec<Option<(i64, i64)>> = least.collect();
+            if least.iter().flatten().any(|(stock, quantity)| stock < quantity) {
+                continue;
+            }
+            if least.contains(&None) {
+                not_judged += orders.len() as u64;
                 continue;
             }
             for order_id in orders {
                 findings.order(FindingKind::Undersold, lines[0].sku_id, order_id, lines[0].quantity);
             }
         }
+        not_judged
     }
 }
 
@@ -515,11 +522,15 @@ mod tests {
         let refused = audit.refused.clone();
         for (lowest, found) in [((2, 3), 1), ((2, 2), 1), ((1, 9), 1)] {
             audit.refused.clone_from(&refused);
-            audit.undersold(stock(lowest.0, lowest.1), &mut findings);
+            assert_eq!(audit.undersold(stock(lowest.0, lowest.1), &mut findings), 0);
             assert_eq!(findings.orders_of(FindingKind::Undersold), found, "{lowest:?}");
         }
         audit.refused.clone_from(&refused);
-        audit.undersold(|_| None, &mut findings);
+        assert_eq!(audit.undersold(|_| None, &mut findings), 1, "what cannot be judged is counted");
         assert_eq!(findings.orders_of(FindingKind::Undersold), 1);
+
+        // One line that could not be served justifies the refusal, whatever the other was.
+        audit.refused.clone_from(&refused);
+        assert_eq!(audit.undersold(|sku_id| (sku_id == 1).then_some(1), &mut findings), 0);
     }
 }

@@ -245,17 +245,18 @@ pub async fn audit_on(
     let mut findings = Collector::new(full);
     let mut orders = OrderAudit::new(source.run_id, witness);
     let mut totals = Totals::default();
+    let mut refusals_not_judged = 0;
     if let Some(ledger) = source.reads.ledger.as_table() {
         compare_orders(session, &ledger, told, &mut orders, &mut findings).await?;
         let (sums, skus) =
             compare_skus(session, source, &ledger, &orders, times.is_some(), &mut findings).await?;
         totals = sums;
-        match times {
+        if let Some(History { told, answers, .. }) = times {
             // Whoever knows when each answer was given knows more.
-            Some(History { told, answers, .. }) => {
-                history::judge(told, answers, &skus.starts, &orders.applied, &mut findings);
-            }
-            None => orders.undersold(|sku_id| skus.lowest.get(&sku_id).copied(), &mut findings),
+            history::judge(told, answers, &skus.starts, &orders.applied, &mut findings);
+        } else {
+            let lowest = |sku_id| skus.lowest.get(&sku_id).copied();
+            refusals_not_judged = orders.undersold(lowest, &mut findings);
         }
     } else {
         told.for_each(|told| orders.count_only(&told));
@@ -305,6 +306,7 @@ pub async fn audit_on(
         unexpected_orders,
         unknown_recovered: orders.unknown_recovered,
         unknown_not_applied: orders.unknown_not_applied,
+        refusals_not_judged,
         nodes_away: Vec::new(),
         not_seen: Vec::new(),
         caveats: Vec::new(),
@@ -425,7 +427,7 @@ async fn compare_skus(
         let entry = entry(row)?;
         totals.entries += 1;
         if current.as_ref().is_none_or(|sku| *sku.sku_id() != entry.sku_id) {
-            let next = SkuAudit::new(entry.sku_id, stock.remove(&entry.sku_id));
+            let next = SkuAudit::new(entry.sku_id, stock.remove(&entry.sku_id)).during(source.run_id);
             if let Some(done) = current.replace(next) {
                 finish(done, &mut totals, &mut skus, findings);
             }

@@ -21,6 +21,27 @@ pub struct SkuAudit<K = i64> {
     opening: i64,
     /// Whether stock only fell, opening balance aside.
     only_sales: bool,
+    /// The sale that led deepest below zero, and the one that led there first.
+    below_zero: Option<BelowZero<K>>,
+    /// The run whose refusals are judged, where there is one.
+    run: Option<RunBalances>,
+}
+
+/// Sales that led below zero.
+#[derive(Debug)]
+struct BelowZero<K> {
+    lowest: i64,
+    /// The highest of their balances, and its order: the first of them.
+    first: (i64, K),
+}
+
+/// What the entries of one run say of the stock while it went on.
+#[derive(Debug)]
+struct RunBalances {
+    run_id: i64,
+    /// What it began with: runs follow one another.
+    began_with: i128,
+    lowest: Option<i64>,
 }
 
 /// What one SKU adds to the totals.
@@ -38,7 +59,8 @@ pub struct SkuTotals {
     pub lost_update: i64,
     /// Units the stock lacks against the ledger.
     pub missing_entry: i64,
-    /// The least it can have held, where that can be told from its end.
+    /// The least it can have held during the run, where the ledger tells: by its end where
+    /// stock only fell, else by its balances.
     pub lowest: Option<i64>,
 }
 
@@ -52,7 +74,25 @@ impl<K: Clone + Into<Key>> SkuAudit<K> {
     pub fn opened_at(sku_id: K, stock: Option<i64>, opening: i64) -> Self {
         let chain = Some(Chain { balances: HashMap::new() });
         let units = i128::from(opening);
-        Self { sku_id, stock, sum: units, existed: units, sold: 0, chain, opening, only_sales: true }
+        Self {
+            sku_id,
+            stock,
+            sum: units,
+            existed: units,
+            sold: 0,
+            chain,
+            opening,
+            only_sales: true,
+            below_zero: None,
+            run: None,
+        }
+    }
+
+    /// The same, with an eye on the least that there was during a run.
+    #[must_use]
+    pub fn during(mut self, run_id: i64) -> Self {
+        self.run = Some(RunBalances { run_id, began_with: i128::from(self.opening), lowest: None });
+        self
     }
 
     /// Which SKU this is.
@@ -67,6 +107,8 @@ impl<K: Clone + Into<Key>> SkuAudit<K> {
         }
         let delta = i128::from(entry.delta);
         self.sum += delta;
+        self.watch_run(entry);
+        self.watch_zero(entry);
         match entry.kind.as_str() {
             "sale" => self.sold -= delta,
             "opening" => self.existed += delta,
@@ -95,10 +137,42 @@ impl<K: Clone + Into<Key>> SkuAudit<K> {
         }
     }
 
+    fn watch_run(&mut self, entry: &Entry<K>) {
+        let Some(run) = &mut self.run else { return };
+        if entry.run_id != run.run_id {
+            run.began_with += i128::from(entry.delta);
+        } else if let Some(balance) = entry.balance {
+            run.lowest = Some(run.lowest.map_or(balance, |lowest| lowest.min(balance)));
+        }
+    }
+
+    /// A sale that leads below zero sold what was not there, whatever comes in later.
+    fn watch_zero(&mut self, entry: &Entry<K>) {
+        let sells = entry.delta < 0 && SELLING.contains(&entry.kind.as_str());
+        let Some(balance) = entry.balance.filter(|balance| sells && *balance < 0) else { return };
+
+        let below = self
+            .below_zero
+            .get_or_insert_with(|| BelowZero { lowest: balance, first: (balance, entry.order_id.clone()) });
+        below.lowest = below.lowest.min(balance);
+        if balance > below.first.0 {
+            below.first = (balance, entry.order_id.clone());
+        }
+    }
+
+    /// The least that the stock held during the run, by balances that are all known and
+    /// form one chain.
+    fn lowest_by_balances(&self, stock: i64, breaks: &Breaks) -> Option<i64> {
+        let run = self.run.as_ref()?;
+        let is_whole = self.chain.is_some() && breaks.count == 0 && i128::from(stock) == self.sum;
+        let began_with = narrow(run.began_with);
+        is_whole.then(|| run.lowest.map_or(began_with, |lowest| lowest.min(began_with)))
+    }
+
     /// Judges the SKU. `told_not_in_ledger` are units that clients were told
     /// they had bought and that no entry knows of.
-    pub fn finish(self, told_not_in_ledger: i64, findings: &mut Collector) -> SkuTotals {
-        let sku_id: Key = self.sku_id.into();
+    pub fn finish(mut self, told_not_in_ledger: i64, findings: &mut Collector) -> SkuTotals {
+        let sku_id: Key = self.sku_id.clone().into();
         let (sum, existed, sold) = (narrow(self.sum), narrow(self.existed), narrow(self.sold));
         let mut report = |kind, units: i64, order_ids: Vec<Key>, message: String| {
             findings.sku(Finding {
@@ -120,20 +194,36 @@ impl<K: Clone + Into<Key>> SkuAudit<K> {
             return SkuTotals { existed, sold, ..SkuTotals::default() };
         };
         let taken = sold.saturating_add(told_not_in_ledger);
+        let opening = self.opening;
+        let chain = self.chain.as_mut();
+        let breaks = chain.map(|chain| chain.breaks_between(opening, sum, stock)).unwrap_or_default();
+        let by_end = (self.only_sales && stock == sum && stock >= 0).then_some(stock);
+        let beyond = taken.saturating_sub(existed).max(0);
+        let depth = self.below_zero.as_ref().map_or(0, |below| below.lowest.saturating_neg());
         let totals = SkuTotals {
             existed,
             sold,
             stock,
-            oversold: taken.saturating_sub(existed).max(0),
+            oversold: beyond.max(depth),
             lost_update: stock.saturating_sub(sum).max(0),
             missing_entry: sum.saturating_sub(stock).max(0),
-            lowest: (self.only_sales && stock == sum && stock >= 0).then_some(stock),
+            lowest: by_end.or_else(|| self.lowest_by_balances(stock, &breaks)),
         };
-        if totals.oversold > 0 {
+        if let Some(below) = self.below_zero.filter(|_| depth > beyond) {
+            let (balance, order_id) = below.first;
+            let order_id: Key = order_id.into();
+            let message = format!(
+                "SKU {sku_id}: sales led below zero, to {}, first to {balance} by order {order_id}: {} oversold when they \
+                 were sold",
+                below.lowest,
+                units(depth)
+            );
+            report(FindingKind::Oversold, depth, vec![order_id], message);
+        } else if beyond > 0 {
             let message = format!(
                 "SKU {sku_id}: {} sold, {} existed: {} oversold",
-                text::thousands(taken.unsigned_abs()),
-                text::thousands(existed.unsigned_abs()),
+                text::signed(taken),
+                text::signed(existed),
                 text::thousands(totals.oversold.unsigned_abs())
             );
             report(FindingKind::Oversold, totals.oversold, Vec::new(), message);
@@ -141,8 +231,6 @@ impl<K: Clone + Into<Key>> SkuAudit<K> {
         if stock < 0 {
             report(FindingKind::NegativeStock, stock, Vec::new(), format!("SKU {sku_id}: stock is {stock}"));
         }
-        let breaks =
-            self.chain.map(|chain| chain.breaks_between(self.opening, sum, stock)).unwrap_or_default();
         if totals.lost_update > 0 {
             let difference = units(totals.lost_update);
             let (kind, why) = if breaks.all_at_final_balance {
@@ -182,6 +270,9 @@ impl<K: Clone + Into<Key>> SkuAudit<K> {
     }
 }
 
+/// Kinds of entries by which an order takes units.
+const SELLING: [&str; 2] = ["sale", "reserve"];
+
 fn narrow(sum: i128) -> i64 {
     i64::try_from(sum).unwrap_or(if sum < 0 { i64::MIN } else { i64::MAX })
 }
@@ -189,8 +280,9 @@ fn narrow(sum: i128) -> i64 {
 /// The balances of a SKU's entries as a graph: each entry leads from the
 /// balance before it to the balance after it. Sound entries form one path from
 /// nothing to the final balance, whatever order they were written in, so every
-/// balance is left as often as it is reached. (The degree condition of an
-/// Eulerian path; entries that only exchange places are not told apart.)
+/// balance is left as often as it is reached, and all of them hang together. (Euler's
+/// two conditions for a path that uses each entry once, L. Euler 1736 and C. Hierholzer
+/// 1873; entries that only exchange places are not told apart.)
 #[derive(Debug)]
 struct Chain<K> {
     balances: HashMap<i64, Degree<K>>,
@@ -202,11 +294,13 @@ struct Degree<K> {
     left: i64,
     left_for_stock: i64,
     orders: [Option<K>; 2],
+    /// A balance that this one hangs together with; the root of a set is its own.
+    linked_to: i64,
 }
 
-impl<K> Default for Degree<K> {
-    fn default() -> Self {
-        Self { reached: 0, left: 0, left_for_stock: 0, orders: [None, None] }
+impl<K> Degree<K> {
+    const fn of(balance: i64) -> Self {
+        Self { reached: 0, left: 0, left_for_stock: 0, orders: [None, None], linked_to: balance }
     }
 }
 
@@ -222,24 +316,66 @@ struct Breaks {
     orders: Vec<Key>,
     /// Whether every entry too many claims the balance that is in stock.
     all_at_final_balance: bool,
+    /// The highest balance of entries that lead in a circle of their own, which no path from
+    /// the beginning meets.
+    apart: Option<i64>,
 }
 
 impl<K: Clone + Into<Key>> Chain<K> {
     fn add(&mut self, before: i64, after: i64, stock: Option<i64>, order_id: &K) {
-        let from = self.balances.entry(before).or_default();
+        let from = self.balances.entry(before).or_insert_with(|| Degree::of(before));
         from.left += 1;
         from.left_for_stock += i64::from(Some(after) == stock);
         if let Some(free) = from.orders.iter_mut().find(|order| order.is_none()) {
             *free = Some(order_id.clone());
         }
-        self.balances.entry(after).or_default().reached += 1;
+        self.balances.entry(after).or_insert_with(|| Degree::of(after)).reached += 1;
+
+        let (from, to) = (self.root(before), self.root(after));
+        if let Some(degree) = self.balances.get_mut(&from) {
+            degree.linked_to = to;
+        }
+    }
+
+    /// What a balance hangs together with; two balances that do have one root.
+    fn root(&mut self, balance: i64) -> i64 {
+        let mut at = balance;
+        while let Some(next) =
+            self.balances.get(&at).map(|degree| degree.linked_to).filter(|next| *next != at)
+        {
+            // Halving the way each time keeps all ways short (R. E. Tarjan, J. van Leeuwen 1984).
+            let beyond = self.balances.get(&next).map_or(next, |degree| degree.linked_to);
+            if let Some(degree) = self.balances.get_mut(&at) {
+                degree.linked_to = beyond;
+            }
+            at = beyond;
+        }
+        at
     }
 
     /// A chain that is whole up to the ledger's own sum is whole, whatever the
     /// stock; one that isn't is measured against where the stock really ended.
-    fn breaks_between(&self, first: i64, sum: i64, stock: i64) -> Breaks {
+    fn breaks_between(&mut self, first: i64, sum: i64, stock: i64) -> Breaks {
         let breaks = self.breaks(first, sum);
-        if breaks.count == 0 { breaks } else { self.breaks(first, stock) }
+        if breaks.count > 0 { self.breaks(first, stock) } else { self.circles(first) }
+    }
+
+    /// What is not connected to where the chain begins, where every balance is left as often as
+    /// it is reached.
+    fn circles(&mut self, start: i64) -> Breaks {
+        let balances: Vec<i64> = self.balances.keys().copied().collect();
+        let path = self.root(start);
+        let apart: Vec<i64> = balances.into_iter().filter(|balance| self.root(*balance) != path).collect();
+
+        let highest = apart.iter().max().copied();
+        let orders = highest.and_then(|balance| self.balances.get(&balance));
+        let orders = orders.iter().flat_map(|degree| degree.orders.iter().flatten());
+        Breaks {
+            count: apart.len() as u64,
+            apart: highest,
+            orders: orders.cloned().map(Into::into).collect(),
+            ..Breaks::default()
+        }
     }
 
     fn breaks(&self, start: i64, last: i64) -> Breaks {
@@ -267,6 +403,13 @@ impl<K: Clone + Into<Key>> Chain<K> {
 impl Breaks {
     fn sentence(&self) -> String {
         let broken = text::count(self.count, "balance");
+        if let Some(balance) = self.apart {
+            let orders: Vec<String> = self.orders.iter().map(|order| format!("order {order}")).collect();
+            return format!(
+                "entries at {broken}, {balance} the highest ({}), lead in a circle that no other entry leads to",
+                orders.join(", ")
+            );
+        }
         match (self.first, self.orders.as_slice()) {
             (Some(first), [one, other]) => {
                 format!(
@@ -361,6 +504,76 @@ mod tests {
         let (kinds, totals) = judge(8, 10, &[(1, -1, 5), (2, -1, 8)], 0);
         assert_eq!(kinds, [FindingKind::BalanceChain]);
         assert_eq!((totals.lost_update, totals.missing_entry), (0, 0));
+    }
+
+    #[test]
+    fn a_sale_below_zero_stays_oversold_when_goods_come_in_later() {
+        let mut audit = SkuAudit::new(1, Some(10)).during(1);
+        let entry = |order_id, kind: &str, delta, balance| Entry {
+            order_id,
+            sku_id: 1,
+            kind: kind.to_owned(),
+            rejected: false,
+            delta,
+            balance: Some(balance),
+            run_id: 1,
+        };
+        for entry in [
+            entry(0, "opening", 2, 2),
+            entry(1, "sale", -3, -1),
+            entry(2, "sale", -4, -5),
+            entry(0, "restock", 15, 10),
+        ] {
+            audit.entry(&entry);
+        }
+
+        let mut findings = Collector::new(false);
+        let totals = audit.finish(0, &mut findings);
+
+        let findings = findings.finish().1;
+        assert_eq!(findings.iter().map(|finding| finding.kind).collect::<Vec<_>>(), [FindingKind::Oversold]);
+        assert_eq!((totals.oversold, findings[0].units, totals.lowest), (5, 5, Some(-5)));
+        assert_eq!(findings[0].order_ids, [Key::Int(1)]);
+    }
+
+    #[test]
+    fn entries_that_lead_in_a_circle_of_their_own_are_found() {
+        let (kinds, _) = judge(9, 10, &[(1, -1, 9), (2, -1, 999), (3, 1, 1000)], 0);
+        assert_eq!(kinds, [FindingKind::BalanceChain]);
+        let (kinds, _) = judge(9, 10, &[(1, -1, 9), (2, -1, 8), (3, 1, 9)], 0);
+        assert_eq!(kinds, [], "a circle that the path meets is no damage");
+    }
+
+    #[test]
+    fn the_least_there_was_is_known_by_balances_where_stock_also_rose() {
+        let audited = |balances: [Option<i64>; 3]| {
+            let mut audit = SkuAudit::new(1, Some(12)).during(7);
+            let entry = |run_id, kind: &str, delta, balance| Entry {
+                order_id: 1,
+                sku_id: 1,
+                kind: kind.to_owned(),
+                rejected: false,
+                delta,
+                balance,
+                run_id,
+            };
+            // An earlier run had less; this one never fell below 8.
+            for entry in [
+                entry(0, "opening", 20, Some(20)),
+                entry(6, "sale", -19, Some(1)),
+                entry(6, "restock", 9, Some(10)),
+                entry(7, "sale", -2, balances[0]),
+                entry(7, "restock", 5, balances[1]),
+                entry(7, "sale", -1, balances[2]),
+            ] {
+                audit.entry(&entry);
+            }
+            let mut findings = Collector::new(false);
+            audit.finish(0, &mut findings).lowest
+        };
+        assert_eq!(audited([Some(8), Some(13), Some(12)]), Some(8));
+        assert_eq!(audited([Some(8), None, Some(12)]), None, "a balance is missing");
+        assert_eq!(audited([Some(8), Some(13), Some(11)]), None, "the chain is broken");
     }
 
     #[test]

@@ -398,6 +398,13 @@ pub fn audit(out: &mut dyn Write, audit: &AuditReport) -> io::Result<()> {
             )?;
         }
     }
+    if audit.refusals_not_judged > 0 {
+        writeln!(
+            out,
+            "  {} not judged: the ledger's balances do not tell the least that was there",
+            text::count(audit.refusals_not_judged, "refusal")
+        )?;
+    }
     for node in &audit.nodes_away {
         writeln!(out, "  node {node} was not compared: whether it agrees is not known")?;
     }

@@ -27,3 +27,4 @@ mod signals;
 mod support;
 mod tables;
 mod tidy;
+mod verdicts;

@@ -1,0 +1,104 @@
+//! What a clean answer must mean: histories that were called sound and are not.
+
+use crate::support::{Place, kinds, on_every_database, outcome};
+
+on_every_database!(
+    a_sale_below_zero_is_oversold_although_goods_come_in_later,
+    a_refusal_is_judged_although_stock_also_rose,
+    a_refusal_is_judged_although_orders_were_given_back,
+);
+
+/// Sells what is not there.
+const BELOW_ZERO: &str = r#"
+summary = "deducts without any check"
+[[transaction]]
+[[transaction.step]]
+sql = "UPDATE stockbench_sku SET stock = stock - :quantity WHERE id = :sku_id"
+[[transaction.step]]
+sql = "INSERT INTO stockbench_ledger (order_id, sku_id, kind, status, delta, balance, run_id) SELECT :order_id, id, 'sale', 'accepted', -:quantity, stock, :run_id FROM stockbench_sku WHERE id = :sku_id"
+unique = "duplicate"
+"#;
+
+fn a_sale_below_zero_is_oversold_although_goods_come_in_later(place: &Place) {
+    let file = place.write("below.toml", BELOW_ZERO);
+    let load = ["-c", "1", "-n", "12", "--skus", "1", "--stock", "5", "--random-seed", "1"];
+    let (code, _) = place.run(&[&["-s", &file], &load[..]].concat());
+    assert_eq!(code, 3);
+
+    // The same rows, and then enough comes in.
+    place.execute("UPDATE stockbench_sku SET stock = stock + 100 WHERE id = 1");
+    place.execute(
+        "INSERT INTO stockbench_ledger (order_id, sku_id, kind, status, delta, balance, run_id) \
+         SELECT 0, id, 'restock', 'accepted', 100, stock, 0 FROM stockbench_sku WHERE id = 1",
+    );
+    let said = place.stockbench(&["audit", "-o", "json"]);
+    let report: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!((said.code, kinds(&report)), (3, vec!["oversold"]), "{report:#}");
+    assert_eq!(report["audit"]["oversold_units"], 7);
+}
+
+fn a_refusal_is_judged_although_stock_also_rose(place: &Place) {
+    // Refuses orders of one unit as long as there are fewer than 1,000.
+    let refuses = BELOW_ZERO.replace(
+        "WHERE id = :sku_id\"\n[[",
+        "WHERE id = :sku_id AND stock >= 1000\"\nnone = \"sold_out\"\n[[",
+    );
+    let file = place.write("refuses.toml", &refuses);
+    let mix = format!("{file}@3,restock@1");
+    let (code, report) = place.run(&[
+        "-s",
+        &mix,
+        "-c",
+        "4",
+        "-n",
+        "80",
+        "--skus",
+        "1",
+        "--stock",
+        "500",
+        "--random-seed",
+        "1",
+    ]);
+    assert!(outcome(&report, "sold_out") > 20 && outcome(&report, "done") > 5, "{report:#}");
+    assert_eq!((code, kinds(&report)), (3, vec!["undersold"]), "{report:#}");
+    assert_eq!(report["audit"]["undersold_orders"], outcome(&report, "sold_out"));
+}
+
+fn a_refusal_is_judged_although_orders_were_given_back(place: &Place) {
+    let gives_back = r#"
+summary = "gives one order in four back, and refuses all others although the stock is full"
+[[transaction]]
+name = "refuse"
+share = 3
+[[transaction.step]]
+sql = "SELECT stock AS s FROM stockbench_sku WHERE id = :sku_id AND stock > 100000000"
+yields = ["s"]
+none = "sold_out"
+[[transaction.step]]
+sql = "UPDATE stockbench_sku SET stock = stock - :quantity WHERE id = :sku_id"
+[[transaction]]
+name = "take and give back"
+share = 1
+then = "released"
+[[transaction.step]]
+sql = "UPDATE stockbench_sku SET stock = stock - :quantity WHERE id = :sku_id"
+[[transaction.step]]
+sql = "INSERT INTO stockbench_ledger (order_id, sku_id, kind, status, delta, balance, run_id) SELECT :order_id, id, 'sale', 'accepted', -:quantity, stock, :run_id FROM stockbench_sku WHERE id = :sku_id"
+[[transaction.step]]
+sql = "UPDATE stockbench_sku SET stock = stock + :quantity WHERE id = :sku_id"
+[[transaction.step]]
+sql = "INSERT INTO stockbench_ledger (order_id, sku_id, kind, status, delta, balance, run_id) SELECT :order_id, id, 'release', 'accepted', :quantity, stock, :run_id FROM stockbench_sku WHERE id = :sku_id"
+"#;
+    let file = place.write("gives-back.toml", gives_back);
+    let load = ["-c", "1", "-n", "60", "--skus", "1", "--stock", "50", "--random-seed", "1"];
+    let (code, report) = place.run(&[&["-s", &file], &load[..]].concat());
+    assert!(outcome(&report, "released") > 5 && outcome(&report, "sold_out") > 20, "{report:#}");
+    assert_eq!((code, report["audit"]["undersold_orders"].as_u64()), (3, Some(outcome(&report, "sold_out"))));
+    assert_eq!(report["audit"]["refusals_not_judged"], 0);
+
+    // Without balances nobody can know what was there: said, and not passed over.
+    let blind = gives_back.replace("stock, :run_id", "NULL, :run_id");
+    let file = place.write("blind.toml", &blind);
+    let (_, report) = place.run(&[&["-s", &file], &load[..]].concat());
+    assert_eq!(report["audit"]["refusals_not_judged"], outcome(&report, "sold_out"), "{report:#}");
+}
