@@ -113,7 +113,7 @@ impl TableNames {
         let Ok(statements) = guard::parse(sql, dialect) else {
             return Access { is_unknown: true, ..Access::default() };
         };
-        let mut seen = Seen::default();
+        let mut seen = Seen { dialect: Some(dialect), ..Seen::default() };
         // The visitor never breaks off.
         let _: ControlFlow<()> = statements.visit(&mut seen);
         let mut access = Access { is_unknown: seen.is_unknown, ..Access::default() };
@@ -241,6 +241,8 @@ impl Visitor for Compared<'_> {
 
 #[derive(Default)]
 struct Seen {
+    /// The database, where it matters which functions are its own.
+    dialect: Option<Dialect>,
     /// Every table, as often as it is named.
     relations: Vec<String>,
     functions: Vec<String>,
@@ -270,7 +272,7 @@ impl Seen {
     fn called(&mut self, name: &ObjectName) {
         let name = name.to_string().to_lowercase();
         self.named_locks |= name.contains("lock");
-        self.is_unknown |= !guard::is_harmless(&name);
+        self.is_unknown |= self.dialect.is_none_or(|dialect| !guard::is_harmless(&name, dialect));
         self.functions.push(name);
     }
 }

@@ -76,7 +76,7 @@ mod tests {
                 match strategy.compile(&dialect.into()) {
                     Ok(program) => {
                         assert!(refusal.is_none(), "{name} on {dialect}");
-                        assert_eq!(guard::foreign_writes(&program, 0), [""; 0], "{name} on {dialect}");
+                        assert_eq!(guard::foreign_writes(&program, 0), [], "{name} on {dialect}");
                         assert_eq!(guard::foreign_scripts(&program), [""; 0], "{name} on {dialect}");
                     }
                     Err(error) => assert!(error.to_string().contains(refusal.unwrap()), "{name}: {error}"),

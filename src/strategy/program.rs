@@ -408,6 +408,11 @@ impl Program {
         self.transactions.iter().any(|tx| tx.role == Role::Finally)
     }
 
+    /// Whether it came with the binary, rather than from a file of the user's own.
+    pub fn is_built_in(&self) -> bool {
+        super::catalogue::names().any(|name| name == self.name)
+    }
+
     /// Whether an order may be sold by it; a restock or a stock-take never is.
     pub fn sells(&self) -> bool {
         let by_order = |tx: &&Transaction| matches!(tx.role, Role::Sequence | Role::JumpOnly);

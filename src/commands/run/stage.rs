@@ -375,13 +375,14 @@ fn guard_writes(
         let databases = std::iter::once(database).chain(own.map(|service| &service.database));
         for (service, database) in databases.enumerate() {
             let foreign = guard::foreign_writes(program, service);
+            let named: Vec<String> = foreign.iter().map(ToString::to_string).collect();
             let name = &database.url().database;
             ensure_usage(foreign.is_empty() || allowed.contains(name), || {
                 format!(
                     "strategy {} may write outside stockbench's own tables: {}; if database {name} may be changed so, \
                      say --allow-writes {name}",
                     program.name,
-                    foreign.join(", ")
+                    named.join(", ")
                 )
             })?;
         }
