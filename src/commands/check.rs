@@ -1,9 +1,10 @@
 //! Lets the databases check every statement of a program before it is used.
 
+use crate::db::bounds::why_unbounded;
 use crate::db::{DbError, Dialect, ErrorClass, Session, Shape, Statement};
 use crate::exit::usage;
-use crate::strategy::Program;
 use crate::strategy::program::{AuditSource, Slot, Transaction};
+use crate::strategy::{Program, guard};
 use crate::text;
 use anyhow::Result;
 use std::collections::BTreeMap;
@@ -47,6 +48,26 @@ impl Checker<'_> {
             for query in std::iter::once(&invariant.query).chain(&invariant.same_as) {
                 self.query(name, query.service.as_ref(), &query.sql, &place).await?;
             }
+        }
+        Ok(())
+    }
+
+    /// Refuses what a program may do beyond reading, and writing our own tables, on the
+    /// database of a service: all names are looked up.
+    ///
+    /// # Errors
+    /// A statement has no bounds, or the catalogue cannot be read.
+    pub(super) async fn bounds(&mut self, program: &Program, service: usize) -> Result<()> {
+        let name = service.checked_sub(1).and_then(|index| program.services.get(index)).map(|(name, _)| name);
+        let dialect = program.dialect_of(service);
+
+        for (place, sql) in guard::queries(program, service) {
+            let statement = Statement { sql: sql.into(), ..Statement::default() };
+            bounded(self.session(name), dialect, &program.name, &place, &statement).await?;
+        }
+        let there = program.all_transactions().filter(|tx| tx.service == service);
+        for step in there.flat_map(|tx| &tx.steps).filter(|step| !step.statement.is_script) {
+            bounded(self.session(name), dialect, &program.name, &step.place, &step.statement).await?;
         }
         Ok(())
     }
@@ -99,6 +120,26 @@ impl Checker<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Refuses a statement that may do more than read, and write our own tables, once its
+/// names are looked up.
+pub(super) async fn bounded(
+    session: &mut dyn Session,
+    dialect: Dialect,
+    program: &str,
+    place: &str,
+    statement: &Statement,
+) -> Result<()> {
+    let judgement = guard::judge(&statement.sql, dialect);
+    match why_unbounded(session, dialect, statement, &judgement).await? {
+        None => Ok(()),
+        Some(why) => Err(usage(format!(
+            "strategy {program} may do more than read, and write stockbench's own tables: {place} {}; if the \
+             database may be changed so, name it with --allow-writes",
+            text::one_line(&why)
+        ))),
     }
 }
 

@@ -24,7 +24,7 @@ use crate::report::terminal;
 use crate::scenario::check_params;
 use crate::strategy::access::{TableNames, reaches_outside};
 use crate::strategy::program::Setup;
-use crate::strategy::{Program, Setting, Strategy};
+use crate::strategy::{Program, Setting, Strategy, guard};
 use crate::text;
 use crate::workload::Line;
 use anyhow::{Context, Result, anyhow, bail};
@@ -270,6 +270,17 @@ async fn foreign_tables(program: &Program, database: &Database) -> Result<Vec<Fo
         }
         names.access_of(&sql, database.dialect());
     }
+    // Other tables may be written and locked: they are copies.
+    let unbounded = guard::foreign_writes(program, 0).into_iter().find_map(|foreign| match foreign {
+        guard::Foreign::Unbounded { .. } => Some(foreign.to_string()),
+        guard::Foreign::Table(_) | guard::Foreign::Locks(_) => None,
+    });
+    if let Some(unbounded) = unbounded {
+        return Err(usage(format!(
+            "{} may do more than read and write tables, and an exploration works on copies of tables alone: {unbounded}",
+            program.name
+        )));
+    }
     let mut session = database.open(&SessionSettings::READ_ONLY).await?;
     let mut foreign = Vec::new();
     // DUAL stands for no table at all.
@@ -354,7 +365,8 @@ async fn make_tables(
 async fn verify(program: &mut Program, control: &mut dyn Session) -> Result<()> {
     let mut checker = Checker { control, sessions: BTreeMap::new() };
     checker.program(program).await?;
-    checker.audit(&program.name, &program.audit).await
+    checker.audit(&program.name, &program.audit).await?;
+    if program.is_built_in() { Ok(()) } else { checker.bounds(program, 0).await }
 }
 
 /// What each client orders: of our own tables the first SKUs, of the user's the

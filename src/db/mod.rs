@@ -3,10 +3,13 @@
 //! In reading order: this file has the words (dialects, values, replies,
 //! errors, the [`Session`] trait), [`classify`] the one table of error codes,
 //! [`database`] a database that can be connected to, prepared, seeded and
-//! locked, [`catalogue`] what it says of its tables, [`relation`] what a name really stands for, [`schema`] our own tables, then one file per backend;
+//! locked, [`catalogue`] what it says of its tables, [`relation`] what a name really stands for,
+//! [`bounds`] whether a statement keeps to reading and to our own tables, [`schema`] our own tables,
+//! then one file per backend;
 //! [`relative`] knows those that speak another one's protocol.
 
 pub mod blocking;
+pub mod bounds;
 pub mod catalogue;
 pub mod classify;
 mod credentials;

@@ -293,7 +293,7 @@ async fn make_tables_by(
             if database.dialect() != Dialect::Null {
                 seed(plan, database).await?;
             }
-            stage.set_up(plan, control, database.dialect()).await?;
+            stage.set_up(plan, control, database).await?;
         }
     }
     if plan.replay.is_none() {

@@ -1,7 +1,7 @@
 //! What a run stands on: its databases and Redis, its programs compiled and
 //! checked by them, its tables made.
 
-use super::super::check::{Checker, refused};
+use super::super::check::{Checker, bounded, refused};
 use super::super::open::{check_no_pooler, start_lab};
 use super::sabotage::RedisDeath;
 use crate::audit::{self, Source, scope};
@@ -42,6 +42,8 @@ pub(super) struct Stage {
     pub(super) redis: Option<RedisStage>,
     /// What every session is opened with.
     pub(super) settings: SessionSettings,
+    /// Databases that strategies may write other tables in than our own.
+    allowed_writes: Vec<String>,
 }
 
 /// The Redis of a run; a private one goes with it.
@@ -207,7 +209,8 @@ pub(super) async fn prepare(args: &RunArgs, plan: &Plan, database: &mut Database
         "lock-rows locks the rows of stockbench_sku, and the strategy keeps its stock elsewhere".to_owned()
     })?;
     let redis = redis(args, plan, &programs).await?;
-    Ok(Stage { programs, audit, services, redis, settings })
+    let allowed_writes = args.allow_writes.clone();
+    Ok(Stage { programs, audit, services, redis, settings, allowed_writes })
 }
 
 /// The network between the clients and the database, where it is to be ours.
@@ -443,7 +446,7 @@ impl Stage {
         &self,
         plan: &Plan,
         control: &mut dyn Session,
-        dialect: Dialect,
+        database: &Database,
     ) -> Result<()> {
         let mut done: Vec<(Option<&str>, &Setup)> = Vec::new();
         for program in &self.programs {
@@ -457,13 +460,43 @@ impl Stage {
                 if done.contains(&(name, setup)) {
                     continue;
                 }
-                self.run_setup(plan, setup, service, (control, dialect))
+                if let Setup::Sql { sql, .. } = setup
+                    && self.is_guarded(program, service.map_or(database, |service| &service.database))
+                {
+                    self.check_setup(program, sql, service, control).await?;
+                }
+                self.run_setup(plan, setup, service, (control, database.dialect()))
                     .await
                     .with_context(|| format!("{}: a setup statement failed", program.name))?;
                 done.push((name, setup));
             }
         }
         Ok(())
+    }
+
+    /// Whether a program must keep to our own tables on a database, by its names as well:
+    /// those of the built-in ones are known.
+    fn is_guarded(&self, program: &Program, database: &Database) -> bool {
+        !program.is_built_in() && !self.allowed_writes.contains(&database.url().database)
+    }
+
+    /// Looks up the names in a setup statement before it is run.
+    async fn check_setup(
+        &self,
+        program: &Program,
+        sql: &str,
+        service: Option<&Service>,
+        control: &mut dyn Session,
+    ) -> Result<()> {
+        let statement = Statement { sql: sql.into(), ..Statement::default() };
+        let Some(service) = service else {
+            return bounded(control, program.dialect, &program.name, "setup", &statement).await;
+        };
+        let mut session = service.database.open(&self.settings).await?;
+        let dialect = service.database.dialect();
+        let checked = bounded(session.as_mut(), dialect, &program.name, "setup", &statement).await;
+        session.close().await;
+        checked
     }
 
     async fn run_setup(
@@ -580,6 +613,15 @@ impl Stage {
             checker.program(program).await?;
         }
         checker.audit(self.programs.first().map_or("", |program| &program.name), &self.audit).await?;
+        for program in &self.programs {
+            let own = (1..=program.services.len()).map(|number| (number, self.service(program, number)));
+            let databases = own.filter_map(|(number, service)| Some((number, &service?.database)));
+            for (number, database) in std::iter::once((0, database)).chain(databases) {
+                if self.is_guarded(program, database) {
+                    checker.bounds(program, number).await?;
+                }
+            }
+        }
         checker.close().await;
         Ok(())
     }
