@@ -128,6 +128,16 @@ impl Dialect {
         }
     }
 
+    /// The statement that opens a transaction in which the server refuses to write.
+    /// SQLite has none: a connection reads only, or writes.
+    pub const fn begin_read_only(self) -> &'static str {
+        match self {
+            Self::Postgres => "BEGIN READ ONLY",
+            Self::MySql | Self::MariaDb => "START TRANSACTION READ ONLY",
+            Self::Sqlite | Self::Null => "BEGIN",
+        }
+    }
+
     /// Whether placeholders carry a number, so that one value is sent once.
     pub const fn numbers_placeholders(self) -> bool {
         matches!(self, Self::Postgres | Self::Sqlite | Self::Null)

@@ -5,7 +5,7 @@
 use super::Shared;
 use super::attempt::Run;
 use super::recorder::FlowFigures;
-use crate::db::{ErrorClass, Statement};
+use crate::db::{DbError, Dialect, ErrorClass, Reply, Session, Statement};
 use crate::outcome::Outcome;
 use crate::strategy::interpret::Task;
 use crate::strategy::program::Flow;
@@ -76,13 +76,25 @@ async fn once(shared: &Shared, member: usize, flow: &Flow) -> Option<Outcome> {
     Some(ended.outcome)
 }
 
+/// Runs a query where the database itself refuses to write.
+async fn in_read_only(
+    session: &mut dyn Session,
+    dialect: Dialect,
+    query: &Statement,
+) -> Result<Reply, DbError> {
+    session.control(dialect.begin_read_only()).await?;
+    let reply = session.execute(query, &[]).await;
+    session.control("ROLLBACK").await?;
+    reply
+}
+
 /// Whether there is work left to wait for; a server that cannot be asked may have
 /// some.
 async fn is_pending(shared: &Shared, flow: &Flow) -> bool {
     let Some(sql) = &flow.pending else { return false };
     let query = Statement { sql: sql.as_str().into(), returns_rows: Some(true), ..Statement::default() };
     let Some(mut lease) = shared.flow_pools[0].lease().await else { return false };
-    match lease.session().execute(&query, &[]).await {
+    match in_read_only(lease.session(), flow.program.dialect, &query).await {
         Ok(reply) => reply.matched > 0,
         Err(error) => {
             if error.class == ErrorClass::Lost {
