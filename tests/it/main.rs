@@ -28,3 +28,4 @@ mod support;
 mod tables;
 mod tidy;
 mod verdicts;
+mod write_guard;
