@@ -71,12 +71,17 @@ fn end_by_panic(panic: &PanicHookInfo<'_>) {
     let place = panic.location().map_or_else(String::new, |place| format!(" ({place})"));
     let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
     // Nobody to tell if standard error is gone.
-    drop(if said.contains("spawn") && said.contains("thread") {
+    drop(if is_about_threads(&said) {
         writeln!(io::stderr(), "stockbench: {NO_THREADS}: {said}")
     } else {
         writeln!(io::stderr(), "stockbench: internal error, please report it: {said}{place}")
     });
     std::process::exit(Exit::CouldNot as i32);
+}
+
+/// Whether a panic says that a thread could not be started: its stacks are memory, too.
+fn is_about_threads(said: &str) -> bool {
+    said.contains("spawn") && said.contains("thread") || said.contains("alternative stack")
 }
 
 /// What clap says of a bad command line, without its paragraphs.
