@@ -56,10 +56,18 @@ NOT_HERE = "tables::standby::"
 # What may differ between versions, and why. What a version must come to is in the files of the
 # strategies and scenarios ([expect]); every difference needs a sentence here.
 WHY = {
-    ("naive-tx", "cas-in-tx", "isolation-trap"): (
+    (
+        "naive-tx",
+        "cas-in-tx",
+        "redis-lock",
+        "redis-lock-write-fence",
+        "isolation-trap",
+        "redis-lock-expiry",
+    ): (
         "MariaDB has `innodb_snapshot_isolation` on by default from 11.6: at REPEATABLE READ it refuses "
         "(1020) to write a row that has changed since the transaction's snapshot, and the order is tried "
-        "again. So nothing is oversold, and no loop repeats a stale value."
+        "again. So nothing is oversold, no loop repeats a stale value, and whoever comes back after its "
+        "lock in Redis has expired cannot overwrite what was sold meanwhile."
     ),
 }
 EXPLAINED = {name for names in WHY for name in names}
