@@ -2,6 +2,8 @@
 
 // Tests may unwrap; what ships says what it expects.
 #![warn(clippy::unwrap_used)]
+// A command is one future, with everything that it waits for inside.
+#![recursion_limit = "256"]
 
 use anyhow::{Context, Error, Result};
 use clap::Parser;

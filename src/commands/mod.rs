@@ -38,15 +38,15 @@ pub async fn dispatch(mut cli: Cli) -> Result<Exit> {
 
     match cli.command {
         Command::Run(args) => Box::pin(run::run(*args)).await,
-        Command::Seed(args) => seed::seed(args).await,
-        Command::Audit(args) => audit::audit(*args).await,
-        Command::Explore(args) => explore::explore(*args).await,
+        Command::Seed(args) => Box::pin(seed::seed(args)).await,
+        Command::Audit(args) => Box::pin(audit::audit(*args)).await,
+        Command::Explore(args) => Box::pin(explore::explore(*args)).await,
         Command::Compare(args) => Box::pin(compare::compare(*args)).await,
         Command::Report(args) => report::report(args),
         Command::Strategies(args) => strategies::strategies(args),
         Command::Scenarios => scenarios::scenarios(),
-        Command::Lab(args) => lab::lab(args).await,
-        Command::Clean(args) => clean::clean(args).await,
+        Command::Lab(args) => Box::pin(lab::lab(args)).await,
+        Command::Clean(args) => Box::pin(clean::clean(args)).await,
         Command::Completions(args) => shell::completions(args.shell),
         Command::Man(args) => shell::man(args),
     }
