@@ -92,12 +92,14 @@ pub fn signed(number: i64) -> String {
     format!("{sign}{}", thousands(number.unsigned_abs()))
 }
 
-/// `1 unit`, `2,000 units`, `3 entries`
+/// `1 unit`, `2,000 units`, `3 entries`, `0 switches`
 pub fn count(number: u64, noun: &str) -> String {
     let number_text = thousands(number);
+    let hisses = ["s", "x", "ch", "sh"].iter().any(|end| noun.ends_with(end));
     match noun.strip_suffix('y') {
         _ if number == 1 => format!("{number_text} {noun}"),
         Some(stem) => format!("{number_text} {stem}ies"),
+        None if hisses => format!("{number_text} {noun}es"),
         None => format!("{number_text} {noun}s"),
     }
 }

@@ -14,6 +14,7 @@ use crate::engine::answers::ToldOrder;
 use crate::engine::history::History;
 use crate::finding::FindingKind;
 use crate::strategy::program::{AuditSource, ENTRY_COLUMNS, Invariant, Ledger, Query};
+use crate::text;
 use anyhow::{Context, Result, anyhow};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -317,20 +318,45 @@ pub async fn audit_on(
     })
 }
 
+/// What moved a SKU, in a ledger of ours.
+const KINDS: [&str; 8] = ["opening", "sale", "reserve", "confirm", "release", "return", "restock", "count"];
+
+/// Whether an entry counts.
+const STATUSES: [&str; 2] = ["accepted", "rejected"];
+
 fn entry(row: &[Value]) -> Result<Entry> {
     let [order_id, sku_id, kind, status, delta, balance, run_id] = row else {
         return Err(anyhow!("an entry has {} columns, expected {ENTRY_COLUMNS}", row.len()));
     };
     let number = |value: &Value, name| value.as_int().with_context(|| format!("an entry without {name}"));
+    let order_id = number(order_id, "order_id")?;
+
     Ok(Entry {
-        order_id: number(order_id, "order_id")?,
+        order_id,
         sku_id: number(sku_id, "sku_id")?,
-        kind: kind.to_text(),
-        rejected: status.to_text() == "rejected",
+        kind: known_word(kind, "kind", &KINDS, order_id)?,
+        rejected: known_word(status, "status", &STATUSES, order_id)? == "rejected",
         delta: number(delta, "delta")?,
         balance: balance.as_int(),
         run_id: number(run_id, "run_id")?,
     })
+}
+
+/// A word of an entry. One that nobody has declared may mean anything, and an audit that passes
+/// over it says nothing.
+fn known_word(word: &Value, column: &str, known: &[&str], order_id: i64) -> Result<String> {
+    let text = word.to_text();
+    if known.contains(&text.as_str()) {
+        return Ok(text);
+    }
+
+    let shown = if *word == Value::Null { "NULL".to_owned() } else { format!("`{}`", text::one_line(&text)) };
+    let suggestion = text::did_you_mean(&text.to_lowercase(), known.iter().copied());
+    Err(anyhow!(
+        "order {order_id} has an entry whose {column} is {shown}: expected {}{suggestion} (a query in [audit] ledger can \
+         translate words, and leave entries out)",
+        text::backquoted(known)
+    ))
 }
 
 async fn compare_orders(

@@ -6,6 +6,7 @@ on_every_database!(
     a_sale_below_zero_is_oversold_although_goods_come_in_later,
     a_refusal_is_judged_although_stock_also_rose,
     a_refusal_is_judged_although_orders_were_given_back,
+    a_word_that_nobody_declared_is_no_verdict,
 );
 
 /// Sells what is not there.
@@ -101,4 +102,25 @@ sql = "INSERT INTO stockbench_ledger (order_id, sku_id, kind, status, delta, bal
     let file = place.write("blind.toml", &blind);
     let (_, report) = place.run(&[&["-s", &file], &load[..]].concat());
     assert_eq!(report["audit"]["refusals_not_judged"], outcome(&report, "sold_out"), "{report:#}");
+}
+
+fn a_word_that_nobody_declared_is_no_verdict(place: &Place) {
+    let audit = |column: &str, word: &str| {
+        let columns = "order_id, sku_id, kind, status, delta, balance, run_id";
+        let columns = columns
+            .replace(column, &format!("CASE kind WHEN 'sale' THEN {word} ELSE {column} END AS {column}"));
+        format!("[audit]\nledger = \"SELECT id, {columns} FROM stockbench_ledger\"\n")
+    };
+    for (column, word, said) in [
+        ("kind", "'SALE'", "kind is `SALE`: expected `opening`, `sale`, "),
+        ("kind", "'SALE'", "did you mean \"sale\"?"),
+        ("status", "'cancelled'", "status is `cancelled`: expected `accepted`, `rejected`"),
+        ("status", "NULL", "status is NULL: expected `accepted`, `rejected`"),
+    ] {
+        let file = place.write("words.toml", &format!("{BELOW_ZERO}{}", audit(column, word)));
+        let said_by =
+            place.stockbench(&["run", "-s", &file, "-n", "5", "-c", "1", "--stock", "50", "--skus", "1"]);
+        assert_eq!(said_by.code, 1, "{said_by:?}");
+        assert!(said_by.stdout.contains(said), "{said_by:?}");
+    }
 }
