@@ -279,10 +279,13 @@ impl Reading<'_> {
             let message = format!("SKU {sku}: its balances do not form one chain");
             report(FindingKind::BalanceChain, 0, message);
         }
-        if let Some(lowest) = suspect.sums.lowest.filter(|lowest| *lowest < 0 && stock >= 0) {
+        let is_oversold = ledger.is_some_and(|ledger| ledger < 0);
+        let went_below = suspect.sums.lowest.filter(|lowest| *lowest < 0 && stock >= 0 && !is_oversold);
+        if let Some(lowest) = went_below {
             let message =
                 format!("SKU {sku}: the stock is {stock} now and went below zero before: to {lowest}");
-            report(FindingKind::NegativeStock, lowest.unsigned_abs(), message);
+            totals.oversold += lowest.unsigned_abs();
+            report(FindingKind::Oversold, lowest.unsigned_abs(), message);
         }
         let Some(ledger) = ledger.filter(|ledger| *ledger != stock) else { return };
         let units = stock.abs_diff(ledger);

@@ -146,7 +146,7 @@ impl Shop {
             "below zero for a while" => {
                 sku.push(orders[0], "sale", -(stock + 2));
                 sku.push(0, "restock", 20);
-                vec![("negative_stock", 2)]
+                vec![("oversold", 2)]
             }
             "order twice" => {
                 sku.push(orders[0], "sale", -3);
