@@ -8,6 +8,7 @@ use crate::support::{
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::collections::BTreeSet;
+use stockbench::db::Dialect;
 use stockbench::lab::Ports;
 
 on_every_database!(names_of_a_shop_stay_in_their_lines, words_of_a_run_stay_in_their_lines);
@@ -121,7 +122,14 @@ const FILE: &str = "evil\naudit: passed (9 SKUs)\x1b[2J\u{202e}`|<b>.toml";
 
 /// A sound strategy, and an invariant that says what the database has in it.
 fn strategy(place: &Place) -> String {
-    let word = place.dialect().literal("x\naudit: passed (9 SKUs)\r\x1b[2J\u{202e}]]>");
+    let word = match place.dialect() {
+        // The guard lets no literal through in which a backslash may mean something.
+        Dialect::Postgres => {
+            "concat('x', chr(10), 'audit: passed (9 SKUs)', chr(13), chr(27), '[2J', chr(8238), ']]>')"
+                .to_owned()
+        }
+        dialect => dialect.literal("x\naudit: passed (9 SKUs)\r\x1b[2J\u{202e}]]>"),
+    };
     let invariant =
         format!("\n[[invariant]]\nsql = '''SELECT {word} AS word'''\nsays = \"it is {{word}}\"\n");
     place.write(FILE, &(include_str!("../../src/strategy/builtin/atomic.toml").to_owned() + &invariant));

@@ -74,6 +74,7 @@ fn a_missing_binary_is_named_with_the_way_to_get_it() {
     }
     let output = command(folder.path(), &["run", "--lab", "mysql", "-n", "1"])
         .env_remove("STOCKBENCH_MYSQLD")
+        .env_remove("STOCKBENCH_DEPS")
         .env("PATH", "")
         .stdout(Stdio::null())
         .output()
