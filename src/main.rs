@@ -72,11 +72,10 @@ fn end_by_panic(panic: &PanicHookInfo<'_>) {
     let said = panic.payload_as_str().unwrap_or("no reason given");
     let place = panic.location().map_or_else(String::new, |place| format!(" ({place})"));
     let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
-    // Nobody to tell if standard error is gone.
-    drop(if is_about_threads(&said) {
-        writeln!(io::stderr(), "stockbench: {NO_THREADS}: {said}")
+    commands::complain(if is_about_threads(&said) {
+        format!("{NO_THREADS}: {said}")
     } else {
-        writeln!(io::stderr(), "stockbench: internal error, please report it: {said}{place}")
+        format!("internal error, please report it: {said}{place}")
     });
     std::process::exit(Exit::CouldNot as i32);
 }
