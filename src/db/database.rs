@@ -32,6 +32,9 @@ pub const POOLED_SESSION: i64 = 0;
 const HOLD_TRANSACTION: &str = "BEGIN; SET LOCAL application_name = 'stockbench lock'; \
      SET LOCAL idle_in_transaction_session_timeout = 0";
 
+/// How long a connection may take before it is looked at what answers there.
+const SUSPICIOUS_AFTER: Duration = Duration::from_secs(1);
+
 /// How often a database that is not there yet is asked again.
 const CONNECT_RETRY: Duration = Duration::from_millis(250);
 
@@ -599,6 +602,8 @@ async fn open_if_spoken(
         return Ok(open(url, settings).await);
     }
     let is_other = async {
+        // A connection that only listens counts as an aborted one on a server of MySQL's kind.
+        tokio::time::sleep(SUSPICIOUS_AFTER).await;
         match greeting::other(url).await {
             Some(what) => what,
             None => std::future::pending().await,
