@@ -109,6 +109,7 @@ impl<K: Clone + Into<Key>> SkuAudit<K> {
         self.sum += delta;
         self.watch_run(entry);
         self.watch_zero(entry);
+
         match entry.kind.as_str() {
             "sale" => self.sold -= delta,
             "opening" => self.existed += delta,
@@ -125,6 +126,7 @@ impl<K: Clone + Into<Key>> SkuAudit<K> {
                 }
             }
         }
+
         match (entry.delta, entry.balance) {
             (0, _) => {}
             (delta, Some(balance)) => {
@@ -184,6 +186,7 @@ impl<K: Clone + Into<Key>> SkuAudit<K> {
             });
         };
         let units = |units: i64| text::count(units.unsigned_abs(), "unit");
+
         let Some(stock) = self.stock else {
             report(
                 FindingKind::UnknownSku,
@@ -193,6 +196,7 @@ impl<K: Clone + Into<Key>> SkuAudit<K> {
             );
             return SkuTotals { existed, sold, ..SkuTotals::default() };
         };
+
         let taken = sold.saturating_add(told_not_in_ledger);
         let opening = self.opening;
         let chain = self.chain.as_mut();
@@ -209,6 +213,7 @@ impl<K: Clone + Into<Key>> SkuAudit<K> {
             missing_entry: sum.saturating_sub(stock).max(0),
             lowest: by_end.or_else(|| self.lowest_by_balances(stock, &breaks)),
         };
+
         if let Some(below) = self.below_zero.filter(|_| depth > beyond) {
             let (balance, order_id) = below.first;
             let order_id: Key = order_id.into();
@@ -228,9 +233,11 @@ impl<K: Clone + Into<Key>> SkuAudit<K> {
             );
             report(FindingKind::Oversold, totals.oversold, Vec::new(), message);
         }
+
         if stock < 0 {
             report(FindingKind::NegativeStock, stock, Vec::new(), format!("SKU {sku_id}: stock is {stock}"));
         }
+
         if totals.lost_update > 0 {
             let difference = units(totals.lost_update);
             let (kind, why) = if breaks.all_at_final_balance {
@@ -250,6 +257,7 @@ impl<K: Clone + Into<Key>> SkuAudit<K> {
             );
             report(kind, totals.lost_update, breaks.orders.clone(), message);
         }
+
         if totals.missing_entry > 0 {
             let message = format!(
                 "SKU {sku_id}: stock is {stock}, its ledger adds up to {}: {} left the stock without an entry",
@@ -258,6 +266,7 @@ impl<K: Clone + Into<Key>> SkuAudit<K> {
             );
             report(FindingKind::MissingEntry, totals.missing_entry, Vec::new(), message);
         }
+
         if breaks.count > 0 {
             report(
                 FindingKind::BalanceChain,
@@ -430,6 +439,12 @@ impl Breaks {
 mod tests {
     use super::*;
 
+    /// An entry of SKU 1 and run 1.
+    fn entry(order_id: i64, kind: &str, delta: i64, balance: Option<i64>) -> Entry {
+        let kind = kind.to_owned();
+        Entry { order_id, sku_id: 1, kind, rejected: false, delta, balance, run_id: 1 }
+    }
+
     /// Entries of SKU 1: (order, delta, balance), an opening balance first.
     fn judge(
         stock: i64,
@@ -438,18 +453,9 @@ mod tests {
         told: i64,
     ) -> (Vec<FindingKind>, SkuTotals) {
         let mut audit = SkuAudit::new(1, Some(stock));
-        let entry = |order_id, kind: &str, delta, balance| Entry {
-            order_id,
-            sku_id: 1,
-            kind: kind.to_owned(),
-            rejected: false,
-            delta,
-            balance: Some(balance),
-            run_id: 1,
-        };
-        audit.entry(&entry(0, "opening", opening, opening));
+        audit.entry(&entry(0, "opening", opening, Some(opening)));
         for (order, delta, balance) in sales {
-            audit.entry(&entry(*order, "sale", *delta, *balance));
+            audit.entry(&entry(*order, "sale", *delta, Some(*balance)));
         }
         let mut findings = Collector::new(false);
         let totals = audit.finish(told, &mut findings);
@@ -509,20 +515,11 @@ mod tests {
     #[test]
     fn a_sale_below_zero_stays_oversold_when_goods_come_in_later() {
         let mut audit = SkuAudit::new(1, Some(10)).during(1);
-        let entry = |order_id, kind: &str, delta, balance| Entry {
-            order_id,
-            sku_id: 1,
-            kind: kind.to_owned(),
-            rejected: false,
-            delta,
-            balance: Some(balance),
-            run_id: 1,
-        };
         for entry in [
-            entry(0, "opening", 2, 2),
-            entry(1, "sale", -3, -1),
-            entry(2, "sale", -4, -5),
-            entry(0, "restock", 15, 10),
+            entry(0, "opening", 2, Some(2)),
+            entry(1, "sale", -3, Some(-1)),
+            entry(2, "sale", -4, Some(-5)),
+            entry(0, "restock", 15, Some(10)),
         ] {
             audit.entry(&entry);
         }
@@ -548,23 +545,17 @@ mod tests {
     fn the_least_there_was_is_known_by_balances_where_stock_also_rose() {
         let audited = |balances: [Option<i64>; 3]| {
             let mut audit = SkuAudit::new(1, Some(12)).during(7);
-            let entry = |run_id, kind: &str, delta, balance| Entry {
-                order_id: 1,
-                sku_id: 1,
-                kind: kind.to_owned(),
-                rejected: false,
-                delta,
-                balance,
-                run_id,
-            };
+            let of_run =
+                |run_id, kind: &str, delta, balance| Entry { run_id, ..entry(1, kind, delta, balance) };
+
             // An earlier run had less; this one never fell below 8.
             for entry in [
-                entry(0, "opening", 20, Some(20)),
-                entry(6, "sale", -19, Some(1)),
-                entry(6, "restock", 9, Some(10)),
-                entry(7, "sale", -2, balances[0]),
-                entry(7, "restock", 5, balances[1]),
-                entry(7, "sale", -1, balances[2]),
+                of_run(0, "opening", 20, Some(20)),
+                of_run(6, "sale", -19, Some(1)),
+                of_run(6, "restock", 9, Some(10)),
+                of_run(7, "sale", -2, balances[0]),
+                of_run(7, "restock", 5, balances[1]),
+                of_run(7, "sale", -1, balances[2]),
             ] {
                 audit.entry(&entry);
             }
