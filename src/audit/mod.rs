@@ -14,6 +14,7 @@ pub mod read;
 pub mod scope;
 pub mod skus;
 pub mod tables;
+pub mod unread;
 mod view;
 
 pub use crate::finding::FindingKind;

@@ -1,5 +1,6 @@
 //! Lets the databases check every statement of a program before it is used.
 
+use crate::audit::unread::why_unread;
 use crate::db::bounds::why_unbounded;
 use crate::db::{DbError, Dialect, ErrorClass, Session, Shape, Statement};
 use crate::exit::usage;
@@ -50,6 +51,22 @@ impl Checker<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Refuses programs that write what their audit does not read.
+    ///
+    /// # Errors
+    /// They do, or the catalogue cannot be read.
+    pub(super) async fn is_read(
+        &mut self,
+        programs: &[Program],
+        audit: &AuditSource,
+        dialect: Dialect,
+    ) -> Result<()> {
+        match why_unread(self.control, dialect, programs, audit).await? {
+            None => Ok(()),
+            Some(why) => Err(usage(why)),
+        }
     }
 
     /// Refuses what a program may do beyond reading, and writing our own tables, on the

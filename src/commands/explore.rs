@@ -366,7 +366,10 @@ async fn verify(program: &mut Program, control: &mut dyn Session) -> Result<()> 
     let mut checker = Checker { control, sessions: BTreeMap::new() };
     checker.program(program).await?;
     checker.audit(&program.name, &program.audit).await?;
-    if program.is_built_in() { Ok(()) } else { checker.bounds(program, 0).await }
+    if !program.is_built_in() {
+        checker.bounds(program, 0).await?;
+    }
+    checker.is_read(std::slice::from_ref(program), &program.audit, program.dialect).await
 }
 
 /// What each client orders: of our own tables the first SKUs, of the user's the

@@ -3,6 +3,7 @@
 
 use super::{Dialect, Session, first_row};
 use anyhow::Result;
+use std::collections::BTreeSet;
 
 /// A table, a view, or whatever else a query can name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +75,40 @@ pub async fn answer_limit(session: &mut dyn Session, dialect: Dialect) -> Result
     let limit = row.map(|row| row[0].to_text());
 
     Ok(limit.filter(|limit| *limit != u64::MAX.to_string()))
+}
+
+/// Whether a trigger or a rule of the database's may write more than a statement that writes
+/// these tables says; their names are in lower case.
+///
+/// # Errors
+/// The catalogue cannot be read.
+pub async fn has_triggers(
+    session: &mut dyn Session,
+    dialect: Dialect,
+    tables: &BTreeSet<String>,
+) -> Result<bool> {
+    if tables.is_empty() {
+        return Ok(false);
+    }
+    let named: Vec<String> = tables.iter().map(|name| dialect.literal(name)).collect();
+    let named = named.join(", ");
+
+    let sql = match dialect {
+        Dialect::Postgres => format!(
+            "SELECT 1 FROM pg_catalog.pg_class c WHERE lower(c.relname) IN ({named}) AND (\
+             EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal) \
+             OR EXISTS (SELECT FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type <> '1'))"
+        ),
+        Dialect::MySql | Dialect::MariaDb => format!(
+            "SELECT 1 FROM information_schema.triggers WHERE event_object_schema = DATABASE() \
+             AND lower(event_object_table) IN ({named})"
+        ),
+        Dialect::Sqlite | Dialect::Null => format!(
+            "SELECT 1 FROM main.sqlite_schema WHERE type = 'trigger' AND lower(tbl_name) IN ({named})"
+        ),
+    };
+
+    Ok(first_row(session, &sql).await?.is_some())
 }
 
 impl Relation {

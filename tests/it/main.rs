@@ -27,5 +27,6 @@ mod signals;
 mod support;
 mod tables;
 mod tidy;
+mod unread;
 mod verdicts;
 mod write_guard;

@@ -622,6 +622,7 @@ impl Stage {
                 }
             }
         }
+        checker.is_read(&self.programs, &self.audit, database.dialect()).await?;
         checker.close().await;
         Ok(())
     }
