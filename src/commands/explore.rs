@@ -417,7 +417,7 @@ fn problem(
         level.copied().with_context(|| format!("{} is no isolation level", database.info.isolation))?;
     let source = Source { reads: program.audit.clone(), run_id: run.id, services: BTreeMap::new() };
     let concurrency = Concurrency::of(&program, database.dialect(), level);
-    let mut problem = Problem::new(program, lines, concurrency, source);
+    let mut problem = Problem::new(program, lines, concurrency, source, args.random_seed);
     if args.same_order {
         problem = problem.with_same_order();
     }
@@ -426,7 +426,6 @@ fn problem(
     if args.no_reduce {
         problem = problem.without_reduction();
     }
-    problem.random_seed = args.random_seed;
     problem.first_serial = if is_foreign { FOREIGN_SERIAL } else { 0 };
     Ok(problem)
 }
@@ -454,7 +453,7 @@ fn report(
         schedule: args.schedule.as_ref().map(ToString::to_string),
         without_transactions: problem.without_transactions.clone(),
     };
-    let report = ExploreReport::new(&problem.program.name, database.info.clone(), config, explored);
+    let report = ExploreReport::new(problem, database.info.clone(), config, explored);
     let json = report.to_json()?;
     if let Some(path) = &args.json {
         write_whole(path, json.as_bytes())?;

@@ -4,13 +4,15 @@
 //! connection and the same interpreter as in a run; one statement at a time,
 //! in every order that the database allows, and the invariants after each.
 //! In reading order: [`schedule`] is who moves when, [`problem`] what is
-//! explored, `world` has the connections, `play` plays one schedule on them and
-//! notes its `event`s, [`effect`] says which moves can be swapped, `search` which schedules are played, [`rows`] what is copied of large tables, `judge` what came of one,
-//! [`witness`] tells it to people.
+//! explored, [`draws`] with which drawn values, `world` has the connections, `play`
+//! plays one schedule on them and notes its `event`s, [`effect`] says which moves can
+//! be swapped, `search` which schedules are played, [`rows`] what is copied of large
+//! tables, `judge` what came of one, [`witness`] tells it to people.
 //!
 //! What is found is found on the server itself: a witness is a schedule that
 //! happened, and can be made to happen again.
 
+pub mod draws;
 pub mod effect;
 mod event;
 mod judge;
@@ -145,7 +147,8 @@ pub struct Witness {
     pub schedule: String,
     /// How often another client goes on than the one that moved last.
     pub switches: usize,
-    /// Which way each client takes, where the program has alternatives.
+    /// Which way each client takes, where the program has alternatives, and the values
+    /// that were drawn for its order.
     pub ways: String,
     /// What was sent, and what came of it.
     pub steps: Vec<witness::Line>,

@@ -1,5 +1,6 @@
 //! What is explored: the program, the clients and their orders, and the rules.
 
+use super::draws::{DrawnValues, Orders, Values};
 use super::effect::Concurrency;
 use crate::audit::Source;
 use crate::db::Dialect;
@@ -9,8 +10,7 @@ use crate::strategy::access::{Access, TableNames, Tables};
 use crate::strategy::interpret::{TOKENS_PER_TASK, Task};
 use crate::strategy::program::Setup;
 use crate::workload::Line;
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
+use std::collections::BTreeSet;
 
 /// What is explored.
 #[derive(Debug)]
@@ -31,27 +31,38 @@ pub struct Problem {
     pub concurrency: Concurrency,
     /// What the audit reads.
     pub source: Source,
-    /// What is drawn for orders.
+    /// The seed of what is sampled.
     pub random_seed: u64,
+    /// The values drawn for orders that are explored.
+    pub drawn: DrawnValues,
     /// Serial number before the first schedule, which order ids are made from.
     pub first_serial: i64,
     /// Tables whose engine has no transactions, each with its engine.
     pub without_transactions: Vec<String>,
     /// Whether it makes no difference which of two like clients it is: nothing is
-    /// drawn for them, nor computed from the number of an order.
+    /// computed from the number of an order.
     are_exchangeable: bool,
     /// By program (the flows come after the main one), transaction and step.
     accesses: Vec<Vec<Vec<Access>>>,
-    /// Ways through the program's alternatives, one for each client.
+    /// What each client is given by chance.
     pub(super) variants: Vec<Variant>,
 }
 
-/// Which way each client takes where the program has alternatives.
+/// What each client is given by chance: its way through the program's alternatives,
+/// and its drawn values.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Variant {
-    chances: Vec<u64>,
-    /// In words; empty where there is one way only.
+    clients: Vec<Chance>,
+    /// In words; empty where nothing is left to chance.
     pub(super) ways: String,
+}
+
+/// What one client is given by chance.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Chance {
+    /// Which way through the alternatives, and the number that leads there.
+    way: (usize, u64),
+    drawn: Values,
 }
 
 impl Problem {
@@ -61,6 +72,7 @@ impl Problem {
         lines: Vec<Vec<Line>>,
         mut concurrency: Concurrency,
         source: Source,
+        random_seed: u64,
     ) -> Self {
         let mut names = TableNames::default();
         let dialect = concurrency.dialect;
@@ -89,10 +101,9 @@ impl Problem {
             let mut texts = program.steps().map(|step| step.statement.sql.to_uppercase());
             texts.any(|sql| words.iter().any(|word| sql.contains(word)))
         };
-        let are_exchangeable = program.draws.is_empty() && !computes_with_ids;
-        let variants = variants(&program, &lines, are_exchangeable);
         let tries = if program.tries == 0 { TRIES } else { program.tries };
-        Self {
+        let drawn = DrawnValues::choose(&program, Orders { count: 0, are_alike: true }, random_seed);
+        let problem = Self {
             program,
             lines,
             same_order: false,
@@ -101,13 +112,25 @@ impl Problem {
             reduce: true,
             concurrency,
             source,
-            random_seed: 0,
+            random_seed,
+            drawn,
             first_serial: 0,
             without_transactions: Vec::new(),
-            are_exchangeable,
+            are_exchangeable: !computes_with_ids,
             accesses,
-            variants,
-        }
+            variants: Vec::new(),
+        };
+        problem.with_variants()
+    }
+
+    /// Chooses anew what the clients are given by chance.
+    fn with_variants(mut self) -> Self {
+        let are_alike = self.are_exchangeable && self.lines.windows(2).all(|pair| pair[0] == pair[1]);
+        // What an order is given by chance is the same at every delivery of it.
+        let count = if self.same_order { 1 } else { self.clients() };
+        self.drawn = DrawnValues::choose(&self.program, Orders { count, are_alike }, self.random_seed);
+        self.variants = variants(&self, are_alike && self.reduce);
+        self
     }
 
     /// All of them deliver one and the same order.
@@ -116,15 +139,14 @@ impl Problem {
         self.same_order = true;
         // Their entries have the same key.
         self.concurrency.keyed = Tables::NONE;
-        self
+        self.with_variants()
     }
 
     /// Every schedule is run, also those that nobody can tell from another.
     #[must_use]
     pub fn without_reduction(mut self) -> Self {
         self.reduce = false;
-        self.variants = variants(&self.program, &self.lines, false);
-        self
+        self.with_variants()
     }
 
     /// Clients with an order.
@@ -155,7 +177,7 @@ impl Problem {
         let both_order = one < self.lines.len() && other < self.lines.len();
         both_order
             && self.lines[one] == self.lines[other]
-            && variant.chances[one] == variant.chances[other]
+            && variant.clients[one] == variant.clients[other]
             && self.are_exchangeable
     }
 
@@ -174,15 +196,14 @@ impl Problem {
         let Some(lines) = self.lines.get(actor) else {
             return Task { run_id: self.source.run_id, token, ..Task::default() };
         };
-        let mut rng = ChaCha8Rng::seed_from_u64(self.random_seed);
-        rng.set_stream(actor as u64);
+        let chance = &variant.clients[actor];
         Task {
             order_id: self.order_id(actor, serial),
             lines: lines.clone(),
             run_id: self.source.run_id,
             token,
-            chance: variant.chances[actor],
-            drawn: self.program.draw(&mut rng),
+            chance: chance.way.1,
+            drawn: chance.drawn.clone(),
             batch: Vec::new(),
         }
     }
@@ -199,28 +220,69 @@ pub(super) const ROUNDS_MAX: i64 = 100;
 /// Attempts where the program would go on until the order is decided.
 const TRIES: u32 = 4;
 
-/// Every choice of ways for the clients; where they order the same, it does not
-/// matter who takes which.
-fn variants(program: &Program, lines: &[Vec<Line>], are_exchangeable: bool) -> Vec<Variant> {
-    let ways = program.ways();
-    let all_alike = are_exchangeable && lines.windows(2).all(|pair| pair[0] == pair[1]);
+/// Every choice of ways for the clients, with every combination of drawn values that
+/// is explored; of those that differ only in which of like clients it is, one.
+fn variants(problem: &Problem, are_alike: bool) -> Vec<Variant> {
+    let ways = problem.program.ways();
+    let orders = if problem.same_order { 1 } else { problem.clients() };
     let mut chosen: Vec<Vec<usize>> = vec![Vec::new()];
-    for _ in lines {
-        let longer = chosen.iter().flat_map(|before| {
-            let from = if all_alike { before.last().copied().unwrap_or(0) } else { 0 };
-            (from..ways.len()).map(move |way| before.iter().copied().chain([way]).collect())
-        });
+    for _ in 0..orders {
+        let longer =
+            chosen.iter().flat_map(|before| (0..ways.len()).map(|way| [&before[..], &[way]].concat()));
         chosen = longer.collect();
     }
-    let variant = |chosen: Vec<usize>| Variant {
-        chances: chosen.iter().map(|way| ways[*way].0).collect(),
-        ways: chosen
-            .iter()
-            .enumerate()
-            .filter(|(_, way)| !ways[**way].1.is_empty())
-            .map(|(client, way)| format!("client {} takes {}", client + 1, ways[*way].1))
-            .collect::<Vec<_>>()
-            .join(", "),
+
+    let drawn = problem.drawn.combinations.iter();
+    let drawn: Vec<Vec<Values>> = if are_alike {
+        drawn.cloned().collect()
+    } else {
+        drawn.flat_map(|values| permutations(values)).collect()
     };
-    chosen.into_iter().map(variant).collect()
+    let mut known: BTreeSet<Vec<Chance>> = BTreeSet::new();
+    let mut variants = Vec::new();
+    for (drawn, taken) in drawn.iter().flat_map(|drawn| chosen.iter().map(move |taken| (drawn, taken))) {
+        let chance =
+            |(way, drawn): (&usize, &Values)| Chance { way: (*way, ways[*way].0), drawn: drawn.clone() };
+        let mut clients: Vec<Chance> = taken.iter().zip(drawn).map(chance).collect();
+        if are_alike {
+            clients.sort();
+        }
+
+        if known.insert(clients.clone()) {
+            clients.resize(problem.clients(), clients[0].clone());
+            let ways = in_words(problem, &ways, &clients);
+            variants.push(Variant { clients, ways });
+        }
+    }
+    variants
+}
+
+/// The values in every order of the clients.
+fn permutations(values: &[Values]) -> Vec<Vec<Values>> {
+    if values.len() < 2 {
+        return vec![values.to_vec()];
+    }
+    let with_first = |first: usize| {
+        let others: Vec<Values> = [&values[..first], &values[first + 1..]].concat();
+        let first = values[first].clone();
+        permutations(&others).into_iter().map(move |rest| [&[first.clone()][..], &rest].concat())
+    };
+    (0..values.len()).flat_map(with_first).collect()
+}
+
+/// What each client takes and draws, in words.
+fn in_words(problem: &Problem, ways: &[(u64, String)], clients: &[Chance]) -> String {
+    let of_client = |(client, chance): (usize, &Chance)| {
+        let mut words = Vec::new();
+        if !ways[chance.way.0].1.is_empty() {
+            words.push(format!("takes {}", ways[chance.way.0].1));
+        }
+        let draws = problem.program.draws.iter().zip(&chance.drawn);
+        let values: Vec<String> = draws.map(|(draw, value)| format!("{} = {value}", draw.name)).collect();
+        if !values.is_empty() {
+            words.push(format!("draws {}", values.join(", ")));
+        }
+        (!words.is_empty()).then(|| format!("client {} {}", client + 1, words.join(" and ")))
+    };
+    clients.iter().enumerate().filter_map(of_client).collect::<Vec<_>>().join("; ")
 }

@@ -8,6 +8,7 @@ use super::terminal;
 use crate::db::DatabaseInfo;
 use crate::escape;
 use crate::exit::Exit;
+use crate::explore::draws::DrawnValues;
 use crate::explore::{Explored, OutcomeCount, Problem, Witness, witness};
 use crate::finding::FindingKind;
 use crate::text;
@@ -34,8 +35,12 @@ pub struct ExploreReport {
     pub database: DatabaseInfo,
     /// What was asked.
     pub config: Config,
+    /// The values drawn for orders that were explored; none where nothing is drawn.
+    pub drawn: Option<DrawnValues>,
     /// What was found.
     pub explored: Explored,
+    /// What this does not cover, a sentence each.
+    pub not_covered: Vec<String>,
     /// What was asked for (every schedule, or the one that was named) was run, and
     /// no invariant broke.
     pub passed: bool,
@@ -60,7 +65,7 @@ pub struct Config {
     pub crashes: u8,
     /// Whether schedules that nobody can tell apart were run once.
     pub reduced: bool,
-    /// The seed of what orders were given by chance.
+    /// The seed of what was sampled.
     pub random_seed: u64,
     /// Values for the strategy's params.
     pub params: BTreeMap<String, i64>,
@@ -93,16 +98,20 @@ impl Document for ExploreReport {}
 
 impl ExploreReport {
     /// What was found, with what was asked.
-    pub fn new(strategy: &str, database: DatabaseInfo, config: Config, explored: Explored) -> Self {
+    pub fn new(problem: &Problem, database: DatabaseInfo, config: Config, explored: Explored) -> Self {
         let all_run = explored.complete || config.schedule.is_some() && explored.cut_short.is_none();
         let passed = all_run && explored.violations == 0 && explored.failed == 0;
+        let drawn = Some(problem.drawn.clone()).filter(|drawn| !drawn.draws.is_empty());
+        let not_covered = not_covered(problem, &explored);
         Self {
             schema_version: SCHEMA_VERSION,
             stockbench_version: env!("CARGO_PKG_VERSION"),
-            strategy: strategy.to_owned(),
+            strategy: problem.program.name.clone(),
             database,
             config,
+            drawn,
             explored,
+            not_covered,
             passed,
         }
     }
@@ -181,17 +190,7 @@ impl ExploreReport {
             String::new()
         };
         let mut lines = vec![format!("no violation in any schedule: {run} run{like}")];
-        for (count, what) in [
-            (self.explored.raced, "a move let several clients go on at once"),
-            (self.explored.unrepeated, "the same moves led elsewhere when they were made again"),
-        ] {
-            if count > 0 {
-                lines.push(format!(
-                    "  in {} {what}: which was first, the server decided, and the other order is not covered",
-                    text::count(count, "schedule")
-                ));
-            }
-        }
+        lines.extend(self.not_covered.iter().map(|what| format!("  not covered: {what}")));
         let snapshot = match self.database.settings.get("innodb_snapshot_isolation") {
             Some(value) => format!("with innodb_snapshot_isolation {value}, "),
             None => String::new(),
@@ -211,6 +210,22 @@ impl ExploreReport {
     }
 }
 
+/// What an exploration leaves open, a sentence each.
+fn not_covered(problem: &Problem, explored: &Explored) -> Vec<String> {
+    let chosen_by_server = [
+        (explored.raced, "a move let several clients go on at once"),
+        (explored.unrepeated, "the same moves led elsewhere when they were made again"),
+    ];
+    let chosen_by_server = chosen_by_server.into_iter().filter(|(count, _)| *count > 0);
+    let chosen_by_server = chosen_by_server.map(|(count, what)| {
+        format!(
+            "in {} {what}: which was first, the server decided, and the other order is left out",
+            text::count(count, "schedule")
+        )
+    });
+    chosen_by_server.chain(problem.drawn.not_covered()).collect()
+}
+
 /// Writes what was found for people.
 ///
 /// # Errors
@@ -225,6 +240,9 @@ pub fn print(out: &mut dyn Write, report: &ExploreReport) -> io::Result<()> {
         text::count(report.config.stock.into(), "unit"),
         text::count(report.config.max_tries.into(), "attempt")
     )?;
+    if let Some(drawn) = report.drawn.as_ref().and_then(|drawn| drawn.in_words(report.config.random_seed)) {
+        writeln!(out, "drawn for each order: {drawn}")?;
+    }
     for table in &report.config.without_transactions {
         writeln!(out, "{}", terminal::no_transactions(table))?;
     }

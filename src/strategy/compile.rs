@@ -329,7 +329,8 @@ impl<'f> Scope<'f> {
 fn compile_draw(name: &str, draws: &BTreeMap<String, DrawText>, key: &str, draw: &DrawText) -> Result<Draw> {
     let [min, max] = draw.range;
     ensure!(min <= max, "{name}: draw {key}: {min} is above {max}: write the smaller number first");
-    let Some(other) = &draw.not else { return Ok(Draw { min, max, not: None }) };
+    let free = Draw { name: key.to_owned(), min, max, not: None };
+    let Some(other) = &draw.not else { return Ok(free) };
     let position = draws.keys().position(|known| known == other).with_context(|| {
         let suggestion = text::did_you_mean(other, draws.keys().map(String::as_str));
         format!("{name}: draw {key}: there is no draw `{other}`{suggestion}")
@@ -339,7 +340,7 @@ fn compile_draw(name: &str, draws: &BTreeMap<String, DrawText>, key: &str, draw:
         "{name}: draw {key} cannot differ from `{other}`: `not` names a draw without a `not`, \
          and the range needs two values"
     );
-    Ok(Draw { min, max, not: Some(position) })
+    Ok(Draw { not: Some(position), ..free })
 }
 
 /// How a statement writes its placeholders.

@@ -86,8 +86,10 @@ pub struct Flow {
 }
 
 /// A value drawn evenly for each order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Draw {
+    /// Its name in the file.
+    pub name: String,
     /// The smallest.
     pub min: i64,
     /// The largest.

@@ -24,7 +24,7 @@ on_every_database!(
 
 impl Place {
     /// `stockbench explore` on this place's database; its exit code and report.
-    fn explore(&self, arguments: &[&str]) -> (i32, Value) {
+    pub fn explore(&self, arguments: &[&str]) -> (i32, Value) {
         // An SQLite file that is not there would be a slip of the pen.
         self.execute("SELECT 1");
         let said = self.stockbench(&[&["explore", "-o", "json"], arguments].concat());

@@ -10,6 +10,7 @@ mod comparisons;
 mod connections;
 mod edges;
 mod explorations;
+mod explored;
 mod faults;
 mod figures;
 mod files;
