@@ -214,6 +214,11 @@ impl AuditReport {
         self.findings_by_kind.contains_key(&kind)
     }
 
+    /// Units in stock, where there is a ledger and so a stock that was judged.
+    pub fn units_left(&self) -> Option<u64> {
+        (self.entries > 0).then(|| u64::try_from(self.units.in_stock).unwrap_or(0))
+    }
+
     /// How a command ends that found this.
     pub fn exit(&self) -> Exit {
         let is_whole = self.nodes_away.is_empty() && self.not_seen.is_empty();

@@ -319,14 +319,10 @@ fn figures(report: &Report) -> CameTo {
         retries_per_order: measured.retries_per_order.mean,
         wrong_units: audit.oversold_units.max(audit.lost_update_units + audit.missing_entry_units),
         sold_out: measured.count(Outcome::SoldOut),
-        given_up: share(measured.count(Outcome::Conflict), measured.deliveries),
+        given_up: measured.given_up,
+        units_left: audit.units_left(),
         findings: audit.findings_by_kind.clone(),
     })
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a share of a run's orders")]
-fn share(of: u64, all: u64) -> f64 {
-    of as f64 / all.max(1) as f64
 }
 
 /// Why a run could not be judged.

@@ -5,7 +5,7 @@
 //! Each sentence rests on figures that it names. Where the rounds do not tell two
 //! strategies apart, it says so.
 
-use super::judge::Judged;
+use super::judge::{Judged, Row};
 use super::matrix::{self, ROUNDS_MAX, Setting};
 use super::stats::{self, Change};
 use crate::strategy::Control;
@@ -22,6 +22,9 @@ const ABOUT: f64 = 0.05;
 /// Conflicts that are rarer than this are as good as none.
 const CONFLICTS_RARE: f64 = 0.005;
 
+/// From this share on, orders that were given up are worth a sentence.
+const GIVEN_UP_MANY: f64 = 0.01;
+
 /// The strategies that stand for a side of the rule, by their own files.
 pub type Controls = BTreeMap<String, Control>;
 
@@ -33,6 +36,7 @@ pub fn of(judged: &[Judged], controls: &Controls) -> Vec<String> {
         said.extend(crossovers(&group));
         said.extend(conflicts(&group));
         said.extend(group.iter().filter_map(|judged| ran_out(judged)));
+        said.extend(group.iter().flat_map(|judged| gave_up(judged)));
     }
     for group in groups(judged, |setting| (setting.database.clone(), setting.concurrency, setting.skus)) {
         said.extend(round_trips(&group));
@@ -57,6 +61,23 @@ fn ran_out(judged: &Judged) -> Option<String> {
             place(&[judged]),
             skus(judged),
             names.join(", ")
+        )
+    })
+}
+
+/// Goodput and latency are of what was sold, so that orders which were given up hide in them.
+fn gave_up(judged: &Judged) -> impl Iterator<Item = String> {
+    let many = |row: &&Row| row.given_up.median >= GIVEN_UP_MANY && row.units_left != Some(0);
+    judged.ranking().filter(many).map(|row| {
+        let left = row.units_left.map_or_else(String::new, |units| {
+            format!(" while {} or more were left in stock", text::count(units, "unit"))
+        });
+        format!(
+            "{}, {}: {} gave up {:.1} % of its orders{left}: neither its goodput nor its latency tells of them",
+            place(&[judged]),
+            skus(judged),
+            row.strategy,
+            row.given_up.median * 100.0
         )
     })
 }

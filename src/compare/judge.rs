@@ -53,6 +53,9 @@ pub struct Figures {
     /// what was sold tells of them.
     #[serde(default)]
     pub given_up: f64,
+    /// Units in stock when the run was over, where the audit knows.
+    #[serde(default)]
+    pub units_left: Option<u64>,
     /// What the audit found.
     pub findings: BTreeMap<FindingKind, u64>,
 }
@@ -107,6 +110,9 @@ pub struct Row {
     /// Orders that ended as conflict, from 0 to 1.
     #[serde(default)]
     pub given_up: Estimate,
+    /// Units in stock when the run was over, the least of any round.
+    #[serde(default)]
+    pub units_left: Option<u64>,
     /// Units sold twice, lost or made up, the most of any round.
     pub wrong_units: u64,
     /// Runs in which the stock ran out: goodput counts what was sold.
@@ -229,6 +235,7 @@ fn row<'s>(strategy: &str, came_to: impl Iterator<Item = &'s CameTo>) -> Row {
         conflict_rate: estimate(|figures| figures.conflict_rate),
         retries_per_order: estimate(|figures| figures.retries_per_order),
         given_up: estimate(|figures| figures.given_up),
+        units_left: measured.iter().filter_map(|figures| figures.units_left).min(),
         wrong_units: measured.iter().map(|figures| figures.wrong_units).max().unwrap_or(0),
         ran_out: measured.iter().filter(|figures| figures.sold_out > 0).count(),
         against_best: None,
@@ -276,6 +283,7 @@ pub(crate) mod tests {
                 wrong_units: 0,
                 sold_out: 0,
                 given_up: 0.0,
+                units_left: None,
                 findings: BTreeMap::new(),
             }),
         }

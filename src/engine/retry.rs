@@ -23,9 +23,10 @@ impl RetryPolicy {
     /// How long to wait before the next attempt, or `None` when the order is
     /// to be given up after `attempts` of them.
     ///
-    /// The wait is drawn evenly between the shortest one and a ceiling that
-    /// doubles with each attempt ("full jitter", M. Brooker, "Exponential
-    /// Backoff And Jitter", AWS Architecture Blog, 2015).
+    /// The wait is drawn evenly between the shortest one and a ceiling that doubles with
+    /// each attempt. That is "full jitter" (M. Brooker, "Exponential Backoff And Jitter",
+    /// AWS Architecture Blog, 2015) with the shortest wait as its base, and as a floor
+    /// that the article does not have.
     pub fn next_delay(&self, attempts: u32, elapsed: Duration, rng: &mut impl Rng) -> Option<Duration> {
         if (self.tries > 0 && attempts >= self.tries) || elapsed >= self.within {
             return None;

@@ -16,8 +16,8 @@ use anyhow::Result;
 /// Their loads differ.
 pub fn runs(reports: &[(String, Report)], noise_pct: u8) -> Result<String> {
     let mut lines = vec![
-        "| run | strategy | database | verdict | sold/s | p50 | p99 | conflicts |".to_owned(),
-        "|---|---|---|---|---:|---:|---:|---:|".to_owned(),
+        "| run | strategy | database | verdict | sold/s | p50 | p99 | conflicts | given up |".to_owned(),
+        "|---|---|---|---|---:|---:|---:|---:|---:|".to_owned(),
     ];
     for (name, report) in reports {
         let latency = |of: fn(&Distribution) -> u64| {
@@ -25,7 +25,7 @@ pub fn runs(reports: &[(String, Report)], noise_pct: u8) -> Result<String> {
             sold.map_or_else(String::new, |sold| text::micros(of(sold)))
         };
         lines.push(format!(
-            "| {} | {} | {} {} | {} | {} | {} | {} | {:.1} % |",
+            "| {} | {} | {} {} | {} | {} | {} | {} | {:.1} % | {} |",
             escaped(name),
             code(&report.strategy),
             report.database.kind.title(),
@@ -34,7 +34,8 @@ pub fn runs(reports: &[(String, Report)], noise_pct: u8) -> Result<String> {
             tenths(report.measured.goodput.orders_per_s),
             latency(|sold| sold.p50),
             latency(|sold| sold.p99),
-            report.measured.conflict_rate * 100.0
+            report.measured.conflict_rate * 100.0,
+            report.given_up().map_or_else(String::new, |given_up| escaped(&given_up.figures())),
         ));
     }
     if let [(base, first), others @ ..] = reports {

@@ -35,6 +35,10 @@ pub struct Measured {
     pub conflicts: u64,
     /// Conflicts per attempt.
     pub conflict_rate: f64,
+    /// Deliveries given up as `conflict`, their tries or their time exhausted, from 0 to 1 of
+    /// all; `audit.units.in_stock` tells what was left.
+    #[serde(default)]
+    pub given_up: f64,
     /// Errors by the database's code.
     pub errors: BTreeMap<String, u64>,
     /// Errors by what they mean for an attempt.
@@ -218,6 +222,10 @@ impl Measured {
             late: figures.late,
             conflicts: figures.conflicts,
             conflict_rate: rounded(as_f64(figures.conflicts) / as_f64(figures.attempts.max(1)), 1e4),
+            given_up: rounded(
+                as_f64(figures.outcome(Outcome::Conflict)) / as_f64(figures.deliveries().max(1)),
+                1e6,
+            ),
             errors: errors.clone().map(|(code, error)| (code.clone(), error.count)).collect(),
             errors_by_class,
             deadlocks: deadlocks.map(|(_, error)| error.count).sum(),

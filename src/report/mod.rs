@@ -2,8 +2,8 @@
 //! of a run that is still going on: live progress, metrics, a log of latencies.
 //!
 //! In reading order: [`measured`] has the figures, [`series`] the same second by
-//! second, [`client`] what they cost, [`config`] what was asked, [`advice`] what they suggest, [`model`]
-//! puts them together, [`threshold`] judges them, [`change`] holds them against another
+//! second, [`client`] what they cost, [`config`] what was asked, [`advice`] what they suggest, [`given_up`]
+//! counts what was refused for good, [`model`] puts it all together, [`threshold`] judges them, [`change`] holds them against another
 //! run's; the rest are the views.
 //!
 //! Adding a reporter is one file here that is a function of a writer and a
@@ -15,6 +15,7 @@ pub mod client;
 pub mod compared;
 pub mod config;
 pub mod explored;
+mod given_up;
 mod grid;
 pub mod hdr;
 pub mod junit;

@@ -5,6 +5,7 @@ use super::advice;
 use super::change::{self, Means};
 use super::client::ClientCost;
 use super::config::Config;
+use super::given_up::GivenUp;
 use super::measured::{Distribution, Measured, Phases, distributions, rounded};
 use super::merge::Part;
 use super::series::{FaultMark, Second};
@@ -301,6 +302,11 @@ impl Report {
         let measured = Measured::finally(figures, parts.elapsed);
         let mut advice =
             advice::of(&measured, &parts.phases, &parts.config, &parts.client, parts.database.kind);
+        let given_up = GivenUp::of(&measured, audit.as_ref());
+        // A retry that never reads again is a finding, which says what helps.
+        let is_in_vain = figures.futile_orders > 0;
+        let given_up = given_up.filter(|given_up| !given_up.sold_out_anyway() && !is_in_vain);
+        advice.extend(given_up.map(|given_up| given_up.advice(&parts.config)));
         advice.extend(parts.hint);
         let mut report = Self {
             services: parts.services,
@@ -363,6 +369,11 @@ impl Report {
         }
         self.settle();
         Ok(())
+    }
+
+    /// The orders that it gave up.
+    pub(super) fn given_up(&self) -> Option<GivenUp> {
+        GivenUp::of(&self.measured, self.audit.as_ref())
     }
 
     /// Says how it ends.

@@ -8,6 +8,7 @@ use crate::audit::{AuditReport, ClientWitness, Finding, FindingKind};
 use crate::db::{DatabaseInfo, Dialect, Pooler};
 use crate::exit::Exit;
 use crate::fault::Blow;
+use crate::finding::ExpectedFinding;
 use crate::outcome::Outcome;
 use crate::text;
 use crate::workload::Segment;
@@ -209,6 +210,9 @@ fn throughput(out: &mut dyn Write, report: &Report) -> io::Result<()> {
         tenths(report.measured.goodput.units_per_s),
         report.measured.elapsed_s,
     )?;
+    if let Some(given_up) = report.given_up() {
+        writeln!(out, "given up   {}", given_up.figures())?;
+    }
     let spacing = config.arrivals.unwrap_or_default().as_str();
     let pace = match config.rate_per_s {
         Some(rate) => format!("open loop: {rate} orders/s, {spacing} arrivals"),
@@ -517,8 +521,28 @@ pub(crate) fn verdict(report: &Report) -> Vec<String> {
     if let Some(expr) = &report.aborted_by {
         lines.push(format!("ended early: `{expr}` was missed"));
     }
-    lines.push(last_word(report));
+    let given_up = report.given_up().filter(|given_up| !given_up.sold_out_anyway());
+    let given_up = given_up.map(|given_up| given_up.verdict());
+    match (given_up, is_plain(report)) {
+        (Some(given_up), true) => {
+            lines.push(format!(
+                "no violation, but {given_up}: a stress run can refute a strategy, never prove it"
+            ));
+        }
+        (given_up, _) => {
+            lines.extend(given_up);
+            lines.push(last_word(report));
+        }
+    }
     lines
+}
+
+/// Whether all is well and nothing special was asked for.
+fn is_plain(report: &Report) -> bool {
+    report.exit() == Exit::Held
+        && report.database.kind != Dialect::Null
+        && !report.is_audited_elsewhere()
+        && report.expectation.audit == ExpectedFinding::Nothing.as_str()
 }
 
 /// What was counted: where no order comes twice, it has one delivery.

@@ -100,7 +100,8 @@ fn what_was_refused_runs_once_it_is_allowed() {
     let Some(place) = place(Backend::Sqlite) else { return };
     place.run(&["-s", "atomic", "-n", "5"]);
     crate::support::execute(&place.url, "CREATE TABLE shop_log (note TEXT)");
-    let text = "summary = \"writes a table of the shop\"\n\
+    let text = "summary = \"writes a table of the shop\"\naudit = { ledger = false }\n\
+        [[invariant]]\nsql = \"SELECT note FROM shop_log WHERE note <> 'x'\"\nsays = \"{note}\"\n\
         [[transaction]]\n[[transaction.step]]\nsql = \"INSERT INTO shop_log (note) VALUES ('x')\"\n";
     let file = place.write("mine.toml", text);
     let both = format!("atomic,{file}");

@@ -14,6 +14,7 @@ mod explored;
 mod faults;
 mod figures;
 mod files;
+mod given_up;
 mod guards;
 mod hostile;
 mod labs;

@@ -51,7 +51,9 @@ pub fn runs(reports: &[(String, Report)], noise_pct: u8) -> Result<String> {
 
 fn verdict(name: &str, report: &Report, is_named: bool) -> Markup {
     let exit = report.exit();
-    let class = if exit == Exit::Held { "good" } else { "bad" };
+    let given_up = report.given_up();
+    let is_given_up = given_up.is_some_and(|given_up| !given_up.sold_out_anyway());
+    let class = if exit == Exit::Held && !is_given_up { "good" } else { "bad" };
     let mut lines = terminal::verdict(report);
     let last = lines.pop().unwrap_or_default();
     let audit = report.audit.as_ref();
@@ -70,6 +72,7 @@ fn verdict(name: &str, report: &Report, is_named: bool) -> Markup {
                 (tile("99th percentile", &text::micros(sold.p99)))
             }
             (tile("conflicts", &format!("{:.1} %", report.measured.conflict_rate * 100.0)))
+            @if let Some(given_up) = given_up { (tile("given up", &given_up.figures())) }
             (tile("clients", &text::thousands(report.config.concurrency)))
             (tile("SKUs", &text::thousands(report.config.skus)))
         }
