@@ -59,24 +59,25 @@ impl GivenUp {
             percent(self.share)
         )
     }
+}
 
-    /// What helps.
-    pub(super) fn advice(&self, config: &Config) -> String {
-        let clients = text::count(config.concurrency, "client");
-        let skus = text::count(config.skus, "SKU");
-        let [shortest, longest] = config.retry_delay_us.map(text::micros);
-        let limit = match config.tries {
-            0 => "when the time for their retries was over".to_owned(),
-            1 => "after their only try".to_owned(),
-            tries => format!("after {tries} tries, {shortest} to {longest} apart"),
-        };
-        format!(
-            "orders were given up {limit}: {clients} on {skus} refuse each other faster than they sell. What helps: \
-             more tries and longer waits (--max-tries 0 tries until an order is decided, --retry-delay 20ms,500ms), fewer \
-             clients at once, or a strategy that waits for its turn: one that locks the row before it reads, or deducts \
-             in one statement"
-        )
-    }
+/// What helps against orders that are given up.
+pub(super) fn advice(config: &Config) -> String {
+    let clients = text::count(config.concurrency, "client");
+    let skus = text::count(config.skus, "SKU");
+    let [shortest, longest] = config.retry_delay_us.map(text::micros);
+    let limit = match config.tries {
+        0 => "when the time for their retries was over".to_owned(),
+        1 => "after their only try".to_owned(),
+        tries => format!("after {tries} tries, {shortest} to {longest} apart"),
+    };
+
+    format!(
+        "orders were given up {limit}: {clients} on {skus} refuse each other faster than they sell. What helps: more \
+         tries and longer waits (--max-tries 0 tries until an order is decided, --retry-delay 20ms,500ms), fewer clients \
+         at once, or a strategy that waits for its turn: one that locks the row before it reads, or deducts in one \
+         statement"
+    )
 }
 
 /// A share in percent; one that is not nothing does not look like it.

@@ -5,7 +5,7 @@ use super::advice;
 use super::change::{self, Means};
 use super::client::ClientCost;
 use super::config::Config;
-use super::given_up::GivenUp;
+use super::given_up::{self, GivenUp};
 use super::measured::{Distribution, Measured, Phases, distributions, rounded};
 use super::merge::Part;
 use super::series::{FaultMark, Second};
@@ -306,7 +306,7 @@ impl Report {
         // A retry that never reads again is a finding, which says what helps.
         let is_in_vain = figures.futile_orders > 0;
         let given_up = given_up.filter(|given_up| !given_up.sold_out_anyway() && !is_in_vain);
-        advice.extend(given_up.map(|given_up| given_up.advice(&parts.config)));
+        advice.extend(given_up.map(|_| given_up::advice(&parts.config)));
         advice.extend(parts.hint);
         let mut report = Self {
             services: parts.services,
