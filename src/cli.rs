@@ -443,24 +443,24 @@ pub struct ExploreArgs {
     #[command(flatten)]
     pub database: DatabaseArgs,
 
-    /// Clients, each with one order
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=CLIENTS_MAX as i64),
+    /// Clients, each with one order [default: 2]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=CLIENTS_MAX as i64),
         help_heading = "Orders")]
-    pub clients: u8,
-    /// Units in stock of each SKU, in stockbench's own tables
-    #[arg(long, value_name = "UNITS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=1_000),
+    pub clients: Option<u8>,
+    /// Units in stock of each SKU, in stockbench's own tables [default: 1]
+    #[arg(long, value_name = "UNITS", value_parser = clap::value_parser!(u32).range(0..=1_000),
         help_heading = "Orders")]
-    pub stock: u32,
+    pub stock: Option<u32>,
     /// Units of each line [default: 1; of your own tables all that is in stock]
     #[arg(long, value_name = "UNITS", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Orders")]
     pub quantity: Option<u32>,
-    /// Lines of each order, each of another SKU
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=4),
+    /// Lines of each order, each of another SKU [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=4),
         help_heading = "Orders")]
-    pub lines: u8,
-    /// The order in which lines are worked on
-    #[arg(long, value_name = "ORDER", default_value = "sorted", help_heading = "Orders")]
-    pub line_order: ExploreLineOrder,
+    pub lines: Option<u8>,
+    /// The order in which lines are worked on [default: sorted]
+    #[arg(long, value_name = "ORDER", help_heading = "Orders")]
+    pub line_order: Option<ExploreLineOrder>,
     /// All clients deliver one and the same order
     #[arg(long, help_heading = "Orders")]
     pub same_order: bool,
@@ -480,10 +480,13 @@ pub struct ExploreArgs {
     /// Attempts per order [default: the strategy's own, or 4 where it goes on until decided]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100), help_heading = "Search")]
     pub max_tries: Option<u32>,
-    /// Clients that may stop for good, after any step
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=1),
-        help_heading = "Search")]
-    pub crashes: u8,
+    /// Clients that may stop for good, after any step [default: 0]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=1), help_heading = "Search")]
+    pub crashes: Option<u8>,
+    /// Search no further once nothing was found: no client that stops, no order delivered twice, no
+    /// other stock or lines; naming any of these does the same
+    #[arg(long, help_heading = "Search")]
+    pub no_widen: bool,
     /// Stop after so many schedules; what was not run is said
     #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = positive, help_heading = "Search")]
     pub max_schedules: u64,

@@ -16,9 +16,10 @@ use crate::engine::stop::Stop;
 use crate::exit::{Exit, usage};
 use crate::explore::effect::Concurrency;
 use crate::explore::rows::sku_column;
+use crate::explore::widen::{self, Scope, Widening};
 use crate::explore::{self, Explored, Problem, Progress as Counts, Stage, Which};
 use crate::report::Document;
-use crate::report::explored::{self, Config, ExploreReport};
+use crate::report::explored::{self, Config, ExploreReport, Search};
 use crate::report::progress::Progress;
 use crate::report::terminal;
 use crate::scenario::check_params;
@@ -62,26 +63,197 @@ pub(super) async fn explore(args: ExploreArgs) -> Result<Exit> {
     // Before anything is made that must not be left behind.
     let stop = Stop::default();
     let signals = tokio::spawn(stop_on_signal(stop.clone(), "ending the schedules that have begun"));
-    let mut scratches = Vec::new();
-    let explored = explore_in(&args, program, database, settings, &stop, &mut scratches).await;
-    for scratch in scratches {
-        // What was found is told all the same; `clean` drops what is left.
-        if let Err(error) = scratch.drop().await {
-            complain(error);
-        }
+    let line = terminal::database_line(&database.info);
+    match args.output {
+        Output::Table if args.emit.is_none() => to_stdout(|out| writeln!(out, "{line}"))?,
+        _ => to_stderr(&line),
     }
+    let foreign = foreign_tables(&program, database).await?;
+    let explorer = Explorer { args: &args, program, database, settings, foreign, stop: &stop };
+    let found = explorer.search_wider(&strategy).await;
     signals.abort();
-    let (explored, problem, start) = explored.map_err(|error| {
-        if args.workers > 1 && is_out_of_connections(&error) {
-            anyhow!("{error:#}: explore on fewer copies of the tables at once (--workers 1)")
-        } else {
-            error
-        }
-    })?;
+    let (found, searches, not_covered) = found?;
     if let Some(created) = created {
         created.keep()?;
     }
-    report(&args, &opened.database, &problem, explored, &start)
+    report(&args, &opened.database, found, searches, not_covered)
+}
+
+/// What one command explores, search after search.
+struct Explorer<'e> {
+    args: &'e ExploreArgs,
+    program: Program,
+    database: &'e Database,
+    settings: SessionSettings,
+    foreign: Vec<Foreign>,
+    stop: &'e Stop,
+}
+
+/// What one search came to.
+struct Found {
+    scope: Scope,
+    explored: Explored,
+    problem: Problem,
+    /// Statements that fill the tables as they were.
+    start: String,
+}
+
+impl Found {
+    /// Whether it found nothing in every schedule, or in as many as were to be run.
+    fn has_found_nothing(&self, max_schedules: u64) -> bool {
+        let Explored { complete, schedules, pruned, violations, failed, .. } = self.explored;
+        violations == 0 && failed == 0 && (complete || schedules + pruned >= max_schedules)
+    }
+}
+
+impl Explorer<'_> {
+    /// The search that was asked for, and wider ones where it found nothing: returns the
+    /// one to tell of, all of them in short, and what is left out.
+    async fn search_wider(&self, strategy: &Strategy) -> Result<(Found, Vec<Search>, Vec<String>)> {
+        let plain = scope(self.args);
+        let mut found = self.search(plain, self.args.max_schedules, self.args.workers).await?;
+        let mut searches = vec![Search::new("as asked for", "", &found.explored)];
+        let on_own_tables = !self.foreign.is_empty();
+        let widening = Widening::of(&self.program, &strategy.file, plain, on_own_tables);
+        if !widens(self.args) || !found.has_found_nothing(self.args.max_schedules) || self.stop.is_asked() {
+            return Ok((found, searches, Vec::new()));
+        }
+
+        let mut left_out = widening.left_out;
+        for wider in widening.searches {
+            let max = widen::SCHEDULES_MAX.min(self.args.max_schedules);
+            let workers = widen::WORKERS_MAX.min(self.args.workers);
+            let next = match self.search(wider.scope, max, workers).await {
+                Ok(next) => next,
+                Err(_) if self.stop.is_asked() => break,
+                Err(error) => {
+                    left_out.push(format!("{} ({}): {error:#}", wider.what, wider.flags));
+                    continue;
+                }
+            };
+            let search = Search::new(wider.what, wider.flags, &next.explored);
+            left_out.extend(search.not_covered());
+            searches.push(search);
+            if next.explored.violations > 0 {
+                found = next;
+                break;
+            }
+        }
+        Ok((found, searches, left_out))
+    }
+
+    /// One search, on tables that are made for it.
+    async fn search(&self, scope: Scope, max_schedules: u64, workers: u8) -> Result<Found> {
+        let mut scratches = Vec::new();
+        let found = self.search_in(scope, (max_schedules, workers), &mut scratches).await;
+        for scratch in scratches {
+            // What was found is told all the same; `clean` drops what is left.
+            if let Err(error) = scratch.drop().await {
+                complain(error);
+            }
+        }
+        found.map_err(|error| {
+            if self.args.workers > 1 && is_out_of_connections(&error) {
+                anyhow!("{error:#}: explore on fewer copies of the tables at once (--workers 1)")
+            } else {
+                error
+            }
+        })
+    }
+
+    async fn search_in(
+        &self,
+        scope: Scope,
+        (max_schedules, workers): (u64, u8),
+        scratches: &mut Vec<Scratch>,
+    ) -> Result<Found> {
+        let (args, database) = (self.args, self.database);
+        let mut program = self.program.clone();
+        let is_foreign = !self.foreign.is_empty();
+        let copies = copies(scope, &program, database, &self.foreign).await?;
+        let preparing = Progress::preparing("making tables to explore on");
+        let workers = if args.schedule.is_some() { 1 } else { usize::from(workers) };
+        for number in 0..workers {
+            scratches.push(Scratch::create(database, number).await?);
+        }
+        let made =
+            try_join_all(scratches.iter().map(|scratch| make_tables(scope, &program, scratch, &copies)));
+        let (run, reset) = made.await?.swap_remove(0);
+
+        let mut session = scratches[0].database.open(&SessionSettings::default()).await?;
+        verify(&mut program, session.as_mut()).await?;
+        let without_transactions =
+            scope::without_transactions(session.as_mut(), database.dialect(), program.sql_on_stock()).await?;
+        let lines = lines(scope, &program, session.as_mut(), is_foreign).await?;
+        session.close().await;
+        let start = if args.emit.is_some() { scratches[0].script().await? } else { String::new() };
+        let stage = |scratch: &Scratch| Stage { database: scratch.database.clone(), reset: reset.clone() };
+        let stages = scratches.iter().map(stage).collect();
+        preparing.finish();
+
+        let mut problem = problem((args, scope), program, database, &run, lines, is_foreign)?;
+        problem.without_transactions = without_transactions;
+        let which = match (&args.schedule, args.sample) {
+            (Some(schedule), _) => Which::One(schedule.clone()),
+            (None, Some(count)) => Which::Sample(count),
+            (None, None) => Which::Every { max: max_schedules },
+        };
+        let explored = watched(&problem, stages, self.settings.clone(), &which, self.stop).await?;
+        Ok(Found { scope, explored, problem, start })
+    }
+}
+
+/// Explores while a line shows how far it is.
+async fn watched(
+    problem: &Problem,
+    stages: Vec<Stage>,
+    settings: SessionSettings,
+    which: &Which,
+    stop: &Stop,
+) -> Result<Explored> {
+    let counts = Counts::default();
+    let progress = Progress::preparing("exploring");
+    let showing = async {
+        loop {
+            tokio::time::sleep(TICK).await;
+            let (schedules, violations) =
+                (counts.schedules.load(Ordering::Relaxed), counts.violations.load(Ordering::Relaxed));
+            let schedules = text::count(schedules, "schedule");
+            progress.show(&format!("{schedules}, {violations} of them break an invariant"), 0, 0);
+        }
+    };
+    let explored = tokio::select! {
+        explored = explore::explore(problem, stages, settings, which, stop, &counts) => explored,
+        () = showing => unreachable!("it is shown until the exploration ends"),
+    };
+    progress.finish();
+    explored
+}
+
+/// Whether more is searched than what was asked for: nobody said what exactly.
+fn widens(args: &ExploreArgs) -> bool {
+    let names_orders = args.clients.is_some()
+        || args.stock.is_some()
+        || args.quantity.is_some()
+        || args.lines.is_some()
+        || args.line_order.is_some()
+        || args.same_order
+        || !args.flow.is_empty();
+    let names_schedules = args.crashes.is_some() || args.sample.is_some() || args.schedule.is_some();
+    !names_orders && !names_schedules && !args.no_reduce && !args.no_widen
+}
+
+/// What was asked for.
+fn scope(args: &ExploreArgs) -> Scope {
+    Scope {
+        clients: args.clients.unwrap_or(2),
+        stock: args.stock.unwrap_or(1),
+        quantity: args.quantity,
+        lines: args.lines.unwrap_or(1),
+        is_opposite: args.line_order == Some(ExploreLineOrder::Opposite),
+        same_order: args.same_order,
+        crashes: args.crashes.unwrap_or(0),
+    }
 }
 
 /// Where to look for the interleaving behind what an audit found, if it found
@@ -185,64 +357,6 @@ async fn settings(args: &ExploreArgs, program: &Program, database: &mut Database
     })
 }
 
-async fn explore_in(
-    args: &ExploreArgs,
-    mut program: Program,
-    database: &Database,
-    settings: SessionSettings,
-    stop: &Stop,
-    scratches: &mut Vec<Scratch>,
-) -> Result<(Explored, Problem, String)> {
-    let line = terminal::database_line(&database.info);
-    match args.output {
-        Output::Table if args.emit.is_none() => to_stdout(|out| writeln!(out, "{line}"))?,
-        _ => to_stderr(&line),
-    }
-    let foreign = foreign_tables(&program, database).await?;
-    let copies = copies(args, &program, database, &foreign).await?;
-    let preparing = Progress::preparing("making tables to explore on");
-    let workers = if args.schedule.is_some() { 1 } else { usize::from(args.workers) };
-    for number in 0..workers {
-        scratches.push(Scratch::create(database, number).await?);
-    }
-    let made = try_join_all(scratches.iter().map(|scratch| make_tables(args, &program, scratch, &copies)));
-    let (run, reset) = made.await?.swap_remove(0);
-    let mut session = scratches[0].database.open(&SessionSettings::default()).await?;
-    verify(&mut program, session.as_mut()).await?;
-    let without_transactions =
-        scope::without_transactions(session.as_mut(), database.dialect(), program.sql_on_stock()).await?;
-    let lines = lines(args, &program, session.as_mut(), !foreign.is_empty()).await?;
-    session.close().await;
-    let start = if args.emit.is_some() { scratches[0].script().await? } else { String::new() };
-    let stage = |scratch: &Scratch| Stage { database: scratch.database.clone(), reset: reset.clone() };
-    let stages = scratches.iter().map(stage).collect();
-    preparing.finish();
-    let mut problem = problem(args, program, database, &run, lines, !foreign.is_empty())?;
-    problem.without_transactions = without_transactions;
-    let which = match (&args.schedule, args.sample) {
-        (Some(schedule), _) => Which::One(schedule.clone()),
-        (None, Some(count)) => Which::Sample(count),
-        (None, None) => Which::Every { max: args.max_schedules },
-    };
-    let counts = Counts::default();
-    let progress = Progress::preparing("exploring");
-    let showing = async {
-        loop {
-            tokio::time::sleep(TICK).await;
-            let (schedules, violations) =
-                (counts.schedules.load(Ordering::Relaxed), counts.violations.load(Ordering::Relaxed));
-            let schedules = text::count(schedules, "schedule");
-            progress.show(&format!("{schedules}, {violations} of them break an invariant"), 0, 0);
-        }
-    };
-    let explored = tokio::select! {
-        explored = explore::explore(&problem, stages, settings, &which, stop, &counts) => explored,
-        () = showing => unreachable!("it is shown until the exploration ends"),
-    };
-    progress.finish();
-    Ok((explored?, problem, start))
-}
-
 /// A table of the user's, of which a copy is made.
 struct Foreign {
     name: String,
@@ -303,7 +417,7 @@ async fn foreign_tables(program: &Program, database: &Database) -> Result<Vec<Fo
 /// What is copied of the user's tables: all their rows, or of large ones those of
 /// the SKUs that are ordered.
 async fn copies(
-    args: &ExploreArgs,
+    scope: Scope,
     program: &Program,
     database: &Database,
     foreign: &[Foreign],
@@ -311,7 +425,7 @@ async fn copies(
     let mut skus: Vec<String> = Vec::new();
     if foreign.iter().any(|table| table.is_large) {
         let mut session = database.open(&SessionSettings::READ_ONLY).await?;
-        let lines = lines(args, program, session.as_mut(), true).await;
+        let lines = lines(scope, program, session.as_mut(), true).await;
         session.close().await;
         skus = lines?.iter().flatten().map(|line| line.sku_id.to_string()).collect();
         skus.sort_unstable();
@@ -337,14 +451,14 @@ async fn copies(
 /// Fills a scratch: our tables, copies of the user's, what the strategy makes;
 /// returns the run that it stands for, and what brings it back to this.
 async fn make_tables(
-    args: &ExploreArgs,
+    scope: Scope,
     program: &Program,
     scratch: &Scratch,
     copies: &[(String, Option<String>)],
 ) -> Result<(RunRow, String)> {
     let database = &scratch.database;
     schema::migrate(database).await?;
-    let seed = Seed { sku_ids: SkuIds::UpTo(args.lines.into()), stock: args.stock.into() };
+    let seed = Seed { sku_ids: SkuIds::UpTo(scope.lines.into()), stock: scope.stock.into() };
     schema::seed(database, &seed).await?;
     for (table, condition) in copies {
         scratch.copy(table, condition.as_deref()).await?;
@@ -375,7 +489,7 @@ async fn verify(program: &mut Program, control: &mut dyn Session) -> Result<()> 
 /// What each client orders: of our own tables the first SKUs, of the user's the
 /// first that are in stock.
 async fn lines(
-    args: &ExploreArgs,
+    scope: Scope,
     program: &Program,
     session: &mut dyn Session,
     is_foreign: bool,
@@ -383,7 +497,7 @@ async fn lines(
     let source = Source { reads: program.audit.clone(), run_id: 0, services: BTreeMap::new() };
     let mut stock = audit::stock(session, &source).await?;
     stock.retain(|(_, units)| !is_foreign || *units > 0);
-    if stock.len() < usize::from(args.lines) {
+    if stock.len() < usize::from(scope.lines) {
         bail!(
             "only {} in stock to order from: the tables need a few rows",
             text::count(stock.len() as u64, "SKU")
@@ -391,21 +505,21 @@ async fn lines(
     }
     let line = |(sku_id, units): &(i64, i64)| {
         let all = if is_foreign { *units } else { 1 };
-        Line { sku_id: *sku_id, quantity: args.quantity.map_or(all, i64::from) }
+        Line { sku_id: *sku_id, quantity: scope.quantity.map_or(all, i64::from) }
     };
-    let sorted: Vec<Line> = stock.iter().take(args.lines.into()).map(line).collect();
+    let sorted: Vec<Line> = stock.iter().take(scope.lines.into()).map(line).collect();
     let of_client = |client: u8| {
         let mut lines = sorted.clone();
-        if args.line_order == ExploreLineOrder::Opposite && client % 2 == 1 {
+        if scope.is_opposite && client % 2 == 1 {
             lines.reverse();
         }
         lines
     };
-    Ok((0..args.clients).map(of_client).collect())
+    Ok((0..scope.clients).map(of_client).collect())
 }
 
 fn problem(
-    args: &ExploreArgs,
+    (args, scope): (&ExploreArgs, Scope),
     program: Program,
     database: &Database,
     run: &RunRow,
@@ -418,11 +532,11 @@ fn problem(
     let source = Source { reads: program.audit.clone(), run_id: run.id, services: BTreeMap::new() };
     let concurrency = Concurrency::of(&program, database.dialect(), level);
     let mut problem = Problem::new(program, lines, concurrency, source, args.random_seed);
-    if args.same_order {
+    if scope.same_order {
         problem = problem.with_same_order();
     }
     problem.tries = args.max_tries.unwrap_or(problem.tries);
-    problem.crashes = usize::from(args.crashes);
+    problem.crashes = usize::from(scope.crashes);
     if args.no_reduce {
         problem = problem.without_reduction();
     }
@@ -433,18 +547,19 @@ fn problem(
 fn report(
     args: &ExploreArgs,
     database: &Database,
-    problem: &Problem,
-    explored: Explored,
-    start: &str,
+    found: Found,
+    searches: Vec<Search>,
+    not_covered: Vec<String>,
 ) -> Result<Exit> {
+    let Found { scope, explored, problem, start } = found;
     let config = Config {
-        clients: args.clients,
-        same_order: args.same_order,
+        clients: scope.clients,
+        same_order: scope.same_order,
         flows: problem.program.flows.iter().map(|flow| flow.program.name.clone()).collect(),
         orders: problem.lines.iter().map(|lines| lines.iter().map(explored::line).collect()).collect(),
-        stock: args.stock,
+        stock: scope.stock,
         max_tries: problem.tries,
-        crashes: args.crashes,
+        crashes: scope.crashes,
         reduced: problem.reduce,
         random_seed: args.random_seed,
         params: args.param.iter().cloned().collect(),
@@ -453,13 +568,15 @@ fn report(
         schedule: args.schedule.as_ref().map(ToString::to_string),
         without_transactions: problem.without_transactions.clone(),
     };
-    let report = ExploreReport::new(problem, database.info.clone(), config, explored);
+    let mut report = ExploreReport::new(&problem, database.info.clone(), config, explored);
+    report.searches = searches;
+    report.not_covered.extend(not_covered);
     let json = report.to_json()?;
     if let Some(path) = &args.json {
         write_whole(path, json.as_bytes())?;
     }
     to_stdout(|out| match (args.emit, args.output) {
-        (Some(_), _) => out.write_all(report.script(problem, start).as_bytes()),
+        (Some(_), _) => out.write_all(report.script(&problem, &start).as_bytes()),
         (None, Output::Table) => explored::print(out, &report),
         (None, Output::Json) => out.write_all(json.as_bytes()),
     })?;

@@ -7,7 +7,8 @@
 //! explored, [`draws`] with which drawn values, `world` has the connections, `play`
 //! plays one schedule on them and notes its `event`s, [`effect`] says which moves can
 //! be swapped, `search` which schedules are played, [`rows`] what is copied of large
-//! tables, `judge` what came of one, [`witness`] tells it to people.
+//! tables, `judge` what came of one, [`witness`] tells it to people, [`widen`] what
+//! is searched when nothing was found.
 //!
 //! What is found is found on the server itself: a witness is a schedule that
 //! happened, and can be made to happen again.
@@ -21,6 +22,7 @@ pub mod problem;
 pub mod rows;
 pub mod schedule;
 mod search;
+pub mod widen;
 pub mod witness;
 mod world;
 

@@ -39,7 +39,11 @@ pub struct ExploreReport {
     pub drawn: Option<DrawnValues>,
     /// What was found.
     pub explored: Explored,
-    /// What this does not cover, a sentence each.
+    /// The searches that were made, in short: what was asked for, and the wider ones that
+    /// followed where it found nothing. `explored` is the first, or the one that found
+    /// something.
+    pub searches: Vec<Search>,
+    /// What none of them covers, a sentence each.
     pub not_covered: Vec<String>,
     /// What was asked for (every schedule, or the one that was named) was run, and
     /// no invariant broke.
@@ -80,6 +84,52 @@ pub struct Config {
     pub without_transactions: Vec<String>,
 }
 
+/// A search, in short.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Search {
+    /// What is new in it, in words.
+    pub what: String,
+    /// The flags that ask for it.
+    pub flags: String,
+    /// Schedules that were run to their end.
+    pub schedules: u64,
+    /// Those that broke an invariant.
+    pub violations: u64,
+    /// Orders that ended in an error that the program has no way with.
+    pub failed: u64,
+    /// Why not every schedule was run, if not.
+    pub cut_short: Option<String>,
+}
+
+impl Search {
+    /// What a search came to.
+    pub fn new(what: &str, flags: &str, explored: &Explored) -> Self {
+        Self {
+            what: what.to_owned(),
+            flags: flags.to_owned(),
+            schedules: explored.schedules,
+            violations: explored.violations,
+            failed: explored.failed,
+            cut_short: explored.cut_short.clone(),
+        }
+    }
+
+    /// What it does not cover of what it set out to, if anything.
+    pub fn not_covered(&self) -> Option<String> {
+        let Self { what, flags, failed, .. } = self;
+        if *failed > 0 {
+            let orders = text::count(*failed, "order");
+            return Some(format!(
+                "{what} ({flags}): {orders} ended in an error that the strategy has no way with"
+            ));
+        }
+        let run = text::count(self.schedules, "schedule");
+        self.cut_short
+            .as_ref()
+            .map(|_| format!("{what}: more than the {run} that were run (`{flags}` runs more)"))
+    }
+}
+
 /// A line of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct OrderLine {
@@ -111,6 +161,7 @@ impl ExploreReport {
             config,
             drawn,
             explored,
+            searches: Vec::new(),
             not_covered,
             passed,
         }
@@ -163,16 +214,39 @@ impl ExploreReport {
         each.collect::<Vec<_>>().join(", ")
     }
 
+    /// What else was explored, and what is left out, in lines.
+    fn coverage(&self) -> Vec<String> {
+        let wider = self.searches.iter().skip(1);
+        let wider: Vec<String> = wider
+            .map(|search| format!("{} ({})", search.what, text::count(search.schedules, "schedule")))
+            .collect();
+        let wider = (!wider.is_empty())
+            .then(|| format!("  also explored, without a violation: {}", wider.join("; ")));
+        wider
+            .into_iter()
+            .chain(self.not_covered.iter().map(|what| format!("  not covered: {what}")))
+            .collect()
+    }
+
     /// What can be said, and no more, in lines.
     fn verdict(&self) -> Vec<String> {
         let Explored { schedules, pruned, complete, violations, failed, cut_short, .. } = &self.explored;
         let run = text::count(*schedules, "schedule");
         if *violations > 0 {
             let partial = if *complete { "" } else { " so far" };
-            return vec![format!("VIOLATION in {} of {run} run{partial}", text::thousands(*violations))];
+            let mut lines =
+                vec![format!("VIOLATION in {} of {run} run{partial}", text::thousands(*violations))];
+            if let [plain, .., found] = &self.searches[..] {
+                let before = text::count(plain.schedules, "schedule");
+                let Search { what, flags, .. } = found;
+                lines.push(format!("  with {what} (`{flags}`); none in {before} without that"));
+            }
+            return lines;
         }
         if let Some(why) = cut_short {
-            return vec![format!("PARTIAL, no proof: no violation in {run}, and then: {why}")];
+            let mut lines = vec![format!("PARTIAL, no proof: no violation in {run}, and then: {why}")];
+            lines.extend(self.coverage());
+            return lines;
         }
         if *failed > 0 {
             let orders = text::count(*failed, "order");
@@ -190,7 +264,7 @@ impl ExploreReport {
             String::new()
         };
         let mut lines = vec![format!("no violation in any schedule: {run} run{like}")];
-        lines.extend(self.not_covered.iter().map(|what| format!("  not covered: {what}")));
+        lines.extend(self.coverage());
         let snapshot = match self.database.settings.get("innodb_snapshot_isolation") {
             Some(value) => format!("with innodb_snapshot_isolation {value}, "),
             None => String::new(),

@@ -235,7 +235,7 @@ none = \"sold_out\"
 {ENTRY}"
     ));
     let path = place.write("mine.toml", &file);
-    let (code, report) = place.explore(&["-s", &path]);
+    let (code, report) = place.explore(&["-s", &path, "--no-widen"]);
     assert_eq!((code, broken(&report)), (0, BTreeSet::new()), "{report:#}");
     let (code, report) = place.explore(&["-s", &path, "--crashes", "1"]);
     assert_eq!(code, 3, "{report:#}");
@@ -624,7 +624,7 @@ fn explored(place: &Place, strategy: &str, level: Level, checks_reduction: bool)
         return None;
     }
     place.execute("SELECT 1");
-    let explore = ["explore", "-s", strategy, "--isolation", level.isolation, "-o", "json"];
+    let explore = ["explore", "-s", strategy, "--isolation", level.isolation, "-o", "json", "--no-widen"];
     let limits = ["--max-schedules", "1000000"];
     let said = place.stockbench(&[&explore[..], &limits, arguments_of(strategy)].concat());
     if said.code == 2 && said.stderr.contains("depends on isolation") {

@@ -3,7 +3,11 @@
 use crate::support::{Backend, Place, on_every_database, place};
 use serde_json::Value;
 
-on_every_database!(drawn_values_are_explored_and_not_drawn, few_drawn_values_are_all_explored);
+on_every_database!(
+    drawn_values_are_explored_and_not_drawn,
+    few_drawn_values_are_all_explored,
+    a_bare_exploration_searches_wider_by_itself,
+);
 
 /// The exit code and the report of what must be found by itself.
 fn explored(place: &Place, file: &str, more: &[&str]) -> (i32, Value) {
@@ -104,6 +108,50 @@ fn the_naive_scenarios_are_found_with_every_seed() {
         for seed in ["1", "2", "3", "4", "5", "6", "7", "8"] {
             let (code, report) = explored(&place, &file, &["--random-seed", seed]);
             assert_eq!(code, 3, "{name} with --random-seed {seed}: {report:#}");
+        }
+    }
+}
+
+/// What the flags of the search that found something say, the last one.
+fn last_flags(report: &Value) -> &str {
+    report["searches"].as_array().unwrap().last().unwrap()["flags"].as_str().unwrap()
+}
+
+fn a_bare_exploration_searches_wider_by_itself(place: &Place) {
+    for (strategy, flags) in [("unlogged", "--crashes 1"), ("unkeyed", "--same-order --stock 2")] {
+        let (code, report) = place.explore(&["-s", strategy]);
+        assert_eq!((code, last_flags(&report)), (3, flags), "{strategy}: {report:#}");
+        // The flags that it names show the same once more.
+        let again: Vec<&str> = flags.split(' ').collect();
+        assert_eq!(place.explore(&[&["-s", strategy], &again[..]].concat()).0, 3, "{strategy} {flags}");
+        let (code, report) = place.explore(&["-s", strategy, "--no-widen"]);
+        assert_eq!((code, report["searches"].as_array().unwrap().len()), (0, 1), "{strategy}: {report:#}");
+    }
+
+    let said = place.stockbench(&["explore", "-s", "saga"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.stdout.contains("also explored, without a violation: "), "{said:?}");
+    assert!(said.stdout.contains("only that client undoes its steps: add `--crashes 1`"), "{said:?}");
+}
+
+/// Without a flag an unsafe strategy is found, or what to add is said; and none is accused that
+/// is safe.
+#[test]
+fn bare_explorations_catch_what_is_unsafe_and_accuse_nobody() {
+    let Some(place) = place(Backend::Postgres) else { return };
+    for name in stockbench::strategy::catalogue::names() {
+        let strategy = stockbench::strategy::Strategy::load(name).unwrap();
+        let program = strategy.compile(&place.dialect().into()).unwrap();
+        if program.needs_redis() || program.batch.is_some() {
+            continue;
+        }
+        let (code, report) = place.explore(&["-s", name, "--max-schedules", "1200"]);
+        let not_covered = report["not_covered"].to_string();
+        match strategy.file.safety.unwrap() {
+            stockbench::strategy::Safety::Safe => assert_ne!(code, 3, "{name}: {report:#}"),
+            stockbench::strategy::Safety::Unsafe => {
+                assert!(code == 3 || not_covered.contains("add `"), "{name}: {report:#}");
+            }
         }
     }
 }
