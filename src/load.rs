@@ -106,7 +106,7 @@ pub struct LoadArgs {
     /// SKUs to seed [default: 3]
     #[arg(long, value_name = "N", value_parser = positive, help_heading = "Stock")]
     pub skus: Option<u64>,
-    /// Units of each SKU [default: 100]
+    /// Units of each SKU [default: 100; with --duration or --rate as many as do not run out]
     #[arg(long, value_name = "N", help_heading = "Stock")]
     pub stock: Option<u32>,
     /// Units per line, as in 1..5 [default: 1]

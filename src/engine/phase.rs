@@ -38,7 +38,6 @@ pub(crate) struct Phase {
     latency_limit: Option<Duration>,
     /// Where clients gather, so that the clock starts when all of them are there.
     ready: Barrier,
-    started: OnceLock<Instant>,
     /// Asked for when the clock starts.
     clock: Stop,
     /// When the last order was started.
@@ -160,7 +159,6 @@ impl Phase {
             gate,
             latency_limit: load.latency_limit,
             ready: Barrier::new(load.concurrency + 1),
-            started: OnceLock::new(),
             closed: OnceLock::new(),
             clock: Stop::default(),
             over: Stop::default(),
@@ -231,7 +229,7 @@ impl Phase {
     }
 
     fn start(&self) -> Instant {
-        *self.started.get_or_init(Instant::now)
+        self.recorder.start()
     }
 
     /// Waits until the clock has started; returns when it did.

@@ -12,9 +12,9 @@ use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 /// Latencies are kept in microseconds up to an hour, to three digits.
 const LATENCY_US_MAX: u64 = 3_600_000_000;
@@ -198,6 +198,12 @@ pub struct Figures {
     pub attempts_max: u32,
     /// Units of deducted orders.
     pub units_deducted: u64,
+    /// When the last order was deducted, from the start of the window.
+    #[serde(default)]
+    pub last_sale: Option<Duration>,
+    /// When the first one was refused because not enough was in stock.
+    #[serde(default)]
+    pub first_refusal: Option<Duration>,
     /// Order latency by outcome, from the intended start.
     #[serde(with = "kept::by_key")]
     pub order: BTreeMap<Outcome, LatencyUs>,
@@ -263,6 +269,8 @@ impl Figures {
             conflicts: 0,
             attempts_max: 0,
             units_deducted: 0,
+            last_sale: None,
+            first_refusal: None,
             order: BTreeMap::new(),
             uncorrected: BTreeMap::new(),
             schedule_lag: latency_histogram(),
@@ -337,6 +345,15 @@ impl Figures {
         }
     }
 
+    /// Notes when stock was sold, and when there was none.
+    fn answered_at(&mut self, outcome: Outcome, at: Duration) {
+        match outcome {
+            Outcome::Deducted => self.last_sale = self.last_sale.max(Some(at)),
+            Outcome::SoldOut => self.first_refusal = earliest(self.first_refusal, Some(at)),
+            _ => {}
+        }
+    }
+
     fn failed(&mut self, error: &DbError) {
         let entry = self.errors.entry(error.code.clone()).or_insert_with(|| ErrorCount {
             class: error.class,
@@ -354,6 +371,8 @@ impl Figures {
         self.conflicts += other.conflicts;
         self.attempts_max = self.attempts_max.max(other.attempts_max);
         self.units_deducted += other.units_deducted;
+        self.last_sale = self.last_sale.max(other.last_sale);
+        self.first_refusal = earliest(self.first_refusal, other.first_refusal);
         self.late += other.late;
         merge_by(&mut self.order, other.order);
         merge_by(&mut self.uncorrected, other.uncorrected);
@@ -415,6 +434,10 @@ impl FlowFigures {
     }
 }
 
+fn earliest(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    one.into_iter().chain(other).min()
+}
+
 fn add_counts<K: Ord>(counts: &mut BTreeMap<K, u64>, others: BTreeMap<K, u64>) {
     for (key, count) in others {
         *counts.entry(key).or_default() += count;
@@ -444,6 +467,8 @@ pub struct Recorder {
     shards: Vec<Mutex<Figures>>,
     programs: usize,
     latency_limit: Option<Duration>,
+    /// When its window began.
+    began: OnceLock<Instant>,
     live: Arc<Live>,
 }
 
@@ -452,7 +477,12 @@ impl Recorder {
     pub fn new(programs: usize, latency_limit: Option<Duration>) -> Self {
         let shards = std::thread::available_parallelism().map_or(1, usize::from);
         let shards = (0..shards).map(|_| Mutex::new(Figures::new(programs))).collect();
-        Self { shards, programs, latency_limit, live: Arc::default() }
+        Self { shards, programs, latency_limit, began: OnceLock::new(), live: Arc::default() }
+    }
+
+    /// Starts its clock, once; returns when that was.
+    pub fn start(&self) -> Instant {
+        *self.began.get_or_init(Instant::now)
     }
 
     /// The counters to show while the run goes on.
@@ -465,6 +495,7 @@ impl Recorder {
         ShardHandle {
             figures: &self.shards[client % self.shards.len()],
             latency_limit: self.latency_limit,
+            began: &self.began,
             live: &self.live,
         }
     }
@@ -485,6 +516,7 @@ impl Recorder {
 pub struct ShardHandle<'r> {
     figures: &'r Mutex<Figures>,
     latency_limit: Option<Duration>,
+    began: &'r OnceLock<Instant>,
     live: &'r Live,
 }
 
@@ -535,7 +567,11 @@ impl ShardHandle<'_> {
             Outcome::SoldOut => add(&self.live.sold_out, 1),
             _ => 0,
         };
-        self.figures.lock().delivered(order_id, delivery, self.latency_limit);
+        let mut figures = self.figures.lock();
+        figures.delivered(order_id, delivery, self.latency_limit);
+        if let Some(began) = self.began.get() {
+            figures.answered_at(delivery.outcome, began.elapsed());
+        }
         before
     }
 }

@@ -27,6 +27,10 @@ pub struct Config {
     pub skus: u64,
     /// Units of each SKU.
     pub stock: i64,
+    /// Whether that many were chosen so that the stock does not run out, because none was asked
+    /// for: what happens at the last units was not tried then.
+    #[serde(default)]
+    pub stock_lasts: bool,
     /// Units per line.
     pub quantity: String,
     /// Lines per order.

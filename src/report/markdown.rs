@@ -38,6 +38,12 @@ pub fn runs(reports: &[(String, Report)], noise_pct: u8) -> Result<String> {
             report.given_up().map_or_else(String::new, |given_up| escaped(&given_up.figures())),
         ));
     }
+    for (name, report) in reports {
+        let sold_out = report.sold_out().map(|sold_out| format!("sold out {sold_out}"));
+        for said in sold_out.into_iter().chain(report.seeded_to_last()) {
+            lines.push(format!("\n{}: {}", escaped(name), escaped(&said)));
+        }
+    }
     if let [(base, first), others @ ..] = reports {
         for (name, other) in others {
             lines.push(format!("\n**{}** against {}:\n", escaped(name), escaped(base)));

@@ -39,6 +39,14 @@ pub struct Measured {
     /// all; `audit.units.in_stock` tells what was left.
     #[serde(default)]
     pub given_up: f64,
+    /// Seconds from the start of the measured window to the first order that was refused
+    /// because not enough was in stock.
+    #[serde(default)]
+    pub first_refusal_s: Option<f64>,
+    /// Seconds to the last order that was deducted: where nothing is in stock any more, it was
+    /// sold out by then.
+    #[serde(default)]
+    pub last_sale_s: Option<f64>,
     /// Errors by the database's code.
     pub errors: BTreeMap<String, u64>,
     /// Errors by what they mean for an attempt.
@@ -226,6 +234,8 @@ impl Measured {
                 as_f64(figures.outcome(Outcome::Conflict)) / as_f64(figures.deliveries().max(1)),
                 1e6,
             ),
+            first_refusal_s: figures.first_refusal.map(in_seconds),
+            last_sale_s: figures.last_sale.map(in_seconds),
             errors: errors.clone().map(|(code, error)| (code.clone(), error.count)).collect(),
             errors_by_class,
             deadlocks: deadlocks.map(|(_, error)| error.count).sum(),
@@ -253,6 +263,10 @@ impl Measured {
     pub fn count(&self, outcome: Outcome) -> u64 {
         self.outcomes.get(&outcome).copied().unwrap_or(0)
     }
+}
+
+fn in_seconds(moment: Duration) -> f64 {
+    rounded(moment.as_secs_f64(), 1e3)
 }
 
 /// A count as a number that can be divided.

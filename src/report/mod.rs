@@ -3,7 +3,7 @@
 //!
 //! In reading order: [`measured`] has the figures, [`series`] the same second by
 //! second, [`client`] what they cost, [`config`] what was asked, [`advice`] what they suggest, [`given_up`]
-//! counts what was refused for good, [`model`] puts it all together, [`threshold`] judges them, [`change`] holds them against another
+//! counts what was refused for good, [`sold_out`] says since when nothing was left, [`model`] puts it all together, [`threshold`] judges them, [`change`] holds them against another
 //! run's; the rest are the views.
 //!
 //! Adding a reporter is one file here that is a function of a writer and a
@@ -27,6 +27,7 @@ pub mod model;
 pub mod page;
 pub mod progress;
 pub mod series;
+mod sold_out;
 pub mod statements;
 pub mod tables;
 pub mod terminal;

@@ -9,6 +9,7 @@ use super::given_up::{self, GivenUp};
 use super::measured::{Distribution, Measured, Phases, distributions, rounded};
 use super::merge::Part;
 use super::series::{FaultMark, Second};
+use super::sold_out::{self, SoldOut};
 use super::threshold::{self, Judged, Threshold};
 use crate::audit::AuditReport;
 use crate::db::{DatabaseInfo, Dialect};
@@ -374,6 +375,18 @@ impl Report {
     /// The orders that it gave up.
     pub(super) fn given_up(&self) -> Option<GivenUp> {
         GivenUp::of(&self.measured, self.audit.as_ref())
+    }
+
+    /// When its stock was sold out, in words; nothing where no order was refused for it.
+    pub(super) fn sold_out(&self) -> Option<String> {
+        let sold_out = SoldOut::of(&self.measured, self.audit.as_ref())?;
+        Some(sold_out.figures(self.measured.elapsed_s))
+    }
+
+    /// How much was seeded, where that was chosen so as not to run out.
+    pub(super) fn seeded_to_last(&self) -> Option<String> {
+        let has_stock = self.database.kind != Dialect::Null;
+        (self.config.stock_lasts && has_stock).then(|| sold_out::seeded_to_last(&self.config, &self.measured))
     }
 
     /// Says how it ends.

@@ -213,6 +213,12 @@ fn throughput(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     if let Some(given_up) = report.given_up() {
         writeln!(out, "given up   {}", given_up.figures())?;
     }
+    if let Some(sold_out) = report.sold_out() {
+        writeln!(out, "sold out   {sold_out}")?;
+    }
+    if let Some(seeded) = report.seeded_to_last() {
+        writeln!(out, "stock      {seeded}")?;
+    }
     let spacing = config.arrivals.unwrap_or_default().as_str();
     let pace = match config.rate_per_s {
         Some(rate) => format!("open loop: {rate} orders/s, {spacing} arrivals"),

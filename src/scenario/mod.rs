@@ -4,6 +4,8 @@
 //! it, defaults fill what neither says, and the plan has no optional value
 //! left that somebody would have to think about again.
 
+mod stock;
+
 use crate::db::schema::{Seed, SkuIds};
 use crate::db::{Dialect, Isolation};
 use crate::exit::usage;
@@ -27,6 +29,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
+use stock::{Demand, Stock};
 
 macro_rules! shipped {
     ($($name:literal),* $(,)?) => {
@@ -211,6 +214,8 @@ pub struct Plan {
     pub reconnect: Duration,
     /// SKUs and units to seed.
     pub seed: Seed,
+    /// Whether the stock was chosen so as to last, because nobody said how much there is.
+    pub stock_lasts: bool,
     /// Units per line of generated orders.
     pub quantity: Span,
     /// Lines per generated order.
@@ -237,7 +242,6 @@ const CLIENTS_MAX: u64 = 1_000_000;
 
 const ORDERS: u64 = 2_000;
 const SKUS: u64 = 3;
-const STOCK: u32 = 100;
 
 /// SKU positions are kept as 32-bit numbers.
 const SKUS_MAX: u64 = u32::MAX as u64;
@@ -291,6 +295,16 @@ impl Plan {
             (None, None, Some(_)) => None,
             (None, orders, _) => Some(orders.unwrap_or(ORDERS)),
         };
+        let quantity = load.quantity.unwrap_or(Span { min: 1, max: 1 });
+        let dist = load.dist.unwrap_or(Distribution::Uniform);
+        let stock = match load.stock {
+            Some(units) => Stock { units: i64::from(units), lasts: false },
+            None => {
+                let skus = sku_ids.len();
+                let warmup = load.warmup;
+                Demand { pace: &pace, orders, duration, warmup, skus, lines, quantity, dist }.stock()
+            }
+        };
         let batches = mix.iter().find(|(strategy, _)| strategy.file.takes_batches_only());
         let most_lines = replay.as_ref().map_or(lines.max, |(_, replay)| replay.most_lines());
         if let Some((strategy, _)) = batches {
@@ -333,11 +347,12 @@ impl Plan {
             retry_delay: load.retry_delay,
             retry_unknown: load.retry_unknown,
             reconnect: load.reconnect.unwrap_or(reconnect),
-            seed: Seed { sku_ids, stock: i64::from(load.stock.unwrap_or(STOCK)) },
-            quantity: load.quantity.unwrap_or(Span { min: 1, max: 1 }),
+            seed: Seed { sku_ids, stock: stock.units },
+            stock_lasts: stock.lasts,
+            quantity,
             lines,
             line_order: load.line_order.unwrap_or(LineOrder::Sorted),
-            dist: load.dist.unwrap_or(Distribution::Uniform),
+            dist,
             random_seed: load.random_seed.unwrap_or_else(|| rand::rng().random_range(1..DRAWN_SEED_MAX)),
             replay,
         })

@@ -26,6 +26,7 @@ mod secrets;
 mod segments;
 mod shops;
 mod signals;
+mod sold_out;
 mod support;
 mod tables;
 mod tidy;

@@ -692,6 +692,7 @@ fn config(args: &RunArgs, plan: &Plan, retry: Option<&RetryPolicy>, connections:
         duration_s: plan.duration.map(|duration| duration.as_secs_f64()),
         skus: plan.seed.sku_ids.len() as u64,
         stock: plan.seed.stock,
+        stock_lasts: plan.stock_lasts && !args.no_seed,
         quantity: of_file(plan.quantity.to_string()),
         lines: of_file(plan.lines.to_string()),
         line_order: line_order.map_or_else(String::new, |value| value.get_name().to_owned()),

@@ -63,6 +63,8 @@ fn verdict(name: &str, report: &Report, is_named: bool) -> Markup {
             strong { (last) }
             @for line in lines { p { (line) } }
             @if let Some(audit) = audit { p { (witnesses(audit)) } }
+            @if let Some(sold_out) = report.sold_out() { p { "Sold out " (sold_out) "." } }
+            @if let Some(seeded) = report.seeded_to_last() { p { "Stock: " (seeded) "." } }
             @if let Some(error) = &report.audit_error { p { "No audit: " (error) } }
         }
         dl.figures {
