@@ -297,14 +297,10 @@ impl Plan {
         };
         let quantity = load.quantity.unwrap_or(Span { min: 1, max: 1 });
         let dist = load.dist.unwrap_or(Distribution::Uniform);
-        let stock = match load.stock {
-            Some(units) => Stock { units: i64::from(units), lasts: false },
-            None => {
-                let skus = sku_ids.len();
-                let warmup = load.warmup;
-                Demand { pace: &pace, orders, duration, warmup, skus, lines, quantity, dist }.stock()
-            }
-        };
+        let (skus, warmup) = (sku_ids.len(), load.warmup);
+        let demand = Demand { pace: &pace, orders, duration, warmup, skus, lines, quantity, dist };
+        let asked_for = |units: u32| Stock { units: i64::from(units), lasts: false };
+        let stock = load.stock.map_or_else(|| demand.stock(), asked_for);
         let batches = mix.iter().find(|(strategy, _)| strategy.file.takes_batches_only());
         let most_lines = replay.as_ref().map_or(lines.max, |(_, replay)| replay.most_lines());
         if let Some((strategy, _)) = batches {
