@@ -8,9 +8,10 @@ use super::run::check_isolation;
 use super::{complain, stop_on_signal, to_stderr, to_stdout, write_whole};
 use crate::audit::{self, AuditReport, Source, scope};
 use crate::cli::{ExploreArgs, ExploreLineOrder, Output};
+use crate::db::attached::{Attachment, attachments};
 use crate::db::database::is_out_of_connections;
 use crate::db::schema::{self, PREFIX, RunRow, Seed, SkuIds};
-use crate::db::scratch::{self, Scratch};
+use crate::db::scratch::{self, Attached, Scratch};
 use crate::db::{Database, DatabaseUrl, Dialect, Isolation, Session, SessionSettings};
 use crate::engine::stop::Stop;
 use crate::exit::{Exit, usage};
@@ -31,7 +32,7 @@ use crate::workload::Line;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::ValueEnum;
 use futures_util::future::try_join_all;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -161,6 +162,17 @@ impl Explorer<'_> {
         })
     }
 
+    /// What hangs on the user's tables.
+    async fn attachments(&self) -> Result<Vec<Attachment>> {
+        let mut session = self.database.open(&SessionSettings::READ_ONLY).await?;
+        let mut all = Vec::new();
+        for table in &self.foreign {
+            all.extend(attachments(session.as_mut(), self.database.dialect(), &table.name).await?);
+        }
+        session.close().await;
+        Ok(all)
+    }
+
     async fn search_in(
         &self,
         scope: Scope,
@@ -176,9 +188,10 @@ impl Explorer<'_> {
         for number in 0..workers {
             scratches.push(Scratch::create(database, number).await?);
         }
+        let attachments = self.attachments().await?;
         let made =
-            try_join_all(scratches.iter().map(|scratch| make_tables(scope, &program, scratch, &copies)));
-        let (run, reset) = made.await?.swap_remove(0);
+            scratches.iter().map(|scratch| make_tables(scope, &program, scratch, (&copies, &attachments)));
+        let Made { run, reset, attached } = try_join_all(made).await?.swap_remove(0);
 
         let mut session = scratches[0].database.open(&SessionSettings::default()).await?;
         verify(&mut program, session.as_mut()).await?;
@@ -193,6 +206,8 @@ impl Explorer<'_> {
 
         let mut problem = problem((args, scope), program, database, &run, lines, is_foreign)?;
         problem.without_transactions = without_transactions;
+        problem.concurrency.is_opaque |= !attached.taken.is_empty();
+        problem.attached = attached;
         let which = match (&args.schedule, args.sample) {
             (Some(schedule), _) => Which::One(schedule.clone()),
             (None, Some(count)) => Which::Sample(count),
@@ -399,7 +414,11 @@ async fn foreign_tables(program: &Program, database: &Database) -> Result<Vec<Fo
     let mut foreign = Vec::new();
     // DUAL stands for no table at all.
     let is_ours = |name: &String| name.starts_with(PREFIX) || name == "dual";
-    for name in names.names().iter().filter(|name| !is_ours(name)) {
+    let mut waiting: VecDeque<String> = names.names().iter().filter(|name| !is_ours(name)).cloned().collect();
+    while let Some(name) = waiting.pop_front() {
+        if foreign.iter().any(|known: &Foreign| known.name == name) {
+            continue;
+        }
         // What is no table there is a name that the statement makes itself, or an
         // error that the database will tell better.
         let is_there =
@@ -407,8 +426,16 @@ async fn foreign_tables(program: &Program, database: &Database) -> Result<Vec<Fo
         if is_there.is_err() {
             continue;
         }
-        let is_large = scratch::is_large(session.as_mut(), name).await?;
-        foreign.push(Foreign { name: name.clone(), is_large });
+        let is_large = scratch::is_large(session.as_mut(), &name).await?;
+        let is_named = names.names().contains(&name);
+        if is_large && !is_named {
+            // What needs it is left behind, and said.
+            continue;
+        }
+        for attachment in attachments(session.as_mut(), database.dialect(), &name).await? {
+            waiting.extend(attachment.needs.into_iter().filter(|needed| !is_ours(needed)));
+        }
+        foreign.push(Foreign { name, is_large });
     }
     session.close().await;
     Ok(foreign)
@@ -448,14 +475,22 @@ async fn copies(
     foreign.iter().map(copy).collect()
 }
 
-/// Fills a scratch: our tables, copies of the user's, what the strategy makes;
-/// returns the run that it stands for, and what brings it back to this.
+/// A scratch with its tables.
+struct Made {
+    run: RunRow,
+    /// What brings the tables back to where they began.
+    reset: String,
+    attached: Attached,
+}
+
+/// Fills a scratch: our tables, copies of the user's with what hangs on them, what the
+/// strategy makes.
 async fn make_tables(
     scope: Scope,
     program: &Program,
     scratch: &Scratch,
-    copies: &[(String, Option<String>)],
-) -> Result<(RunRow, String)> {
+    (copies, attachments): (&[(String, Option<String>)], &[Attachment]),
+) -> Result<Made> {
     let database = &scratch.database;
     schema::migrate(database).await?;
     let seed = Seed { sku_ids: SkuIds::UpTo(scope.lines.into()), stock: scope.stock.into() };
@@ -463,6 +498,8 @@ async fn make_tables(
     for (table, condition) in copies {
         scratch.copy(table, condition.as_deref()).await?;
     }
+    let names: Vec<String> = copies.iter().map(|(table, _)| table.clone()).collect();
+    let attached = scratch.attach(attachments, &names).await?;
     let mut session = database.open(&SessionSettings::default()).await?;
     for setup in &program.setup {
         if let Setup::Sql { sql, .. } = setup {
@@ -473,7 +510,8 @@ async fn make_tables(
     let audit = serde_json::to_string(&program.audit)?;
     let run = schema::register_run(session.as_mut(), database.dialect(), &program.name, audit).await?;
     session.close().await;
-    Ok((run, scratch.remember().await?))
+    let reset = scratch.remember(&attached).await?;
+    Ok(Made { run, reset, attached })
 }
 
 async fn verify(program: &mut Program, control: &mut dyn Session) -> Result<()> {

@@ -8,6 +8,7 @@
 //! then one file per backend;
 //! [`relative`] knows those that speak another one's protocol.
 
+pub mod attached;
 pub mod blocking;
 pub mod bounds;
 pub mod catalogue;

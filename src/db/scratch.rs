@@ -4,6 +4,8 @@
 //! On PostgreSQL it is a schema, on MySQL and MariaDB a database, for SQLite a
 //! file; its name begins with our prefix, and it is dropped at the end.
 
+use super::attached::{Attachment, AttachmentKind, RESETTING};
+use super::schema::PREFIX;
 use super::{Database, Dialect, ErrorClass, Session, SessionSettings, Value, postgres};
 use anyhow::{Context, Result, bail};
 use rand::RngExt;
@@ -18,6 +20,49 @@ pub const ROWS_MAX: i64 = 10_000;
 
 /// Rows of a table that are written into a script at most.
 const ROWS_SHOWN: i64 = 100;
+
+/// What hangs on copied tables, as far as it came along.
+#[derive(Debug, Clone, Default)]
+pub struct Attached {
+    /// What did.
+    pub taken: Vec<Attachment>,
+    /// What did not, and why.
+    pub left_behind: Vec<String>,
+}
+
+impl Attached {
+    /// Whether every foreign key came along.
+    pub fn keeps_references(&self) -> bool {
+        !self.left_behind.iter().any(|what| what.starts_with("foreign key"))
+    }
+
+    fn triggers(&self) -> impl Iterator<Item = (&Attachment, &str)> {
+        self.taken.iter().filter_map(|attachment| match &attachment.kind {
+            AttachmentKind::Trigger(name) => Some((attachment, name.as_str())),
+            AttachmentKind::ForeignKey | AttachmentKind::Rule => None,
+        })
+    }
+
+    /// The tables in an order in which each stands before those that it refers to.
+    fn children_first(&self, mut tables: Vec<String>) -> Vec<String> {
+        let keys = self.taken.iter().filter(|attachment| attachment.kind == AttachmentKind::ForeignKey);
+        let keys: Vec<&Attachment> = keys.collect();
+        let mut ordered = Vec::new();
+        while !tables.is_empty() {
+            let is_referred_to = |table: &String| {
+                keys.iter().any(|key| {
+                    key.table != *table
+                        && key.needs.contains(&table.to_lowercase())
+                        && tables.contains(&key.table)
+                })
+            };
+            // In a circle any is as good as another.
+            let next = tables.iter().position(|table| !is_referred_to(table)).unwrap_or(0);
+            ordered.push(tables.remove(next));
+        }
+        ordered
+    }
+}
 
 /// Tables of its own for one exploration.
 pub struct Scratch {
@@ -82,8 +127,7 @@ impl Scratch {
     }
 
     /// Copies a table of the user's own: its shape and its rows, all of them or
-    /// those that a condition names, without what hangs on it (triggers, references
-    /// to other tables).
+    /// those that a condition names. What hangs on it comes with [`Self::attach`].
     ///
     /// # Errors
     /// It is not there, may not be read, or is too large.
@@ -119,14 +163,18 @@ impl Scratch {
                 session
                     .control(&format!(
                         "SET LOCAL row_security = off; \
-                         INSERT INTO {inside} OVERRIDING SYSTEM VALUE SELECT * FROM {rows}"
+                         INSERT INTO {inside} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM {rows}",
+                        columns = self.columns_inside(table).await?
                     ))
                     .await?;
                 self.own_sequences(session, table).await?;
             }
             Dialect::MySql | Dialect::MariaDb => {
                 session.control(&format!("CREATE TABLE {inside} LIKE {table}")).await?;
-                session.control(&format!("INSERT INTO {inside} SELECT * FROM {rows}")).await?;
+                let columns = self.columns_inside(table).await?;
+                session
+                    .control(&format!("INSERT INTO {inside} ({columns}) SELECT {columns} FROM {rows}"))
+                    .await?;
             }
             Dialect::Sqlite => {
                 // The table before its indexes; triggers stay behind.
@@ -147,13 +195,49 @@ impl Scratch {
                     own.control(&sql).await?;
                 }
                 own.control("PRAGMA foreign_keys = off").await?;
-                own.control(&format!("INSERT INTO main.{table} SELECT * FROM outside.{rows}")).await?;
+                let columns = self.columns(own.as_mut(), table).await?.join(", ");
+                let copying =
+                    format!("INSERT INTO main.{table} ({columns}) SELECT {columns} FROM outside.{rows}");
+                own.control(&copying).await?;
                 own.control("DETACH outside").await?;
                 own.close().await;
             }
             Dialect::Null => {}
         }
         Ok(())
+    }
+
+    async fn columns_inside(&self, table: &str) -> Result<String> {
+        let mut own = self.database.open(&SessionSettings::default()).await?;
+        let columns = self.columns(own.as_mut(), table).await;
+        own.close().await;
+        Ok(columns?.join(", "))
+    }
+
+    /// Makes what hangs on the copied tables hang on the copies, too.
+    ///
+    /// # Errors
+    /// The database cannot be reached.
+    pub async fn attach(&self, attachments: &[Attachment], copied: &[String]) -> Result<Attached> {
+        let mut attached = Attached::default();
+        let mut session = self.database.open(&SessionSettings::default()).await?;
+        for attachment in attachments {
+            let is_there = |name: &&String| name.starts_with(PREFIX) || copied.contains(name);
+            let missing = attachment.needs.iter().find(|name| !is_there(name));
+            let missing = missing.map(|name| format!("{name} is not copied"));
+            let mut refused = attachment.refused.clone().or(missing);
+            for sql in &attachment.sql {
+                if refused.is_none() {
+                    refused = session.control(sql).await.err().map(|error| error.to_string());
+                }
+            }
+            match refused {
+                Some(why) => attached.left_behind.push(format!("{} ({why})", attachment.title)),
+                None => attached.taken.push(attachment.clone()),
+            }
+        }
+        session.close().await;
+        Ok(attached)
     }
 
     /// A copy would go on drawing from the user's own sequences.
@@ -181,20 +265,18 @@ impl Scratch {
     ///
     /// # Errors
     /// The database refuses.
-    pub async fn remember(&self) -> Result<String> {
+    pub async fn remember(&self, attached: &Attached) -> Result<String> {
         let mut session = self.database.open(&SessionSettings::default()).await?;
-        let reset = self.remember_by(session.as_mut()).await;
+        let reset = self.remember_by(session.as_mut(), attached).await;
         session.close().await;
         reset.context("cannot remember where the exploration begins")
     }
 
-    async fn remember_by(&self, session: &mut dyn Session) -> Result<String> {
+    async fn remember_by(&self, session: &mut dyn Session, attached: &Attached) -> Result<String> {
         let dialect = self.database.dialect();
-        let mut reset = match dialect {
-            Dialect::MySql | Dialect::MariaDb => "SET FOREIGN_KEY_CHECKS = 0; START TRANSACTION".to_owned(),
-            _ => "BEGIN".to_owned(),
-        };
-        for table in self.tables(session).await? {
+        let (mut reset, after) = self.around_reset(attached);
+        let mut fill = Vec::new();
+        for table in attached.children_first(self.tables(session).await?) {
             let columns = self.columns(session, &table).await?.join(", ");
             let (now, start) = (self.quoted(&table), self.quoted(&format!("{START}{table}")));
             match dialect {
@@ -214,14 +296,56 @@ impl Scratch {
             write!(reset, "; DELETE FROM {now}")?;
             if rows != Some(0) {
                 let overriding = self.overriding();
-                write!(reset, "; INSERT INTO {now} ({columns}){overriding} SELECT {columns} FROM {start}")?;
+                fill.push(format!("INSERT INTO {now} ({columns}){overriding} SELECT {columns} FROM {start}"));
             }
         }
-        reset.push_str("; COMMIT");
+
+        // Those that are referred to come back first.
+        for sql in fill.iter().rev().chain(&after) {
+            write!(reset, "; {sql}")?;
+        }
         for sql in self.counters(session).await? {
             write!(reset, "; {sql}")?;
         }
         Ok(reset)
+    }
+
+    /// What begins and ends bringing the tables back: triggers do nothing meanwhile, and
+    /// rows may stand without those that they refer to.
+    fn around_reset(&self, attached: &Attached) -> (String, Vec<String>) {
+        let mut before = Vec::new();
+        let mut after = Vec::new();
+        match self.database.dialect() {
+            Dialect::MySql | Dialect::MariaDb => {
+                before.push("SET FOREIGN_KEY_CHECKS = 0".to_owned());
+                before.push(format!("SET {RESETTING} = 1"));
+                before.push("START TRANSACTION".to_owned());
+                after.push("COMMIT".to_owned());
+                after.push(format!("SET {RESETTING} = NULL"));
+            }
+            Dialect::Postgres => {
+                before.push("BEGIN".to_owned());
+                if !attached.taken.is_empty() {
+                    before.push("SET CONSTRAINTS ALL DEFERRED".to_owned());
+                    after.push("SET CONSTRAINTS ALL IMMEDIATE".to_owned());
+                }
+                for (trigger, name) in attached.triggers() {
+                    let (table, name) = (&trigger.table, Dialect::Postgres.quote(name));
+                    before.push(format!("ALTER TABLE {table} DISABLE TRIGGER {name}"));
+                    after.push(format!("ALTER TABLE {table} ENABLE TRIGGER {name}"));
+                }
+                after.push("COMMIT".to_owned());
+            }
+            Dialect::Sqlite | Dialect::Null => {
+                before.push("BEGIN".to_owned());
+                for (trigger, name) in attached.triggers() {
+                    before.push(format!("DROP TRIGGER {}", Dialect::Sqlite.quote(name)));
+                    after.extend(trigger.sql.iter().cloned());
+                }
+                after.push("COMMIT".to_owned());
+            }
+        }
+        (before.join("; "), after)
     }
 
     /// The tables that an exploration may change.

@@ -5,6 +5,7 @@ use super::effect::Concurrency;
 use crate::audit::Source;
 use crate::db::Dialect;
 use crate::db::schema::LEDGER;
+use crate::db::scratch::Attached;
 use crate::strategy::Program;
 use crate::strategy::access::{Access, TableNames, Tables};
 use crate::strategy::interpret::{TOKENS_PER_TASK, Task};
@@ -39,6 +40,8 @@ pub struct Problem {
     pub first_serial: i64,
     /// Tables whose engine has no transactions, each with its engine.
     pub without_transactions: Vec<String>,
+    /// What hangs on the copies of the user's tables, and what does not.
+    pub attached: Attached,
     /// Whether it makes no difference which of two like clients it is: nothing is
     /// computed from the number of an order.
     are_exchangeable: bool,
@@ -116,6 +119,7 @@ impl Problem {
             drawn,
             first_serial: 0,
             without_transactions: Vec::new(),
+            attached: Attached::default(),
             are_exchangeable: !computes_with_ids,
             accesses,
             variants: Vec::new(),
@@ -179,6 +183,8 @@ impl Problem {
             && self.lines[one] == self.lines[other]
             && variant.clients[one] == variant.clients[other]
             && self.are_exchangeable
+            // A trigger may compute with the number of an order.
+            && !self.concurrency.is_opaque
     }
 
     /// The id of a client's order. It grows from schedule to schedule, because

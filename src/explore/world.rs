@@ -112,6 +112,9 @@ impl<'p> World<'p> {
         let statements = steps.map(|step| &step.statement);
         let (mut session, id) = self.database.open_prepared(0, &self.settings, statements).await?;
         relax(session.as_mut(), self.database.dialect()).await;
+        if self.database.dialect() == Dialect::Sqlite && self.problem.attached.keeps_references() {
+            session.control("PRAGMA foreign_keys = on").await?;
+        }
         Ok(Seat { session, id })
     }
 
@@ -216,7 +219,7 @@ async fn relax(session: &mut dyn Session, dialect: Dialect) {
     let statements: &[&str] = match dialect {
         Dialect::Postgres => &["SET synchronous_commit = off", "SET deadlock_timeout = '1ms'"],
         Dialect::MySql | Dialect::MariaDb => &["SET SESSION innodb_lock_wait_timeout = 600"],
-        // Copies of tables stand without those that they refer to.
+        // Copies of tables may stand without those that they refer to.
         Dialect::Sqlite => &["PRAGMA synchronous = off", "PRAGMA foreign_keys = off"],
         Dialect::Null => &[],
     };

@@ -43,6 +43,9 @@ pub struct ExploreReport {
     /// followed where it found nothing. `explored` is the first, or the one that found
     /// something.
     pub searches: Vec<Search>,
+    /// Triggers, foreign keys and rules of the user's tables that the copies are without, each
+    /// with the reason: then nothing is proved, and nobody accused.
+    pub left_behind: Vec<String>,
     /// What none of them covers, a sentence each.
     pub not_covered: Vec<String>,
     /// What was asked for (every schedule, or the one that was named) was run, and
@@ -150,7 +153,10 @@ impl ExploreReport {
     /// What was found, with what was asked.
     pub fn new(problem: &Problem, database: DatabaseInfo, config: Config, explored: Explored) -> Self {
         let all_run = explored.complete || config.schedule.is_some() && explored.cut_short.is_none();
-        let passed = all_run && explored.violations == 0 && explored.failed == 0;
+        let passed = all_run
+            && explored.violations == 0
+            && explored.failed == 0
+            && problem.attached.left_behind.is_empty();
         let drawn = Some(problem.drawn.clone()).filter(|drawn| !drawn.draws.is_empty());
         let not_covered = not_covered(problem, &explored);
         Self {
@@ -162,6 +168,7 @@ impl ExploreReport {
             drawn,
             explored,
             searches: Vec::new(),
+            left_behind: problem.attached.left_behind.clone(),
             not_covered,
             passed,
         }
@@ -169,7 +176,7 @@ impl ExploreReport {
 
     /// How the command ends.
     pub const fn exit(&self) -> Exit {
-        if self.explored.violations > 0 {
+        if self.explored.violations > 0 && self.left_behind.is_empty() {
             Exit::Violation
         } else if self.passed {
             Exit::Held
@@ -232,6 +239,16 @@ impl ExploreReport {
     fn verdict(&self) -> Vec<String> {
         let Explored { schedules, pruned, complete, violations, failed, cut_short, .. } = &self.explored;
         let run = text::count(*schedules, "schedule");
+        if !self.left_behind.is_empty() {
+            let broken = if *violations > 0 {
+                format!("{} of {run} break an invariant", text::thousands(*violations))
+            } else {
+                format!("no violation in {run}")
+            };
+            let without = format!("PARTIAL, no verdict: {broken}, on copies without what may decide it:");
+            let left_behind = self.left_behind.iter().map(|what| format!("  {what}"));
+            return std::iter::once(without).chain(left_behind).chain(self.coverage()).collect();
+        }
         if *violations > 0 {
             let partial = if *complete { "" } else { " so far" };
             let mut lines =
