@@ -192,7 +192,7 @@ pub struct RunArgs {
     /// more than noise
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub baseline: Option<PathBuf>,
-    /// A change from the baseline up to this share counts as noise, in percent [default: 10]
+    /// A change from the baseline up to this share counts as noise, in percent [default: 25]
     #[arg(long, value_name = "PCT", requires = "baseline", value_parser = clap::value_parser!(u8).range(0..=100),
         help_heading = "Output")]
     pub noise: Option<u8>,

@@ -282,13 +282,58 @@ pub(super) fn hint(audit: &AuditReport, strategy: &str, database: &Database) -> 
         return None;
     }
     let program = Strategy::load(strategy).ok()?.compile(&database.dialect().into()).ok()?;
-    let is_sql_alone = !program.needs_redis() && program.batch.is_none();
-    is_sql_alone.then(|| {
+    let can_be_asked = database.url().node_count() == 1 && database.info.pooler.is_none();
+    (can_be_asked && why_not(&program).is_none()).then(|| {
         format!(
-            "`stockbench explore -s {strategy}` runs every interleaving of two orders and shows the one that breaks \
-             (--crashes 1 lets a client stop, --same-order delivers one order twice)"
+            "`stockbench explore -s {strategy}` runs interleavings of two orders on copies of the tables, and shows one \
+             that breaks an invariant if so few orders can (--crashes 1 lets a client stop, --same-order delivers one \
+             order twice)"
         )
     })
+}
+
+/// Why a program cannot be explored, as far as its text tells.
+fn why_not(program: &Program) -> Option<String> {
+    let name = &program.name;
+    if program.needs_redis() {
+        return Some(format!("{name} needs a Redis: only what is SQL alone can be explored"));
+    }
+    if program.batch.is_some() {
+        return Some(format!(
+            "{name} answers orders in batches, which gather by time: it cannot be explored"
+        ));
+    }
+    let outside = statements(program)
+        .find_map(|sql| reaches_outside(&sql, program.dialect).map(|why| (why, text::one_line(&sql))));
+    if let Some((why, sql)) = outside {
+        return Some(format!(
+            "{name} {why}: an exploration works on copies of tables, and a name with its schema would pass them by (in: \
+             {sql})"
+        ));
+    }
+    // Other tables may be written and locked: they are copies.
+    let unbounded = guard::foreign_writes(program, 0).into_iter().find_map(|foreign| match foreign {
+        guard::Foreign::Unbounded { .. } => Some(foreign.to_string()),
+        guard::Foreign::Table(_) | guard::Foreign::Locks(_) => None,
+    });
+    unbounded.map(|unbounded| {
+        format!(
+            "{name} may do more than read and write tables, and an exploration works on copies of tables alone: {unbounded}"
+        )
+    })
+}
+
+/// Everything that a program sends, and that is asked on its behalf.
+fn statements(program: &Program) -> impl Iterator<Item = String> {
+    let steps = program.steps().map(|step| step.statement.sql.to_string());
+    let setup = program.setup.iter().filter_map(|setup| match setup {
+        Setup::Sql { sql, .. } => Some(sql.clone()),
+        Setup::Script { .. } => None,
+    });
+    let queries = program.audit.queries().into_iter().map(|(_, sql)| sql);
+    let invariants = program.audit.invariants.iter().map(|invariant| invariant.query.sql.clone());
+
+    steps.chain(setup).chain(queries).chain(invariants)
 }
 
 /// The SQLite file that was asked for, where it is not there: an empty one, as `run` begins
@@ -340,16 +385,10 @@ fn compile(args: &ExploreArgs, strategy: &Strategy, database: &Database) -> Resu
         }
     }
     program.flows.retain(|flow| args.flow.is_empty() || args.flow.contains(&flow.program.name));
-    let name = &program.name;
-    if program.needs_redis() {
-        return Err(usage(format!("{name} needs a Redis: only what is SQL alone can be explored")));
+    match why_not(&program) {
+        Some(why) => Err(usage(why)),
+        None => Ok(program),
     }
-    if program.batch.is_some() {
-        return Err(usage(format!(
-            "{name} answers orders in batches, which gather by time: it cannot be explored"
-        )));
-    }
-    Ok(program)
 }
 
 /// What the clients' sessions are opened with; the database is asked again what
@@ -381,34 +420,8 @@ struct Foreign {
 /// Tables that are not our own and are there: the exploration works on copies.
 async fn foreign_tables(program: &Program, database: &Database) -> Result<Vec<Foreign>> {
     let mut names = TableNames::default();
-    let steps = program.steps().map(|step| step.statement.sql.to_string());
-    let setup = program.setup.iter().filter_map(|setup| match setup {
-        Setup::Sql { sql, .. } => Some(sql.clone()),
-        Setup::Script { .. } => None,
-    });
-    let queries = program.audit.queries().into_iter().map(|(_, sql)| sql);
-    let invariants = program.audit.invariants.iter().map(|invariant| invariant.query.sql.clone());
-    for sql in steps.chain(setup).chain(queries).chain(invariants) {
-        if let Some(why) = reaches_outside(&sql, database.dialect()) {
-            return Err(usage(format!(
-                "{} {why}: an exploration works on copies of tables, and a name with its schema would pass them by \
-                 (in: {})",
-                program.name,
-                text::one_line(&sql)
-            )));
-        }
+    for sql in statements(program) {
         names.access_of(&sql, database.dialect());
-    }
-    // Other tables may be written and locked: they are copies.
-    let unbounded = guard::foreign_writes(program, 0).into_iter().find_map(|foreign| match foreign {
-        guard::Foreign::Unbounded { .. } => Some(foreign.to_string()),
-        guard::Foreign::Table(_) | guard::Foreign::Locks(_) => None,
-    });
-    if let Some(unbounded) = unbounded {
-        return Err(usage(format!(
-            "{} may do more than read and write tables, and an exploration works on copies of tables alone: {unbounded}",
-            program.name
-        )));
     }
     let mut session = database.open(&SessionSettings::READ_ONLY).await?;
     let mut foreign = Vec::new();

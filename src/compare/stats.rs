@@ -240,8 +240,8 @@ pub fn of_seconds(of: &[Weighed], against: &[Weighed], figure: fn(&[Weighed]) ->
 }
 
 /// How far a figure of one run's halves lies apart, as the larger's multiple of the
-/// smaller: what happens within a run can happen between two.
-pub fn drift(seconds: &[Weighed], figure: fn(&[Weighed]) -> f64) -> f64 {
+/// smaller (two batch means): what happens within a run can happen between two.
+pub fn spread(seconds: &[Weighed], figure: fn(&[Weighed]) -> f64) -> f64 {
     let (first, second) = seconds.split_at(seconds.len() / 2);
     let (first, second) = (figure(first), figure(second));
     ratio(first.max(second), first.min(second))
@@ -347,8 +347,8 @@ mod tests {
         assert!((median_second(&seconds) - 60.0).abs() < 1e-9);
         assert!(mean_second(&[]).abs() < 1e-9 && median_second(&[]).abs() < 1e-9);
         assert_eq!(of_seconds(&seconds, &seconds, mean_second), None);
-        assert!((drift(&[(1.0, 30.0), (1.0, 10.0), (1.0, 30.0)], mean_second) - 1.5).abs() < 1e-9);
-        assert!((drift(&[], mean_second) - 1.0).abs() < 1e-9);
+        assert!((spread(&[(1.0, 30.0), (1.0, 10.0), (1.0, 30.0)], mean_second) - 1.5).abs() < 1e-9);
+        assert!((spread(&[], mean_second) - 1.0).abs() < 1e-9);
     }
 
     #[test]

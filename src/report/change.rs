@@ -5,8 +5,9 @@
 //!
 //! One run each says nothing of what differs from run to run (that is what `compare`
 //! repeats them for). So a change counts only where its interval leaves out "none", and
-//! it is larger than the noise that runs on the machine are granted and than what the two
-//! halves of either run differ by: what drifts within a run drifts between runs as well.
+//! it is larger than what separate runs are granted on top of what the halves of either run
+//! differ by: what drifts within a run drifts between runs as well. Where stockbench's own
+//! work took longer, the machine was slower, and as large a change is not the strategy's.
 
 use super::config::Config;
 use super::measured::as_f64;
@@ -19,8 +20,8 @@ use anyhow::{Result, bail};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// The noise that runs are granted by default, in percent.
-pub const NOISE_PCT: u8 = 10;
+/// What separate runs are granted by default for the drift of the machine, in percent.
+pub const NOISE_PCT: u8 = 25;
 
 /// The change of a figure from one run to another one.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -51,6 +52,8 @@ pub enum Means {
     TooShort,
     /// It may be none at all.
     Noise,
+    /// The machine itself was as much slower or faster, by what stockbench's own work took.
+    Drift,
     /// For the better.
     Better,
     /// For the worse.
@@ -66,6 +69,7 @@ impl Means {
         match self {
             Self::TooShort => "too few seconds to tell",
             Self::Noise => "within the noise",
+            Self::Drift => "as large as the machine's drift: cannot be told",
             Self::Better => "better",
             Self::Worse => "worse",
             Self::NoWorth => "of no worth: an audit did not pass",
@@ -112,6 +116,40 @@ pub fn notes(before: &Report, after: &Report) -> Vec<String> {
     let pairs = [(version(before), version(after)), (tool(before), tool(after))];
     let differing = pairs.into_iter().filter(|(was, is)| was != is);
     differing.map(|(was, is)| format!("{was} before, {is} after: the change may be theirs")).collect()
+}
+
+/// What has to be known about figures of separate runs.
+pub fn caveats(before: &Report, after: &Report, noise_pct: u8) -> Vec<String> {
+    let mut said = vec![format!(
+        "two separate runs cannot tell a change from a drift of the machine between them: a change counts beyond \
+         {noise_pct} % on top of what the halves of either run differ by. `stockbench compare` measures in turns, and can"
+    )];
+    if let Some(slowdown) = slowdown(before, after).filter(|slowdown| (slowdown - 1.0).abs() > DRIFT_SAID) {
+        said.push(format!(
+            "the machine drifted: an attempt took stockbench itself {:.1} µs of CPU before and {:.1} µs after ({}), which \
+             is no work of the database's",
+            cpu_us_per_attempt(before),
+            cpu_us_per_attempt(after),
+            percent(slowdown)
+        ));
+    }
+    said
+}
+
+/// From this change of its own work on, a drift of the machine is worth a sentence.
+const DRIFT_SAID: f64 = 0.1;
+
+/// How much longer stockbench's own work took, where it is the same work: the same strategy,
+/// and no database in the same process.
+fn slowdown(before: &Report, after: &Report) -> Option<f64> {
+    let is_alone = !before.client.includes_database && !after.client.includes_database;
+    let (was, is) = (cpu_us_per_attempt(before), cpu_us_per_attempt(after));
+    (is_alone && before.strategy == after.strategy && was > 0.0 && is > 0.0).then(|| stats::ratio(is, was))
+}
+
+fn cpu_us_per_attempt(report: &Report) -> f64 {
+    let measured = &report.measured;
+    report.client.cpu_us_per_order * as_f64(measured.deliveries) / as_f64(measured.attempts.max(1))
 }
 
 /// In what two configurations differ, in words, apart from what does not matter.
@@ -176,6 +214,7 @@ pub fn between(before: &Report, after: &Report, noise_pct: u8) -> Result<Vec<Cha
     check_same_load(&before.config, &after.config)?;
     check_same_ground(&before.database, &after.database)?;
     let noise = f64::from(noise_pct) / 100.0;
+    let slowdown = slowdown(before, after).unwrap_or(1.0);
     let change = |figure: &Figure| {
         // Where nothing was sold nothing took any time.
         let seconds = |report: &Report| -> Vec<Weighed> {
@@ -191,13 +230,20 @@ pub fn between(before: &Report, after: &Report, noise_pct: u8) -> Result<Vec<Cha
             (true, ..) => Means::Better,
             (false, ..) => Means::Worse,
         };
-        let drift = |seconds: &[Weighed]| stats::drift(seconds, figure.of_seconds);
-        let drift = drift(&seconds.0).max(drift(&seconds.1));
+        let spread = |seconds: &[Weighed]| stats::spread(seconds, figure.of_seconds);
+        let spread = spread(&seconds.0).max(spread(&seconds.1));
+        // A slower machine sells less and answers later.
+        let by_machine = if figure.more_is_better { 1.0 / slowdown } else { slowdown };
+        let is_beyond = |allowed: f64, change: f64| change > allowed * spread;
         let means = match interval {
             None => Means::TooShort,
-            Some((low, _)) if low > 1.0 && ratio > drift.max(1.0 + noise) => worth(figure.more_is_better),
-            Some((_, high)) if high < 1.0 && ratio < (1.0 / drift).min(1.0 - noise) => {
-                worth(!figure.more_is_better)
+            Some((low, _)) if low > 1.0 && is_beyond(1.0 + noise, ratio) => {
+                let is_drift = !is_beyond(1.0 + noise, ratio / by_machine.max(1.0));
+                if is_drift { Means::Drift } else { worth(figure.more_is_better) }
+            }
+            Some((_, high)) if high < 1.0 && ratio * spread < 1.0 - noise => {
+                let is_drift = ratio * spread / by_machine.min(1.0) >= 1.0 - noise;
+                if is_drift { Means::Drift } else { worth(!figure.more_is_better) }
             }
             Some(_) => Means::Noise,
         };

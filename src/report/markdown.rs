@@ -50,6 +50,8 @@ pub fn runs(reports: &[(String, Report)], noise_pct: u8) -> Result<String> {
             for change in change::between(first, other, noise_pct)? {
                 lines.push(format!("- {}", in_words(&change)));
             }
+            let caveats = change::caveats(first, other, noise_pct);
+            lines.extend(caveats.iter().map(|caveat| format!("- {}", escaped(caveat))));
             lines.extend(change::notes(first, other).iter().map(|note| format!("- {}", escaped(note))));
         }
     }

@@ -354,18 +354,23 @@ impl Report {
     }
 
     /// Holds it against what it was before: a figure that is worse by more than noise
-    /// is a threshold that was missed.
+    /// is a threshold that was missed. What cannot be told is no miss, and is said.
     ///
     /// # Errors
     /// The loads differ.
     pub fn hold_against(&mut self, baseline: &Self, noise_pct: u8) -> Result<()> {
+        self.advice.extend(change::caveats(baseline, self, noise_pct));
         for change in change::between(baseline, self, noise_pct)? {
+            if matches!(change.means, Means::TooShort | Means::Drift) {
+                let figure = change.figure;
+                self.advice.push(format!("{figure}, against the baseline: {}", change.means.as_str()));
+                continue;
+            }
             self.thresholds.push(Judged {
                 expr: format!("{} no worse than the baseline by more than {noise_pct} %", change.figure),
-                // A threshold without a value to judge fails.
-                value: (change.means != Means::TooShort).then(|| rounded(change.ratio, 1e3)),
+                value: Some(rounded(change.ratio, 1e3)),
                 in_microseconds: false,
-                passed: !matches!(change.means, Means::TooShort | Means::Worse),
+                passed: change.means != Means::Worse,
             });
         }
         self.settle();

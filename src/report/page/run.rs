@@ -112,7 +112,7 @@ fn changes(base: &str, before: &Report, name: &str, after: &Report, noise_pct: u
         let class = match change.means {
             Means::Worse | Means::NoWorth => "bad",
             Means::Better => "good",
-            Means::Noise | Means::TooShort => "faint",
+            Means::Noise | Means::Drift | Means::TooShort => "faint",
         };
         let word = change.means.as_str();
         let cells = [
@@ -130,10 +130,9 @@ fn changes(base: &str, before: &Report, name: &str, after: &Report, noise_pct: u
         (table(&["figure", base, name, "change", "95 % interval", ""], &rows, 1..5))
         p.faint {
             "The changes and their intervals come from the seconds of both runs: of what was sold their mean, of latencies "
-            "their median, which is not the percentile of the whole run. One run each does not show what differs from run to run: "
-            "a change counts where the interval leaves out none, and it is larger than " (noise_pct) " % and than what the \
-             halves of either run differ by."
+            "their median, which is not the percentile of the whole run. A change counts where the interval leaves out none."
         }
+        @for caveat in change::caveats(before, after, noise_pct) { p { (caveat) } }
         @for note in change::notes(before, after) { p.faint { (note) } }
     })
 }
