@@ -32,7 +32,8 @@ pub struct StrategyFile {
     pub several_nodes: Option<Safety>,
     /// Which of the two classic ways it goes, where it goes one of them.
     pub control: Option<Control>,
-    /// Where it is unsafe, or what makes it so, in a few words.
+    /// Where it is unsafe, or what makes it so, in a few words; of a safe one, what it does not
+    /// survive.
     pub safety_note: Option<String>,
     /// Why a dialect cannot express it, a sentence for each such dialect.
     #[serde(default)]

@@ -214,7 +214,8 @@ fn every_strategy_is_judged_as_its_file_says() {
     let row = |name: &&str| {
         let file = Strategy::load(name).unwrap().file;
         let safety = if file.safety == Some(Safety::Safe) { "safe" } else { "unsafe" };
-        let note = file.safety_note.map_or_else(String::new, |note| format!(": {note}"));
+        let but = if file.safety == Some(Safety::Safe) { "; unsafe " } else { ": " };
+        let note = file.safety_note.map_or_else(String::new, |note| format!("{but}{note}"));
         let on_nodes =
             file.several_nodes.map_or_else(String::new, |safety| format!("; {safety} on several nodes"));
         ((*name).to_owned(), format!("{safety}{note}{on_nodes}"))

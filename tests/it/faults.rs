@@ -501,3 +501,16 @@ fn a_disk_that_is_full_loses_nothing_that_was_acknowledged() {
         assert_every_unknown_is_resolved(&report);
     }
 }
+
+#[test]
+fn a_saga_whose_client_dies_says_so_in_its_file_and_is_caught() {
+    let Some(place) = place(Backend::Sqlite) else { return };
+    let listed = stockbench(place.folder.path(), &["strategies"]).stdout;
+    let saga = listed.lines().find(|line| line.starts_with("saga ")).unwrap();
+    assert!(saga.contains("[unsafe: where a client dies in the middle"), "{saga}");
+
+    let load = ["-s", "saga", "--fault", "die@*:5%", "--fault", "crash@order:2%", "-n", "600", "-c", "20"];
+    let (code, report) = place.run(&load);
+    assert_eq!(code, 3, "{report:#}");
+    assert!(report["audit"]["findings_by_kind"]["invariant"].as_u64() > Some(0), "{report:#}");
+}
