@@ -735,9 +735,10 @@ impl<'w, 'p> Play<'w, 'p> {
                     self.watch().await?;
                 }
                 self.moves.truncate(moves);
-                self.events.truncate(events);
                 self.flow_failed |= self.actors[number].state == State::Done(Outcome::Error);
                 if self.actors[number].state != State::Done(Outcome::Done) {
+                    // A look that found nothing to do explains nothing.
+                    self.events.truncate(events);
                     break;
                 }
             }
