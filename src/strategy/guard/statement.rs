@@ -15,6 +15,7 @@ use sqlparser::ast::{
 };
 use sqlparser::dialect::{MySqlDialect, PostgreSqlDialect, SQLiteDialect};
 use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::{Token, Tokenizer};
 use std::ops::ControlFlow;
 
 /// What a statement is for, and so what it may be.
@@ -61,10 +62,37 @@ pub struct Judgement {
 /// The statements of a text, as this database would read it.
 pub(in crate::strategy) fn parse(sql: &str, dialect: Dialect) -> Result<Vec<Statement>, ParserError> {
     match dialect {
-        Dialect::Postgres | Dialect::Null => Parser::parse_sql(&PostgreSqlDialect {}, sql),
+        Dialect::Postgres | Dialect::Null => parse_postgres(sql),
         Dialect::MySql | Dialect::MariaDb => Parser::parse_sql(&MySqlDialect {}, sql),
         Dialect::Sqlite => Parser::parse_sql(&SQLiteDialect {}, sql),
     }
+}
+
+/// The parser does not know PostgreSQL's weaker row locks, which lock the same rows: NO KEY
+/// UPDATE is read as UPDATE, and KEY SHARE as SHARE.
+fn parse_postgres(sql: &str) -> Result<Vec<Statement>, ParserError> {
+    let dialect = PostgreSqlDialect {};
+    let tokens = Tokenizer::new(&dialect, sql).tokenize()?;
+    let is_word = |token: &Token, word: &str| matches!(token, Token::Word(known) if known.quote_style.is_none() && known.value.eq_ignore_ascii_case(word));
+    let written: Vec<&Token> = tokens.iter().filter(|token| !matches!(token, Token::Whitespace(_))).collect();
+    let reads = |at: usize, words: &[&str]| {
+        let there = written.get(at..at + words.len());
+        there.is_some_and(|there| there.iter().zip(words).all(|(token, word)| is_word(token, word)))
+    };
+
+    let mut known: Vec<Token> = Vec::with_capacity(written.len());
+    let mut at = 0;
+    while at < written.len() {
+        known.push(written[at].clone());
+        at += if reads(at, &["FOR", "NO", "KEY", "UPDATE"]) {
+            3
+        } else if reads(at, &["FOR", "KEY", "SHARE"]) {
+            2
+        } else {
+            1
+        };
+    }
+    Parser::new(&dialect).with_tokens(known).parse_statements()
 }
 
 /// The tables that an UPDATE or a DELETE of these may write, and whether that is
