@@ -34,7 +34,7 @@ pub(super) fn causes(problem: &Problem, lines: &[Line]) -> Vec<String> {
     // One client explains it; the other one would say the same.
     let kinds = clients.map(of_client).collect::<Vec<_>>();
     let first_of = |kind: usize| kinds.iter().find_map(|of_client| of_client[kind].clone());
-    (0..8).filter_map(first_of).collect()
+    no_race(&sent).into_iter().chain((0..8).filter_map(first_of)).collect()
 }
 
 /// The sentence for clients that wait for each other.
@@ -253,24 +253,57 @@ fn old_snapshot(problem: &Problem, sent: &[Sent], client: usize) -> Option<Strin
     })
 }
 
-/// A check that another transaction made than the one that writes.
+/// A check that holds no longer when its client writes.
 fn check_elsewhere(sent: &[Sent], client: usize) -> Option<String> {
     let check = position(sent, client, |_, each| {
         let refuses =
             each.step.is_some_and(|step| matches!(step.none, Goto::Answer(_) | Goto::Transaction(_)));
         each.is_plain_read() && refuses && !each.matched_nothing()
     })?;
-    let write = position(sent, client, |index, each| index > check && each.changes_rows())?;
-    let (of_check, of_write) = (sent[check].at?, sent[write].at?);
-    let uses_no_read = !sent[write].step?.binds.iter().any(|slot: &Slot| slot.is_read());
-    let between = sent.get(check + 1..write)?;
-    let other = between.iter().find(|other| other.line.client != client && other.changes_rows())?;
-    (of_check.0 != of_write.0 && uses_no_read).then(|| {
+    let checked = sent[check].text().to_lowercase();
+    let is_checked =
+        |each: &Sent| each.changes_rows() && each.table().is_some_and(|table| checked.contains(&table));
+    let write = position(sent, client, |index, each| index > check && is_checked(each))?;
+    let uses_the_check = sent[write]
+        .step?
+        .binds
+        .iter()
+        .any(|slot| slot.is_read() && sent[check].step.is_some_and(|step| step.yields.contains(slot)));
+    // Written meanwhile, or before and not yet committed when it was checked.
+    let is_unseen = |at: usize| {
+        let other = sent[at].line.client;
+        let commits = |each: &Sent| each.line.client == other && each.verb() == "COMMIT";
+        at > check || sent[check..].iter().any(commits) && !sent[at..check].iter().any(commits)
+    };
+    let mut others = (0..write).filter(|at| sent[*at].line.client != client && is_checked(&sent[*at]));
+    let other = sent[others.find(|at| is_unseen(*at))?].line.client;
+    if uses_the_check {
+        return None;
+    }
+
+    Some(if sent[check].at?.0 == sent[write].at?.0 {
         format!(
-            "client {client} checks in one transaction and writes in another, and client {} writes in between: put \
-             the condition into the WHERE of the statement that writes, or both into one transaction with a lock",
-            other.line.client
+            "client {client} checks with a read that locks nothing, and does not see what client {other} writes \
+             meanwhile: put the condition into the WHERE of the statement that writes, or let the check lock (FOR UPDATE) a \
+             row that every client must pass"
         )
+    } else {
+        format!(
+            "client {client} checks in one transaction and writes in another, and client {other} writes in between: put \
+             the condition into the WHERE of the statement that writes, or both into one transaction with a lock"
+        )
+    })
+}
+
+/// Orders that break it one after the other.
+fn no_race(sent: &[Sent]) -> Option<String> {
+    let mut clients: Vec<usize> = sent.iter().map(|each| each.line.client).collect();
+    clients.dedup();
+    let is_serial = (1..clients.len()).all(|at| !clients[..at].contains(&clients[at]));
+    let nobody_stops = !sent.iter().any(|each| each.line.result.contains("stops for good"));
+    (is_serial && clients.len() > 1 && nobody_stops).then(|| {
+        "no race is needed: one client after the other is enough, so it is the program itself that lets it through"
+            .to_owned()
     })
 }
 

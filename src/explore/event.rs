@@ -34,12 +34,7 @@ pub(super) enum What {
 
 /// A statement on one line, its placeholders replaced by their values.
 pub(super) fn with_values(sql: &str, binds: &[Value], dialect: Dialect) -> String {
-    let speaks: &dyn SqlDialect = match dialect {
-        Dialect::Postgres | Dialect::Null => &PostgreSqlDialect {},
-        Dialect::MySql | Dialect::MariaDb => &MySqlDialect {},
-        Dialect::Sqlite => &SQLiteDialect {},
-    };
-    let Ok(tokens) = Tokenizer::new(speaks, sql).tokenize() else { return text::one_line(sql) };
+    let Ok(tokens) = Tokenizer::new(dialect_of(dialect), sql).tokenize() else { return text::one_line(sql) };
     let mut next = 0;
     let mut line = String::new();
     for token in tokens {
@@ -61,6 +56,34 @@ pub(super) fn with_values(sql: &str, binds: &[Value], dialect: Dialect) -> Strin
     line.replace("::bigint", "").trim().to_owned()
 }
 
+/// A statement without its values: what is sent, and the text of the program's step that
+/// sends it, are the same then.
+pub(super) fn normalized(sql: &str, dialect: Dialect) -> String {
+    let Ok(tokens) = Tokenizer::new(dialect_of(dialect), sql).tokenize() else { return text::one_line(sql) };
+    let mut words: Vec<String> = Vec::new();
+    for token in tokens {
+        let is_value = match &token {
+            Token::Whitespace(_) => continue,
+            Token::Placeholder(_) | Token::Number(..) | Token::SingleQuotedString(_) => true,
+            Token::Word(word) => word.quote_style.is_none() && word.value.eq_ignore_ascii_case("null"),
+            _ => false,
+        };
+        if is_value && words.last().is_some_and(|last| last == "-") {
+            words.pop();
+        }
+        words.push(if is_value { "?".to_owned() } else { token.to_string() });
+    }
+    words.join(" ").replace(" :: bigint", "")
+}
+
+fn dialect_of(dialect: Dialect) -> &'static dyn SqlDialect {
+    match dialect {
+        Dialect::Postgres | Dialect::Null => &PostgreSqlDialect {},
+        Dialect::MySql | Dialect::MariaDb => &MySqlDialect {},
+        Dialect::Sqlite => &SQLiteDialect {},
+    }
+}
+
 fn literal(value: &Value) -> String {
     match value {
         Value::Null => "NULL".to_owned(),
@@ -72,6 +95,20 @@ fn literal(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_sent_and_its_step_are_the_same_without_values() {
+        for (dialect, step, binds) in [
+            (Dialect::Postgres, "UPDATE t SET a = -$1::bigint WHERE id = $2 AND b = 'x'", [3, 4]),
+            (Dialect::MySql, "UPDATE t SET a = -? WHERE id = ? AND b = NULL", [-3, 4]),
+            (Dialect::Sqlite, "UPDATE t\n SET a = ?1 + 5 WHERE id = ?2", [-3, 4]),
+        ] {
+            let sent = with_values(step, &binds.map(Value::Int), dialect);
+            assert_eq!(normalized(&sent, dialect), normalized(step, dialect), "{sent}");
+        }
+        let (one, other) = ("SELECT a FROM t WHERE id = 1", "SELECT b FROM t WHERE id = 1");
+        assert_ne!(normalized(one, Dialect::Sqlite), normalized(other, Dialect::Sqlite));
+    }
 
     #[test]
     fn values_stand_where_their_placeholders_were() {

@@ -7,12 +7,14 @@
 //! explored, [`draws`] with which drawn values, `world` has the connections, `play`
 //! plays one schedule on them and notes its `event`s, [`effect`] says which moves can
 //! be swapped, `search` which schedules are played, [`rows`] what is copied of large
-//! tables, `judge` what came of one, [`witness`] tells it to people, [`widen`] what
+//! tables, `judge` what came of one, [`witness`] tells it to people and `cause`
+//! why, [`widen`] what
 //! is searched when nothing was found.
 //!
 //! What is found is found on the server itself: a witness is a schedule that
 //! happened, and can be made to happen again.
 
+mod cause;
 pub mod draws;
 pub mod effect;
 mod event;
@@ -154,6 +156,8 @@ pub struct Witness {
     pub ways: String,
     /// What was sent, and what came of it.
     pub steps: Vec<witness::Line>,
+    /// Why it came to this, as far as the steps tell, and what to do about it.
+    pub causes: Vec<String>,
     /// Everything that is wrong at the end.
     pub findings: Vec<Finding>,
     /// What the three witnesses say at the end.
@@ -167,6 +171,8 @@ pub struct Circle {
     pub schedule: String,
     /// Who waits in which statement for whom.
     pub waits: Vec<witness::Line>,
+    /// Why, and what to do about it.
+    pub cause: String,
 }
 
 /// Counts, for whoever watches.
@@ -355,12 +361,14 @@ impl Exploration<'_> {
             if witnesses.iter().any(|known| already(known) && known.findings.iter().any(|f| f.kind == kind)) {
                 continue;
             }
+            let steps = witness::lines(&ran.events);
             witnesses.push(Witness {
                 kind,
+                causes: cause::causes(self.problem, &steps),
                 switches: ran.schedule.switches(),
                 schedule: ran.schedule.to_string(),
                 ways: self.problem.variants[ran.variant].ways.clone(),
-                steps: witness::lines(&ran.events),
+                steps,
                 findings: judged.findings,
                 at_the_end: judged.summary,
             });
@@ -450,9 +458,11 @@ impl Exploration<'_> {
             violations: tally.violations,
             witnesses,
             deadlocks: tally.deadlocks,
-            deadlock: tally
-                .deadlock
-                .map(|(schedule, waits)| Circle { schedule: schedule.to_string(), waits }),
+            deadlock: tally.deadlock.map(|(schedule, waits)| Circle {
+                schedule: schedule.to_string(),
+                cause: cause::of_deadlock(&waits),
+                waits,
+            }),
             errors: tally.errors,
             undecided: tally.undecided,
             failed: tally.failed,

@@ -349,6 +349,7 @@ pub fn print(out: &mut dyn Write, report: &ExploreReport) -> io::Result<()> {
         for wait in &circle.waits {
             writeln!(out, "  client {} {} in {}", wait.client, wait.result, wait.sql)?;
         }
+        writeln!(out, "  why: {}", circle.cause)?;
     }
     if !explored.errors.is_empty() {
         let errors =
@@ -386,7 +387,7 @@ fn outcomes(out: &mut dyn Write, outcomes: &[OutcomeCount]) -> io::Result<()> {
 }
 
 fn print_witness(out: &mut dyn Write, witness: &Witness) -> io::Result<()> {
-    let Witness { kind, schedule, switches, ways, steps, findings, at_the_end } = witness;
+    let Witness { kind, schedule, switches, ways, steps, causes, findings, at_the_end } = witness;
     let kind: FindingKind = *kind;
     let ways = if ways.is_empty() { String::new() } else { format!("; {ways}") };
     writeln!(out)?;
@@ -407,6 +408,9 @@ fn print_witness(out: &mut dyn Write, witness: &Witness) -> io::Result<()> {
             format!("client {}: {}  → {}", step.client, step.sql, step.result)
         };
         writeln!(out, "{indent}{said}")?;
+    }
+    for cause in causes {
+        writeln!(out, "  why: {cause}")?;
     }
     writeln!(out, "  {at_the_end}")?;
     for finding in findings {

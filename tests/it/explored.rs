@@ -257,3 +257,166 @@ fn a_trigger_that_stays_behind_is_named_and_leaves_no_verdict() {
         "{said:?}"
     );
 }
+
+/// Why the first witness came about, as it is told.
+fn why(report: &Value) -> String {
+    let witnesses = report["explored"]["witnesses"].as_array().unwrap().iter();
+    let causes = witnesses.flat_map(|witness| witness["causes"].as_array().unwrap());
+    causes.map(|cause| cause.as_str().unwrap()).collect::<Vec<_>>().join("\n")
+}
+
+#[track_caller]
+fn assert_why(place: &Place, arguments: &[&str], expected: &str) {
+    let (code, report) = place.explore(arguments);
+    assert_eq!(code, 3, "{arguments:?}: {report:#}");
+    let why = why(&report);
+    assert!(why.contains(expected), "{arguments:?}: {why:?}: {report:#}");
+}
+
+/// A show with one seat, which is counted before it is taken.
+fn seats(steps: &str) -> String {
+    format!(
+        "
+summary = \"a show with one seat\"
+audit = {{ ledger = false }}
+[[setup]]
+sql = \"DROP TABLE IF EXISTS stockbench_show\"
+[[setup]]
+sql = \"DROP TABLE IF EXISTS stockbench_seat\"
+[[setup]]
+sql = \"CREATE TABLE stockbench_show (id BIGINT PRIMARY KEY, seats BIGINT NOT NULL)\"
+mysql = \"CREATE TABLE stockbench_show (id BIGINT PRIMARY KEY, seats BIGINT NOT NULL) ENGINE = InnoDB\"
+[[setup]]
+sql = \"CREATE TABLE stockbench_seat (order_id BIGINT NOT NULL, show_id BIGINT NOT NULL)\"
+mysql = \"CREATE TABLE stockbench_seat (order_id BIGINT NOT NULL, show_id BIGINT NOT NULL) ENGINE = InnoDB\"
+[[setup]]
+sql = \"INSERT INTO stockbench_show (id, seats) VALUES (1, 1)\"
+[[invariant]]
+sql = \"SELECT show_id, count(*) AS taken FROM stockbench_seat GROUP BY show_id HAVING count(*) > 1\"
+says = \"{{taken}} seats of show {{show_id}} are taken\"
+[[transaction]]
+{steps}
+[[transaction.step]]
+sql = \"INSERT INTO stockbench_seat (order_id, show_id) VALUES (:order_id, 1)\"
+then = \"done\"
+"
+    )
+}
+
+fn step(sql: &str, more: &str) -> String {
+    format!("[[transaction.step]]\nsql = \"{sql}\"\n{more}\n")
+}
+
+const COUNT: &str = "SELECT count(*) AS taken FROM stockbench_seat WHERE show_id = 1 HAVING count(*) < 1";
+
+#[test]
+fn a_number_computed_from_an_earlier_read_is_named_as_the_cause() {
+    let Some(place) = place(Backend::Sqlite) else { return };
+    let cause = "client 1 sets stock to a number computed from its read one statement earlier, and client 2 changed \
+                 stockbench_sku in between: let the database compute it (`stock = stock - …`)";
+    assert_why(&place, &["-s", "naive"], cause);
+    let said = place.stockbench(&["explore", "-s", "naive"]);
+    assert!(said.stdout.contains(&format!("  why: {cause}")), "{said:?}");
+}
+
+#[test]
+fn an_update_of_no_row_that_nobody_looked_at_is_named_as_the_cause() {
+    let Some(place) = place(Backend::Sqlite) else { return };
+    assert_why(&place, &["-s", "unchecked"], "UPDATE changed no row, and nobody looked");
+}
+
+#[test]
+fn a_client_that_stopped_half_way_is_named_as_the_cause() {
+    let Some(place) = place(Backend::Sqlite) else { return };
+    assert_why(&place, &["-s", "unlogged", "--crashes", "1"], "stopped between two of its transactions");
+}
+
+#[test]
+fn a_retry_that_does_not_read_again_is_named_as_the_cause() {
+    let Some(place) = place(Backend::Sqlite) else { return };
+    assert_why(&place, &["-s", "optimistic-stale"], "tries again with the numbers of its first read");
+}
+
+#[test]
+fn what_needs_no_race_is_said_to_need_none() {
+    let Some(place) = place(Backend::Sqlite) else { return };
+    let path = place.write("seat.toml", &seats(""));
+    assert_why(&place, &["-s", &path], "no race is needed: one client after the other is enough");
+}
+
+#[test]
+fn a_check_that_another_client_overtakes_is_named_as_the_cause() {
+    let Some(place) = place(Backend::Postgres) else { return };
+    let refused = "yields = [\"taken\"]\nnone = \"sold_out\"";
+    let path = place.write("seat.toml", &seats(&step(COUNT, refused)));
+    assert_why(&place, &["-s", &path], "checks with a read that locks nothing");
+    let apart = format!("{}[[transaction]]\n", step(COUNT, refused));
+    let path = place.write("apart.toml", &seats(&apart));
+    assert_why(&place, &["-s", &path], "checks in one transaction and writes in another");
+}
+
+#[test]
+fn a_locking_read_of_no_row_is_named_as_the_cause() {
+    let Some(place) = place(Backend::Postgres) else { return };
+    let read = step("SELECT order_id FROM stockbench_seat WHERE show_id = 1 FOR UPDATE", "none = \"@take\"");
+    let steps = format!("{read}then = \"sold_out\"\n[[transaction]]\nname = \"take\"\n");
+    let path = place.write("seat.toml", &seats(&steps));
+    assert_why(&place, &["-s", &path], "locking read matched no row, so it locked none");
+}
+
+/// The count is what it was before the wait. The weaker lock of PostgreSQL does the same.
+#[test]
+fn a_lock_waited_for_inside_the_reading_statement_is_named_as_the_cause() {
+    let Some(place) = place(Backend::Postgres) else { return };
+    for lock in ["FOR UPDATE", "FOR NO KEY UPDATE"] {
+        let read = format!(
+            "SELECT e.id FROM stockbench_show e WHERE e.id = 1 AND \
+             (SELECT count(*) FROM stockbench_seat s WHERE s.show_id = 1) < e.seats {lock}"
+        );
+        let path = place.write("seat.toml", &seats(&step(&read, "none = \"sold_out\"")));
+        assert_why(&place, &["-s", &path], "waited for a lock inside the statement that reads");
+    }
+}
+
+#[test]
+fn a_plain_read_of_an_old_snapshot_is_named_as_the_cause() {
+    let Some(place) = place(Backend::MySql) else { return };
+    let first = step("SELECT seats FROM stockbench_show WHERE id = 1", "yields = [\"seats\"]");
+    let lock = step("SELECT id FROM stockbench_show WHERE id = 1 FOR UPDATE", "");
+    let count = step(COUNT, "yields = [\"taken\"]\nnone = \"sold_out\"");
+    let path = place.write("seat.toml", &seats(&[first, lock, count].concat()));
+    assert_why(&place, &["-s", &path], "still sees the snapshot of its first read");
+}
+
+#[test]
+fn locks_in_opposite_orders_are_named_as_the_cause_of_a_deadlock() {
+    let Some(place) = place(Backend::Postgres) else { return };
+    let opposite = ["-s", "pessimistic", "--lines", "2", "--stock", "2", "--line-order", "opposite"];
+    let (code, report) = place.explore(&opposite);
+    assert_eq!(code, 0, "{report:#}");
+    let cause = report["explored"]["deadlock"]["cause"].as_str().unwrap();
+    assert!(cause.contains("take the same locks in opposite orders"), "{cause}");
+}
+
+/// What a background program does at the end is where the sum goes wrong.
+#[test]
+fn what_a_background_program_writes_is_in_the_witness() {
+    let Some(place) = place(Backend::Sqlite) else { return };
+    let file = seats("").replace("HAVING count(*) > 1", "HAVING count(*) > 2") + "
+[[flow]]
+name = \"guests\"
+every = \"10ms\"
+[[flow.transaction]]
+[[flow.transaction.step]]
+sql = \"INSERT INTO stockbench_seat (order_id, show_id) SELECT -id, id FROM stockbench_show WHERE (SELECT count(*) FROM stockbench_seat) BETWEEN 2 AND 3\"
+none = \"idle\"
+";
+    let path = place.write("seat.toml", &file);
+    let (code, report) = place.explore(&["-s", &path, "--no-widen"]);
+    assert_eq!(code, 3, "{report:#}");
+    let steps = report["explored"]["witnesses"][0]["steps"].as_array().unwrap();
+    let written = steps
+        .iter()
+        .filter(|step| step["client"] == 3 && step["sql"].as_str().unwrap().starts_with("INSERT"));
+    assert!(written.count() > 0, "{steps:#?}");
+}
