@@ -68,7 +68,8 @@ pub(super) fn normalized(sql: &str, dialect: Dialect) -> String {
             Token::Word(word) => word.quote_style.is_none() && word.value.eq_ignore_ascii_case("null"),
             _ => false,
         };
-        if is_value && words.last().is_some_and(|last| last == "-") {
+        // A value may bring its own sign.
+        while is_value && words.last().is_some_and(|last| last == "-") {
             words.pop();
         }
         words.push(if is_value { "?".to_owned() } else { token.to_string() });
