@@ -5,10 +5,13 @@
 //! Pure: this says what is to happen; the engine lets it happen to transactions,
 //! the command to servers.
 
+mod share;
+
+pub use share::Share;
+
 use crate::db::relay::Cut;
 use crate::db::{DbError, ErrorClass};
 use crate::text;
-use crate::workload::chance;
 use rand::Rng;
 use serde::{Deserialize, Deserializer};
 use std::fmt;
@@ -216,8 +219,8 @@ pub enum FaultSpec {
         mishap: Mishap,
         /// Its name in the strategy's file, or `*` for any.
         transaction: String,
-        /// How often, in percent, from 1 to 100.
-        percent: u8,
+        /// How often.
+        share: Share,
     },
     /// `kill-redis@500`
     KillRedis {
@@ -284,26 +287,22 @@ impl FromStr for FaultSpec {
             let known: Vec<&str> = words().collect();
             format!("`{word}` is not a fault{suggestion} (known: {})", known.join(", "))
         })?;
-        let (transaction, percent) = match place.split_once(':') {
-            None => (place, 100),
-            Some((transaction, share)) => {
-                let percent = share.strip_suffix('%').and_then(|number| number.parse().ok());
-                let percent = percent.filter(|percent| (1..=100).contains(percent));
-                (transaction, percent.ok_or_else(|| format!("`{share}` is not a share from 1% to 100%"))?)
-            }
+        let (transaction, share) = match place.split_once(':') {
+            None => (place, Share::ALWAYS),
+            Some((transaction, share)) => (transaction, share.parse()?),
         };
         if transaction.is_empty() {
             return Err(format!("`{text}` names no transaction: expected {word}@TRANSACTION[:PCT%]"));
         }
-        Ok(Self::Transaction { mishap, transaction: transaction.to_owned(), percent })
+        Ok(Self::Transaction { mishap, transaction: transaction.to_owned(), share })
     }
 }
 
 impl fmt::Display for FaultSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Transaction { mishap, transaction, percent } => {
-                write!(f, "{}@{transaction}:{percent}%", mishap.as_str())
+            Self::Transaction { mishap, transaction, share } => {
+                write!(f, "{}@{transaction}:{share}", mishap.as_str())
             }
             Self::KillRedis { after } => write!(f, "kill-redis@{after}"),
             Self::Timed(timed) => timed.fmt(f),
@@ -350,15 +349,15 @@ impl Faults {
 
     /// Whether this mishap befalls a transaction this time.
     pub fn strike(&self, mishap: Mishap, transaction: Option<&str>, rng: &mut impl Rng) -> bool {
-        self.mishaps().any(|(kind, name, percent)| {
-            kind == mishap && (name == ANY || transaction == Some(name)) && chance(percent, rng)
+        self.mishaps().any(|(kind, name, share)| {
+            kind == mishap && (name == ANY || transaction == Some(name)) && share.strikes(rng)
         })
     }
 
-    fn mishaps(&self) -> impl Iterator<Item = (Mishap, &str, u8)> {
+    fn mishaps(&self) -> impl Iterator<Item = (Mishap, &str, Share)> {
         self.specs.iter().filter_map(|spec| match spec {
-            FaultSpec::Transaction { mishap, transaction, percent } => {
-                Some((*mishap, transaction.as_str(), *percent))
+            FaultSpec::Transaction { mishap, transaction, share } => {
+                Some((*mishap, transaction.as_str(), *share))
             }
             FaultSpec::KillRedis { .. } | FaultSpec::Timed(_) | FaultSpec::None => None,
         })
