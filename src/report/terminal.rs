@@ -600,6 +600,7 @@ fn last_word(report: &Report) -> String {
             None if report.fault_error.is_some() => {
                 "could not judge: a fault that was asked for did not happen".to_owned()
             }
+            None if report.audit_error.is_some() => "could not judge: the audit could not be made".to_owned(),
             None if error > 0 => {
                 format!("could not judge: {} ended in an error", text::count(error, "order"))
             }

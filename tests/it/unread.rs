@@ -10,6 +10,7 @@ on_every_database!(
     a_view_stands_for_its_table,
     a_background_program_may_move_the_stock,
     a_trigger_may_move_the_stock,
+    an_audit_that_could_not_be_made_is_what_the_last_line_says,
     an_exploration_and_a_comparison_accuse_nobody_of_it,
 );
 
@@ -87,6 +88,14 @@ fn a_ledger_of_ones_own_needs_a_query_of_its_own(place: &Place) {
 
     assert_refused(&said, &["writes `stockbench_sale`", "the ledger from `stockbench_ledger`", "ledger = "]);
     assert!(!said.stderr.contains("stock = "), "{said:?}");
+}
+
+fn an_audit_that_could_not_be_made_is_what_the_last_line_says(place: &Place) {
+    let ledger = LEDGER.replace("'accepted'", "'cancelled'");
+    let said = run(place, &strategy(place, "words.toml", &[STOCK, &ledger], SALES));
+
+    assert_eq!(said.code, 1, "{said:?}");
+    assert_eq!(said.stdout.lines().last(), Some("could not judge: the audit could not be made"), "{said:?}");
 }
 
 /// Writes the usual entry; what is left over is not looked up.
