@@ -74,9 +74,11 @@ pub fn reaches_outside(sql: &str, dialect: Dialect) -> Option<String> {
         Statement::Drop { names, table, .. } => names.iter().chain(table).map(lower).collect(),
         Statement::CreateTable(create) => vec![lower(&create.name)],
         Statement::CreateIndex(create) => vec![lower(&create.table_name)],
-        Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) | Statement::Query(_) => {
-            Vec::new()
-        }
+        Statement::Insert(_)
+        | Statement::Update(_)
+        | Statement::Delete(_)
+        | Statement::Merge(_)
+        | Statement::Query(_) => Vec::new(),
         // Whatever else it is: any dot in it may be one too many.
         other => vec![other.to_string()],
     });
@@ -295,6 +297,10 @@ impl Visitor for Seen {
                 let (FromTable::WithFromKeyword(tables) | FromTable::WithoutKeyword(tables)) = &delete.from;
                 self.written(tables);
             }
+            Statement::Merge(merge) => match &merge.table {
+                TableFactor::Table { name, .. } => self.writes.push(lower(name)),
+                _ => self.is_unknown = true,
+            },
             // A rollback to a savepoint gives locks back, whichever.
             _ => self.is_unknown = true,
         }
@@ -362,6 +368,9 @@ mod tests {
         let (_, writes, inserts) = of(Dialect::Postgres, cte);
         assert_eq!((writes, inserts), (sku, ledger));
         assert_eq!(of(Dialect::Postgres, "SAVEPOINT a"), (none, none, none));
+        let merge = "MERGE INTO stockbench_ledger l USING stockbench_sku s ON s.id = l.sku_id
+            WHEN MATCHED THEN UPDATE SET balance = s.stock";
+        assert_eq!(of(Dialect::Postgres, merge), (sku, ledger, none));
     }
 
     #[test]
@@ -388,6 +397,7 @@ mod tests {
             "CREATE TABLE shop.x (id INT)",
             "WITH x AS (DELETE FROM shop.cart RETURNING 1) SELECT 1",
             "nonsense",
+            "MERGE INTO shop.goods g USING sold s ON s.id = g.id WHEN MATCHED THEN DELETE",
         ] {
             assert!(reaches_outside(sql, Dialect::Postgres).is_some(), "{sql}");
         }

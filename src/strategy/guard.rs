@@ -158,6 +158,7 @@ mod tests {
             "WITH s AS (UPDATE stockbench_sku SET stock = 1 RETURNING stock) SELECT stock FROM s",
             "SAVEPOINT a",
             "CREATE TABLE stockbench_x (id BIGINT)",
+            "MERGE INTO stockbench_x x USING products p ON p.id = x.id WHEN NOT MATCHED THEN INSERT (id) VALUES (1)",
         ] {
             assert_eq!(found(Dialect::Postgres, sql), [""; 0], "{sql}");
         }
@@ -184,6 +185,11 @@ mod tests {
                 "products",
             ),
             (Dialect::Sqlite, "DELETE FROM cart", "cart"),
+            (
+                Dialect::Postgres,
+                "MERGE INTO products p USING stockbench_sku s ON s.id = p.id WHEN MATCHED THEN UPDATE SET n = s.stock",
+                "products",
+            ),
             (Dialect::Sqlite, "DROP TABLE cart", "cart"),
         ] {
             assert_eq!(found(dialect, sql), [table], "{sql}");
@@ -201,5 +207,7 @@ mod tests {
         // The Kelvin sign is no K.
         assert_eq!(found(Dialect::Postgres, "DELETE FROM \"stoc\u{212a}bench_x\"").len(), 1);
         assert_eq!(found(Dialect::Postgres, "SELEC nonsense FORM").len(), 1);
+        let calls = "MERGE INTO stockbench_x x USING (SELECT take_stock(1) AS id) s ON s.id = x.id WHEN MATCHED THEN DELETE";
+        assert_eq!(found(Dialect::Postgres, calls).len(), 1);
     }
 }

@@ -420,3 +420,46 @@ none = \"idle\"
         .filter(|step| step["client"] == 3 && step["sql"].as_str().unwrap().starts_with("INSERT"));
     assert!(written.count() > 0, "{steps:#?}");
 }
+
+/// One statement that adds a row or changes the one that is there, reading another table.
+#[test]
+fn statements_that_add_or_change_are_explored() {
+    let merge = "MERGE INTO stockbench_tally t USING stockbench_sku s ON t.id = s.id AND s.id = :sku_id \
+        WHEN MATCHED THEN UPDATE SET n = t.n + s.stock WHEN NOT MATCHED THEN INSERT (id, n) VALUES (s.id, s.stock)";
+    let insert = "INSERT INTO stockbench_tally (id, n) VALUES (:sku_id, 1)";
+    let sum = "stockbench_tally.n + (SELECT max(stock) FROM stockbench_sku)";
+    let on_conflict = format!("{insert} ON CONFLICT (id) DO UPDATE SET n = {sum}");
+    let on_duplicate = format!("{insert} ON DUPLICATE KEY UPDATE n = {sum}");
+    for (backend, sql) in [
+        (Backend::Postgres, merge),
+        (Backend::Postgres, &on_conflict),
+        (Backend::Sqlite, &on_conflict),
+        (Backend::MySql, &on_duplicate),
+        (Backend::MariaDb, &on_duplicate),
+    ] {
+        let Some(place) = place(backend) else { continue };
+        let file = format!(
+            "
+summary = \"counts orders\"
+audit = {{ ledger = false }}
+[[setup]]
+sql = \"DROP TABLE IF EXISTS stockbench_tally\"
+[[setup]]
+sql = \"CREATE TABLE stockbench_tally (id BIGINT PRIMARY KEY, n BIGINT NOT NULL)\"
+mysql = \"CREATE TABLE stockbench_tally (id BIGINT PRIMARY KEY, n BIGINT NOT NULL) ENGINE = InnoDB\"
+[[setup]]
+sql = \"INSERT INTO stockbench_tally (id, n) VALUES (1, 1)\"
+[[invariant]]
+sql = \"SELECT n FROM stockbench_tally WHERE n <> 3\"
+says = \"{{n}} were counted, and there are three\"
+[[transaction]]
+begin = \"none\"
+[[transaction.step]]
+sql = \"{sql}\"
+then = \"done\"
+"
+        );
+        let (code, report) = explored(&place, &file, &["--no-widen"]);
+        assert_eq!(code, 0, "{backend:?}: {sql}: {report:#}");
+    }
+}

@@ -8,8 +8,8 @@ use crate::db::schema::PREFIX;
 use sqlparser::ast::helpers::stmt_create_table::CreateTableBuilder;
 use sqlparser::ast::{
     AccessExpr, ArrayElemTypeDef, BinaryOperator, ColumnOption, CreateIndex, CreateTable, CreateTableOptions,
-    DataType, Delete, Expr, FromTable, GeneratedAs, Insert, JoinOperator, ObjectName, ObjectType, Query,
-    Select, SelectFlavor, SetExpr, SqlOption, Statement, TableAlias, TableConstraint, TableFactor,
+    DataType, Delete, Expr, FromTable, GeneratedAs, Insert, JoinOperator, Merge, ObjectName, ObjectType,
+    Query, Select, SelectFlavor, SetExpr, SqlOption, Statement, TableAlias, TableConstraint, TableFactor,
     TableObject, TableWithJoins, UnaryOperator, Update, UpdateTableFromKind, Value, ValueWithSpan, Visit,
     Visitor, visit_relations,
 };
@@ -236,6 +236,7 @@ impl Judge {
             Statement::Insert(insert) => self.insert(insert),
             Statement::Update(update) => self.update(update),
             Statement::Delete(delete) => self.delete(delete),
+            Statement::Merge(merge) => self.merge(merge),
             Statement::CreateTable(create) => self.create_table(create),
             Statement::CreateIndex(create) => self.create_index(create),
             Statement::Drop { object_type, names, cascade, purge, temporary, table, .. } => {
@@ -248,6 +249,17 @@ impl Judge {
                 names.iter().chain(table).for_each(|name| self.write(name));
             }
             _ => self.refuse("is not a plain read or write"),
+        }
+    }
+
+    fn merge(&mut self, merge: &Merge) {
+        let Merge { merge_token: _, optimizer_hints, into: _, table, source: _, on: _, clauses: _, output } =
+            merge;
+        self.require(optimizer_hints.is_empty(), "has a hint");
+        self.require(output.is_none(), "writes what it changed somewhere else");
+        match table {
+            TableFactor::Table { name, args: None, .. } => self.write(name),
+            _ => self.refuse("writes something that is no table"),
         }
     }
 
