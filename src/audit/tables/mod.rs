@@ -3,12 +3,13 @@
 //! not add up is looked at entry by entry.
 //!
 //! In reading order: [`mapping`] the file, [`resolve`] the file held against
-//! the database, [`sql`] what queries are made of, [`read`] the snapshot and its limits, `sums` what does not add
+//! the database, [`sql`] what queries are made of, [`fingerprint`] what tells a whole chain, [`read`] the snapshot and its limits, `sums` what does not add
 //! up, `suspects` a closer look at it, [`trace`] where a chain of balances
 //! breaks (pure), `orders` what orders break by themselves, [`moment`] when,
 //! [`repair`] what would mend it,
 //! [`init`] a first mapping for a database.
 
+pub mod fingerprint;
 pub mod init;
 pub mod mapping;
 pub mod moment;

@@ -48,25 +48,6 @@ pub fn joined(dialect: Dialect, parts: &[String]) -> String {
     }
 }
 
-/// A number that tells balances apart, for sums that show whether a chain of
-/// them is whole: 31 bits, mixed so that different sets of balances rarely add
-/// up to the same.
-pub fn fingerprint(dialect: Dialect, balance: &str) -> String {
-    match dialect {
-        // A hash of the server's own, halved so that a difference of two fits.
-        Dialect::Postgres => format!("(hashint8({balance}) >> 1)"),
-        // CRC-32 alone is linear; its product modulo a prime is not.
-        Dialect::MySql | Dialect::MariaDb => {
-            format!("CAST((CRC32({balance}) * 2654435761) % 2147483647 AS SIGNED)")
-        }
-        // No hash there: a product modulo one prime, squared modulo another.
-        Dialect::Sqlite | Dialect::Null => {
-            let mixed = format!("((({balance}) & 2147483647) * 1103515245 % 2147483629)");
-            format!("({mixed} * {mixed} % 2147483647)")
-        }
-    }
-}
-
 /// 1 where a condition holds and 0 elsewhere; 0 without one.
 pub fn flag(condition: Option<&str>) -> String {
     condition.map_or_else(|| "0".to_owned(), |condition| format!("CASE WHEN {condition} THEN 1 ELSE 0 END"))

@@ -2,9 +2,10 @@
 //! part, and whether that is what is in stock. Who does not add up is suspect.
 
 use super::Pass;
+use super::fingerprint::Fingerprint;
 use super::read::{Reading, TOO_LONG, pass};
 use super::resolve::{IdSql, LedgerSql, Opening};
-use super::sql::{fingerprint, flag, integer, select};
+use super::sql::{flag, integer, select};
 use super::suspects::{BATCH_SKUS, Suspect};
 use crate::audit::{Finding, FindingKind, Key};
 use crate::text;
@@ -23,7 +24,7 @@ const GROWTH_MAX: f64 = 256.0;
 pub(super) struct Sums {
     pub(super) entries: u64,
     pub(super) delta: i64,
-    pub(super) fingerprint: i64,
+    pub(super) fingerprint: Fingerprint,
     /// Entries that moved and keep no balance.
     pub(super) unbalanced: i64,
     pub(super) lowest: Option<i64>,
@@ -126,14 +127,6 @@ impl Reading<'_> {
         ];
         columns.extend(match &ledger.balance {
             Some((balance, may_be_missing)) => [
-                integer(
-                    dialect,
-                    &format!(
-                        "COALESCE(SUM({} - {}), 0)",
-                        fingerprint(dialect, balance),
-                        fingerprint(dialect, &format!("({balance} - {delta})"))
-                    ),
-                ),
                 format!("MIN({balance})"),
                 if *may_be_missing {
                     count_if(&format!("{balance} IS NULL AND {delta} <> 0"))
@@ -141,10 +134,13 @@ impl Reading<'_> {
                     "0".to_owned()
                 },
             ],
-            None => ["0".to_owned(), "NULL".to_owned(), "COUNT(*)".to_owned()],
+            None => ["NULL".to_owned(), "COUNT(*)".to_owned()],
         });
         for condition in [&ledger.unmapped, &ledger.fractions, &ledger.orphan] {
             columns.push(condition.as_deref().map_or_else(|| "0".to_owned(), count_if));
+        }
+        if let Some((balance, _)) = &ledger.balance {
+            columns.extend(Fingerprint::of_entries(dialect, &format!("{balance} - {delta}"), balance));
         }
         let sql = format!(
             "SELECT {} FROM {}{} GROUP BY {}",
@@ -160,15 +156,15 @@ impl Reading<'_> {
                 let number = |at: usize| row[at].as_int().unwrap_or(0);
                 let count = u64::try_from(number(1)).unwrap_or(0);
                 entries += count;
-                unmapped += number(6);
-                fractions += number(7);
+                unmapped += number(5);
+                fractions += number(6);
                 let part = Sums {
                     entries: count,
                     delta: row[2].as_int().context("the ledger adds up to more than 64 bits hold")?,
-                    fingerprint: number(3),
-                    lowest: row[4].as_int(),
-                    unbalanced: number(5),
-                    orphans: number(8),
+                    lowest: row[3].as_int(),
+                    unbalanced: number(4),
+                    orphans: number(7),
+                    fingerprint: Fingerprint::read(&row[8..]),
                     opening: 0,
                 };
                 match Key::of(&row[0]) {
@@ -231,7 +227,7 @@ impl Reading<'_> {
         let sql = self.stock_sql();
         let mut pass = pass("stock".to_owned());
         let mut stocked = Stocked::default();
-        let mut to_derive: HashMap<i64, Vec<(Suspect, i64)>> = HashMap::new();
+        let mut to_derive: HashMap<i64, Vec<(Suspect, Fingerprint)>> = HashMap::new();
         let mut odd = OddRows::default();
         let mut folded: HashSet<Key> = HashSet::new();
         let derive = resolved.opening == Opening::Derive;
@@ -245,7 +241,8 @@ impl Reading<'_> {
                 };
                 let number = |at: usize| row[at].as_int().unwrap_or(0);
                 let units = row[1].as_int().context("the stock of a SKU is more than 64 bits hold")?;
-                odd.fractional += u64::from(number(3) > 0);
+                odd.fractional += u64::from(number(2) > 0);
+                let end = Fingerprint::read(&row[4..][..Fingerprint::COLUMNS]);
                 let known = form.key(sku.clone());
                 if form.folds_case && !folded.insert(known.clone()) {
                     odd.taken_for_one.get_or_insert_with(|| sku.clone());
@@ -253,7 +250,9 @@ impl Reading<'_> {
                 let sums = sums.remove(&known).unwrap_or_default();
                 stocked.skus += 1;
                 stocked.in_stock = stocked.in_stock.saturating_add(units);
-                let (opening, start) = openings.remove(&known).unwrap_or((number(4), number(5)));
+                let (opening, start) = openings
+                    .remove(&known)
+                    .unwrap_or_else(|| (number(3), Fingerprint::read(&row[4 + Fingerprint::COLUMNS..])));
                 let is_kept = keeps_balances && sums.unbalanced == 0 && sums.entries > 0;
                 odd.unchained += u64::from(keeps_balances && sums.unbalanced > 0);
                 if derive {
@@ -263,13 +262,13 @@ impl Reading<'_> {
                     if units < 0 || sums.lowest.is_some_and(|lowest| lowest < 0) || sums.orphans > 0 {
                         stocked.suspects.push(suspect);
                     } else if is_kept {
-                        to_derive.entry(start).or_default().push((suspect, number(2)));
+                        to_derive.entry(start).or_default().push((suspect, end));
                     }
                     return Ok(());
                 }
                 let expected = opening.saturating_add(sums.delta);
                 stocked.by_ledger = stocked.by_ledger.saturating_add(expected);
-                let is_broken = is_kept && sums.fingerprint != number(2).wrapping_sub(start);
+                let is_broken = is_kept && sums.fingerprint != end - start;
                 let went_below = sums.lowest.is_some_and(|lowest| lowest < 0);
                 if units != expected
                     || units < 0
@@ -369,15 +368,10 @@ impl Reading<'_> {
         let in_fractions = (!in_fractions.is_empty()).then(|| in_fractions.join(" OR "));
         let fractions = flag(in_fractions.as_deref());
         let fractions = if stock.is_unique { fractions } else { format!("MAX({fractions})") };
-        let hash = |units: &str| fingerprint(dialect, units);
-        let columns = [
-            stock.sku.clone(),
-            units.clone(),
-            hash(&units),
-            fractions,
-            opening.clone().unwrap_or_else(|| "0".to_owned()),
-            hash(&opening.unwrap_or_else(|| integer(dialect, "0"))),
-        ];
+        let opening = opening.unwrap_or_else(|| integer(dialect, "0"));
+        let mut columns = vec![stock.sku.clone(), units.clone(), fractions, opening.clone()];
+        columns.extend(Fingerprint::of_balance(dialect, &units));
+        columns.extend(Fingerprint::of_balance(dialect, &opening));
         let filter =
             self.sku_filter(&stock.sku).map_or_else(String::new, |filter| format!(" WHERE {filter}"));
         let group = if stock.is_unique { String::new() } else { format!(" GROUP BY {}", stock.sku) };
@@ -385,20 +379,21 @@ impl Reading<'_> {
     }
 
     /// Opening balances that have a table of their own, and their fingerprints.
-    async fn openings(&mut self) -> Result<HashMap<Key, (i64, i64)>> {
+    async fn openings(&mut self) -> Result<HashMap<Key, (i64, Fingerprint)>> {
         let mut openings = HashMap::new();
         let Opening::Table(query) = &self.resolved.opening else { return Ok(openings) };
         let sql = format!(
-            "SELECT sku, units, {}, parts FROM ({query}) o",
-            fingerprint(self.resolved.dialect, "units")
+            "SELECT sku, units, parts, {} FROM ({query}) o",
+            select(&Fingerprint::of_balance(self.resolved.dialect, "units"))
         );
         let form = self.resolved.stock.sku_form;
         let mut fractional = 0_u64;
         let mut pass = pass("opening balances".to_owned());
         self.query(&sql, &mut pass, |row| {
-            fractional += u64::from(row[3].as_int() == Some(1));
+            fractional += u64::from(row[2].as_int() == Some(1));
             if let Some(sku) = Key::of(&row[0]) {
-                openings.insert(form.key(sku), (row[1].as_int().unwrap_or(0), row[2].as_int().unwrap_or(0)));
+                let units = row[1].as_int().unwrap_or(0);
+                openings.insert(form.key(sku), (units, Fingerprint::read(&row[3..])));
             }
             Ok(())
         })
@@ -416,7 +411,7 @@ impl Reading<'_> {
     /// what the stock minus the entries comes to.
     async fn derived(
         &mut self,
-        by_start: HashMap<i64, Vec<(Suspect, i64)>>,
+        by_start: HashMap<i64, Vec<(Suspect, Fingerprint)>>,
         pass: &mut Pass,
         suspects: &mut Vec<Suspect>,
     ) -> Result<()> {
@@ -426,19 +421,19 @@ impl Reading<'_> {
         for some in starts.chunks(BATCH_SKUS) {
             let each = some.iter().map(|start| {
                 let start = integer(dialect, &start.to_string());
-                format!("SELECT {start} AS start, {}", fingerprint(dialect, &start))
+                let hash = Fingerprint::of_balance(dialect, &start);
+                format!("SELECT {start} AS start, {}", select(&hash))
             });
             let sql = each.collect::<Vec<_>>().join(" UNION ALL ");
             self.query(&sql, pass, |row| {
-                hashes.insert(row[0].as_int().unwrap_or(0), row[1].as_int().unwrap_or(0));
+                hashes.insert(row[0].as_int().unwrap_or(0), Fingerprint::read(&row[1..]));
                 Ok(())
             })
             .await?;
         }
         for (start, all) in by_start {
-            let start = hashes.get(&start).copied().unwrap_or(0);
-            let broken =
-                all.into_iter().filter(|(suspect, end)| suspect.sums.fingerprint != end.wrapping_sub(start));
+            let start = hashes.get(&start).copied().unwrap_or_default();
+            let broken = all.into_iter().filter(|(suspect, end)| suspect.sums.fingerprint != *end - start);
             suspects.extend(broken.map(|(suspect, _)| Suspect { is_broken: true, ..suspect }));
         }
         Ok(())
@@ -470,7 +465,7 @@ pub(super) struct Stocked {
 fn merge(sums: &mut Sums, part: Sums) {
     sums.entries += part.entries;
     sums.delta = sums.delta.saturating_add(part.delta);
-    sums.fingerprint = sums.fingerprint.wrapping_add(part.fingerprint);
+    sums.fingerprint = sums.fingerprint.plus(part.fingerprint);
     sums.unbalanced += part.unbalanced;
     sums.orphans += part.orphans;
     sums.lowest = match (sums.lowest, part.lowest) {

@@ -1,6 +1,7 @@
 //! `stockbench audit --mapping`: planted damage is found, and nothing else; a
 //! sound shop raises no alarm; and the audit hurts nobody.
 
+mod forged;
 mod hidden;
 mod shop;
 pub(crate) mod standby;
