@@ -121,6 +121,10 @@ pub struct AuditReport {
     /// Refusals of which nobody can know whether enough was there: the stock of their SKUs
     /// rose as well as fell, and balances are missing or do not form a chain.
     pub refusals_not_judged: u64,
+    /// SKUs of whose answers nothing wrong was found, and no order of events that explains
+    /// them, either: the search for one was given up.
+    #[serde(default)]
+    pub skus_not_decided: u64,
     /// Nodes of the cluster that could not be asked, and why: whether they agree is not
     /// known, so that the audit cannot pass.
     pub nodes_away: Vec<String>,

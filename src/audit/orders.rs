@@ -10,6 +10,9 @@ use crate::workload::Line;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+/// What moved by orders, as their SKUs and signed units.
+pub type Moves = HashMap<i64, Vec<(i64, i64)>>;
+
 /// Compares orders one at a time.
 #[derive(Debug)]
 pub struct OrderAudit {
@@ -32,9 +35,9 @@ pub struct OrderAudit {
     /// [`OrderAudit::undersold`]: of a run that goes on after the stock ran out these are
     /// most of its orders.
     refused: BTreeMap<Vec<Line>, Vec<i64>>,
-    /// Orders that took units by the ledger though their clients were not told
-    /// that they had bought them.
-    pub applied: HashSet<i64>,
+    /// What moved by orders that were not simply sold and told so, for whoever judges the times
+    /// of answers.
+    pub moves: Option<Moves>,
     /// Orders with a lost answer that the ledger shows as sold.
     recovered: HashSet<i64>,
     /// The SKUs that these refusals are about.
@@ -54,10 +57,17 @@ impl OrderAudit {
             unknown_not_applied: 0,
             decided: 0,
             refused: BTreeMap::new(),
-            applied: HashSet::new(),
+            moves: None,
             recovered: HashSet::new(),
             refused_skus: HashSet::new(),
         }
+    }
+
+    /// The same, and keeps what the times of answers are judged by.
+    #[must_use]
+    pub fn keeping_moves(mut self) -> Self {
+        self.moves = Some(Moves::new());
+        self
     }
 
     /// Counts an order where there is no ledger to compare it with.
@@ -74,6 +84,7 @@ impl OrderAudit {
         // Ids of a replayed file come back in every run: what an earlier run
         // sold says nothing of what this one answered.
         let ours: Vec<&Entry> = entries.iter().filter(|entry| entry.run_id == self.run_id).collect();
+        self.keep_moves(told, &ours);
         let is_known = self.witness != ClientWitness::Missing;
         self.decided += u64::from(if is_known { !ours.is_empty() } else { !entries.is_empty() });
         match told {
@@ -99,6 +110,18 @@ impl OrderAudit {
                 }
             }
             None => {}
+        }
+    }
+
+    /// Keeps what moved, unless it is a sale that its client was told of.
+    fn keep_moves(&mut self, told: Option<&ToldOrder>, entries: &[&Entry]) {
+        let Some(moves) = &mut self.moves else { return };
+        let is_told = told.is_some_and(|told| told.answers.has(Outcome::Deducted));
+        if is_told && entries.iter().all(|entry| entry.delta <= 0) {
+            return;
+        }
+        for entry in entries.iter().filter(|entry| entry.delta != 0) {
+            moves.entry(entry.order_id).or_default().push((entry.sku_id, entry.delta));
         }
     }
 
@@ -128,9 +151,6 @@ impl OrderAudit {
             findings.order(FindingKind::SoldAgain, order.lines[0].sku_id, order.id, order.units());
         }
         self.decided += u64::from(has_decision(answers) && entries.is_empty());
-        if !answers.has(Outcome::Deducted) && entries.iter().any(|entry| entry.delta < 0) {
-            self.applied.insert(order.id);
-        }
         if answers.has(Outcome::Unknown) && sold_lines > 0 {
             self.recovered.insert(order.id);
         }
@@ -199,7 +219,7 @@ fn has_decision(answers: Answers) -> bool {
 }
 
 /// Movements that are no part of any sale.
-pub const BESIDE_SALES: [&str; 3] = ["return", "restock", "count"];
+const BESIDE_SALES: [&str; 3] = ["return", "restock", "count"];
 
 fn is_of_sale(entry: &Entry, sku_id: i64) -> bool {
     let moves = entry.sku_id == sku_id && !entry.rejected && entry.delta != 0;

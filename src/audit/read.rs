@@ -2,9 +2,9 @@
 //! them to the invariants, row by row.
 
 use super::findings::Collector;
-use super::history::{self, Start};
+use super::history::{self, Known};
 use super::nodes;
-use super::orders::{BESIDE_SALES, OrderAudit, SideBySide};
+use super::orders::{Moves, OrderAudit, SideBySide};
 use super::scope::{self, Scope};
 use super::skus::{SkuAudit, SkuTotals};
 use super::{AuditReport, ClientWitness, Entry, Units};
@@ -245,8 +245,11 @@ pub async fn audit_on(
 ) -> Result<AuditReport> {
     let mut findings = Collector::new(full);
     let mut orders = OrderAudit::new(source.run_id, witness);
+    if times.is_some() {
+        orders = orders.keeping_moves();
+    }
     let mut totals = Totals::default();
-    let mut refusals_not_judged = 0;
+    let (mut refusals_not_judged, mut skus_not_decided) = (0, 0);
     if let Some(ledger) = source.reads.ledger.as_table() {
         compare_orders(session, &ledger, told, &mut orders, &mut findings).await?;
         let (sums, skus) =
@@ -254,7 +257,9 @@ pub async fn audit_on(
         totals = sums;
         if let Some(History { told, answers, .. }) = times {
             // Whoever knows when each answer was given knows more.
-            history::judge(told, answers, &skus.starts, &orders.applied, &mut findings);
+            let moves = orders.moves.take().unwrap_or_else(Moves::new);
+            let known = Known { openings: &skus.openings, moves: &moves, floor: 0 };
+            skus_not_decided = history::judge(told, answers, known, &mut findings);
         } else {
             let lowest = |sku_id| skus.lowest.get(&sku_id).copied();
             refusals_not_judged = orders.undersold(lowest, &mut findings);
@@ -308,6 +313,7 @@ pub async fn audit_on(
         unknown_recovered: orders.unknown_recovered,
         unknown_not_applied: orders.unknown_not_applied,
         refusals_not_judged,
+        skus_not_decided,
         nodes_away: Vec::new(),
         not_seen: Vec::new(),
         caveats: Vec::new(),
@@ -402,24 +408,19 @@ impl Totals {
 struct Skus {
     /// The least that each refused SKU can have held.
     lowest: HashMap<i64, i64>,
-    /// What each SKU began with; kept only where answers have times.
-    starts: HashMap<i64, Start>,
-    keeps_starts: bool,
+    /// Units that each SKU had when the run began; kept only where answers have times.
+    openings: HashMap<i64, i64>,
+    keeps_openings: bool,
 }
 
 impl Skus {
     fn add(&mut self, entry: &Entry, run_id: i64) {
-        if !self.keeps_starts {
+        if !self.keeps_openings {
             return;
         }
-        let start = self.starts.entry(entry.sku_id).or_default();
-        if entry.run_id != run_id {
-            start.opening = start.opening.saturating_add(entry.delta);
-        } else if entry.kind != "sale" && !entry.rejected {
-            start.is_open = true;
-            if BESIDE_SALES.contains(&entry.kind.as_str()) {
-                start.opening = start.opening.saturating_add(entry.delta.min(0));
-            }
+        let opening = self.openings.entry(entry.sku_id).or_default();
+        if entry.run_id != run_id || entry.kind == "opening" {
+            *opening = opening.saturating_add(entry.delta);
         }
     }
 }
@@ -431,13 +432,13 @@ async fn compare_skus(
     source: &Source,
     ledger: &str,
     orders: &OrderAudit,
-    keeps_starts: bool,
+    keeps_openings: bool,
     findings: &mut Collector,
 ) -> Result<(Totals, Skus)> {
     let mut stock: HashMap<i64, i64> = stock(session, source).await?.into_iter().collect();
 
     let mut totals = Totals::default();
-    let mut skus = Skus { keeps_starts, ..Skus::default() };
+    let mut skus = Skus { keeps_openings, ..Skus::default() };
     let mut current: Option<SkuAudit> = None;
     let finish = |sku: SkuAudit, totals: &mut Totals, skus: &mut Skus, findings: &mut Collector| {
         let sku_id = *sku.sku_id();

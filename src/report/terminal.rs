@@ -415,6 +415,14 @@ pub fn audit(out: &mut dyn Write, audit: &AuditReport) -> io::Result<()> {
             text::count(audit.refusals_not_judged, "refusal")
         )?;
     }
+    if audit.skus_not_decided > 0 {
+        writeln!(
+            out,
+            "  the answers of {} not decided: neither wrong by what was checked nor explained by any order of events \
+             that was tried",
+            text::count(audit.skus_not_decided, "SKU")
+        )?;
+    }
     for node in &audit.nodes_away {
         writeln!(out, "  node {node} was not compared: whether it agrees is not known")?;
     }

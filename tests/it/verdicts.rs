@@ -5,6 +5,7 @@ use crate::support::{Place, kinds, on_every_database, outcome};
 on_every_database!(
     a_sale_below_zero_is_oversold_although_goods_come_in_later,
     a_refusal_is_judged_although_stock_also_rose,
+    sales_beside_restocks_are_right_by_their_times,
     a_refusal_is_judged_although_orders_were_given_back,
     a_word_that_nobody_declared_is_no_verdict,
 );
@@ -63,6 +64,50 @@ fn a_refusal_is_judged_although_stock_also_rose(place: &Place) {
     assert!(outcome(&report, "sold_out") > 20 && outcome(&report, "done") > 5, "{report:#}");
     assert_eq!((code, kinds(&report)), (3, vec!["undersold"]), "{report:#}");
     assert_eq!(report["audit"]["undersold_orders"], outcome(&report, "sold_out"));
+
+    // By the times of the answers, too; and what the clients of a part of them were told accuses
+    // nobody of the rest.
+    let history = place.path("answers.csv").display().to_string();
+    let load = ["-c", "4", "-n", "80", "--skus", "1", "--stock", "500", "--history", &history];
+    let (_, report) = place.run(&[&["-s", &mix], &load[..]].concat());
+    let said = place.stockbench(&["audit", "--history", &history, "-o", "json"]);
+    let later: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!((said.code, kinds(&later)), (3, vec!["undersold"]), "{later:#}");
+    assert_eq!(later["audit"]["undersold_orders"], outcome(&report, "sold_out"));
+    assert_eq!(later["audit"]["skus_not_decided"], 0);
+}
+
+fn sales_beside_restocks_are_right_by_their_times(place: &Place) {
+    let history = place.path("answers.csv").display().to_string();
+    let load = ["-c", "4", "-n", "200", "--skus", "2", "--stock", "10", "--history", &history];
+    let (code, report) = place.run(&[&["-s", "atomic@5,restock@1"], &load[..]].concat());
+    assert!(outcome(&report, "sold_out") > 5 && outcome(&report, "done") > 5, "{report:#}");
+    assert_eq!(code, 0, "{report:#}");
+
+    let said = place.stockbench(&["audit", "--history", &history]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(!said.stdout.contains("not decided"), "{said:?}");
+
+    // A history that ends early knows nothing of what was sold after it.
+    let whole = std::fs::read_to_string(&history).unwrap();
+    let part: Vec<&str> = whole.lines().take(120).collect();
+    let partial = place.write("part.csv", &(part.join("\n") + "\n"));
+    let said = place.stockbench(&["audit", "--history", &partial]);
+    assert_eq!(said.code, 0, "{said:?}");
+
+    // One sale that is told as a refusal: what was there at its time shows it.
+    let sold = whole.lines().skip(2).find(|line| line.contains(",deducted,")).unwrap();
+    let order = sold.split(',').next().unwrap();
+    place.execute(&format!("UPDATE stockbench_sku SET stock = stock + (SELECT -SUM(delta) FROM stockbench_ledger WHERE order_id = {order}) WHERE id IN (SELECT sku_id FROM stockbench_ledger WHERE order_id = {order})"));
+    place.execute(&format!("DELETE FROM stockbench_ledger WHERE order_id = {order}"));
+    let told = place.write("told.csv", &whole.replace(sold, &sold.replace(",deducted,", ",sold_out,")));
+    let said = place.stockbench(&["audit", "--history", &told, "-o", "json"]);
+    let report: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(said.code, 3, "{report:#}");
+    assert!(
+        kinds(&report).contains(&"refused_too_early") || kinds(&report).contains(&"undersold"),
+        "{report:#}"
+    );
 }
 
 fn a_refusal_is_judged_although_orders_were_given_back(place: &Place) {
