@@ -4,7 +4,7 @@
 use super::findings::Collector;
 use super::history::{self, Known};
 use super::nodes;
-use super::orders::{Moves, OrderAudit, SideBySide};
+use super::orders::{OrderAudit, SideBySide};
 use super::scope::{self, Scope};
 use super::skus::{SkuAudit, SkuTotals};
 use super::{AuditReport, ClientWitness, Entry, Units};
@@ -257,7 +257,7 @@ pub async fn audit_on(
         totals = sums;
         if let Some(History { told, answers, .. }) = times {
             // Whoever knows when each answer was given knows more.
-            let moves = orders.moves.take().unwrap_or_else(Moves::new);
+            let moves = orders.moves.take().unwrap_or_default();
             let known = Known { openings: &skus.openings, moves: &moves, floor: 0 };
             skus_not_decided = history::judge(told, answers, known, &mut findings);
         } else {

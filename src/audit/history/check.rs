@@ -121,9 +121,9 @@ fn check_plain(history: &mut SkuHistory, is_told: bool) -> Vec<Flaw> {
     let taken: i64 = sales.iter().map(|sale| sale.quantity).fold(0, i64::saturating_add);
     let least = opening.saturating_sub(taken);
     if least < *floor {
-        let last = sales.iter().max_by_key(|sale| sale.invoked).map_or(0, |sale| sale.order);
+        let order = sales.iter().max_by_key(|sale| sale.invoked).map_or(0, |sale| sale.order);
         let quantity = floor.saturating_sub(least);
-        flaws.push(Flaw { kind: FindingKind::Oversold, order: last, quantity, returned: 0 });
+        flaws.push(Flaw { kind: FindingKind::Oversold, order, quantity, returned: 0 });
     }
 
     let falls = if is_told { chained(*opening, sales, &mut flaws) } else { None };

@@ -290,7 +290,7 @@ impl<'o> Search<'o> {
             let refused = self.pending.last_key_value().and_then(|(class, of)| Some((*class, *of.first()?)));
             match refused {
                 Some(((Needs::LessThan(units), ..), (_, refusal))) if self.stock < units => {
-                    self.take(refusal)
+                    self.take(refusal);
                 }
                 _ => return,
             }
