@@ -176,6 +176,30 @@ impl Problem {
         of_transaction.and_then(|steps| steps.get(step)).copied().unwrap_or_default()
     }
 
+    /// Whether a statement that writes by what it reads is sent on its own: two of them that are
+    /// inside the server at once may both read what was there before either wrote.
+    pub fn has_lone_statements_that_read_and_write(&self) -> bool {
+        let programs = (0..self.actors()).map(|actor| (actor, self.program_of(actor)));
+        let transactions = programs.flat_map(|(actor, program)| {
+            let numbered = program.transactions.iter().enumerate();
+            numbered.map(move |(number, transaction)| (actor, number, transaction))
+        });
+        let mut alone = transactions.filter(|(_, _, transaction)| {
+            let is_one = transaction.steps.len() == 1 && !transaction.always_begin;
+            transaction.begin.is_none() || is_one
+        });
+
+        alone.any(|(actor, number, transaction)| {
+            transaction.steps.iter().enumerate().any(|(index, step)| {
+                let access = self.access(actor, number, index);
+                let writes = !access.writes.is_none() || !access.inserts.is_none() || access.is_unknown;
+                let reads = !access.reads.is_none() || step.statement.sql.to_uppercase().contains("SELECT");
+                let is_read_alone = step.statement.sql.trim_start().to_uppercase().starts_with("SELECT");
+                writes && reads && !is_read_alone
+            })
+        })
+    }
+
     /// Whether two clients would do the same in each other's place.
     pub(super) fn are_alike(&self, variant: &Variant, one: usize, other: usize) -> bool {
         let both_order = one < self.lines.len() && other < self.lines.len();

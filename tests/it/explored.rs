@@ -8,6 +8,7 @@ on_every_database!(
     few_drawn_values_are_all_explored,
     a_bare_exploration_searches_wider_by_itself,
     triggers_and_foreign_keys_come_along,
+    a_proof_names_the_overlap_that_it_leaves_out,
 );
 
 /// The exit code and the report of what must be found by itself.
@@ -462,4 +463,34 @@ then = \"done\"
         let (code, report) = explored(&place, &file, &["--no-widen"]);
         assert_eq!(code, 0, "{backend:?}: {sql}: {report:#}");
     }
+}
+
+/// Adds an entry where those that are there leave enough: in one statement, which locks nothing.
+const LONE: &str = "
+summary = \"adds up and takes in one statement\"
+safety = \"unsafe\"
+safety_note = \"two of them at once\"
+audit = { ledger = false }
+[[setup]]
+sql = \"DROP TABLE IF EXISTS stockbench_taken\"
+[[setup]]
+sql = \"CREATE TABLE stockbench_taken (order_id BIGINT NOT NULL, units BIGINT NOT NULL)\"
+mysql = \"CREATE TABLE stockbench_taken (order_id BIGINT NOT NULL, units BIGINT NOT NULL) ENGINE = InnoDB\"
+[[invariant]]
+sql = \"SELECT sum(units) AS units FROM stockbench_taken HAVING sum(units) > 1\"
+says = \"{units} taken of 1\"
+[[transaction]]
+then = \"done\"
+[[transaction.step]]
+sql = \"INSERT INTO stockbench_taken (order_id, units) SELECT :order_id, :quantity FROM stockbench_sku WHERE id = :sku_id AND (SELECT coalesce(sum(units), 0) FROM stockbench_taken) < 1\"
+none = \"sold_out\"
+";
+
+fn a_proof_names_the_overlap_that_it_leaves_out(place: &Place) {
+    let (_, report) = explored(place, LONE, &["--no-widen"]);
+    let is_named = report["not_covered"].to_string().contains("inside the server at once");
+    assert_eq!(is_named, place.backend != Backend::Sqlite, "{report:#}");
+
+    let (_, report) = place.explore(&["-s", "atomic", "--no-widen"]);
+    assert!(!report["not_covered"].to_string().contains("inside the server"), "{report:#}");
 }
