@@ -250,28 +250,28 @@ fn entries_alone(entries: &[Entry], findings: &mut Collector) {
     }
 }
 
-/// What the entries of one line say of its reservation and its returns.
+/// What the entries of one line say of its reservation and its returns: every unit that was
+/// reserved ends in one way. Confirming moves nothing and takes what was not released.
 fn reservation(entries: &[Entry], findings: &mut Collector) {
-    let units = |kind: &str| -> Option<i64> {
-        let mut of_kind = entries.iter().filter(|entry| entry.kind == kind && !entry.rejected).peekable();
-        of_kind.peek()?;
-        Some(of_kind.fold(0, |units: i64, entry| units.saturating_add(entry.delta)))
-    };
-    let (Some(Entry { sku_id, order_id, .. }), reserved) = (entries.first(), units("reserve")) else {
-        return;
-    };
-    let (confirmed, released) = (units("confirm"), units("release"));
+    let Some(Entry { sku_id, order_id, .. }) = entries.first() else { return };
+    let of_kind =
+        |kind: &'static str| entries.iter().filter(move |entry| entry.kind == kind && !entry.rejected);
+    let units = |kind| of_kind(kind).fold(0_i64, |units, entry| units.saturating_add(entry.delta));
+    let is_confirmed = of_kind("confirm").next().is_some();
+    let (reserved, released) = (units("reserve"), units("release"));
+    let is_of_order = |entry: &&Entry| !["opening", "restock", "count"].contains(&entry.kind.as_str());
+    let net = entries.iter().filter(is_of_order).fold(0_i64, |net, entry| net.saturating_add(entry.delta));
+
     let mut report = |kind, units| findings.order(kind, *sku_id, *order_id, units);
-    let net = entries.iter().filter(|entry| !["opening", "restock", "count"].contains(&entry.kind.as_str()));
-    let net = net.fold(0_i64, |net, entry| net.saturating_add(entry.delta));
     if net > 0 {
         report(FindingKind::DoubleRelease, net);
     }
-    if confirmed.is_some() && released.is_some() {
-        report(FindingKind::ConfirmedAndReleased, released.unwrap_or(0));
+    if is_confirmed && released > 0 && net >= 0 {
+        report(FindingKind::ConfirmedAndReleased, released);
     }
-    if let (Some(reserved), None, None) = (reserved, confirmed, released) {
-        report(FindingKind::UnsettledReservation, reserved);
+    let held = reserved.saturating_add(released).saturating_add(units("return"));
+    if !is_confirmed && held < 0 && reserved < 0 {
+        report(FindingKind::UnsettledReservation, held);
     }
 }
 
@@ -474,6 +474,14 @@ mod tests {
             found(std::slice::from_ref(&taken), Outcome::Deducted),
             [(FindingKind::UnsettledReservation, 2)]
         );
+        // Released in part, and the rest confirmed, or held for ever.
+        let part = [kind("reserve", -3), kind("release", 1)];
+        assert_eq!(found(&part, Outcome::Deducted), [(FindingKind::UnsettledReservation, 2)]);
+        let rest = [part.clone().as_slice(), &[kind("confirm", 0)]].concat();
+        assert_eq!(found(&rest, Outcome::Deducted), []);
+        // Reserved and sold beside it, which settles nothing.
+        let beside = [taken.clone(), kind("sale", -2)];
+        assert_eq!(found(&beside, Outcome::Deducted), [(FindingKind::UnsettledReservation, 2)]);
         let twice = [taken, back, kind("return", 1)];
         assert_eq!(found(&twice, Outcome::Released), [(FindingKind::DoubleRelease, 1)]);
         assert_eq!(found(&[kind("release", 2)], Outcome::Released)[0], (FindingKind::DoubleRelease, 2));

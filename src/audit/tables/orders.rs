@@ -147,8 +147,8 @@ impl Reading<'_> {
         if counts.reserves.entries > 0 && counts.confirms > 0 && counts.releases > 0 && counts.net >= 0 {
             report(FindingKind::ConfirmedAndReleased, counts.given);
         }
-        let is_settled = counts.confirms + counts.gives + counts.sales.entries > 0;
-        if query.sees_settlements && counts.reserves.entries > 0 && !is_settled {
+        let held = counts.reserves.units.saturating_sub(counts.given);
+        if query.sees_settlements && counts.confirms == 0 && held > 0 {
             let is_recent = self.resolved.settle_within.zip(at).is_some_and(|(within, (first, _))| {
                 let oldest = humantime::parse_rfc3339_weak(&self.taken_at)
                     .ok()
@@ -157,7 +157,7 @@ impl Reading<'_> {
                 oldest.is_some_and(|oldest| *first > oldest)
             });
             if !is_recent {
-                report(FindingKind::UnsettledReservation, counts.net);
+                report(FindingKind::UnsettledReservation, held);
             }
         }
     }
@@ -244,7 +244,11 @@ impl OrderQuery {
             having.push(format!("{net} > 0 AND {sales} + {reserves} + {releases} > 0"));
             having.push(format!("{releases} > 0 AND {sales} + {reserves} = 0"));
             having.push(format!("{reserves} > 0 AND {confirms} > 0 AND {releases} > 0 AND {net} >= 0"));
-            having.push(format!("{reserves} > 0 AND {confirms} + {gives} + {sales} = 0"));
+            having.push(format!(
+                "{confirms} = 0 AND {} > {}",
+                units(&reserve, "-delta"),
+                units(&give, "delta")
+            ));
         }
         let numbers = [
             sales,

@@ -37,7 +37,7 @@ pub struct Shop {
 }
 
 /// What can be planted.
-pub const DAMAGES: [&str; 15] = [
+pub const DAMAGES: [&str; 17] = [
     "lost update",
     "missing entry",
     "raised by hand",
@@ -51,6 +51,8 @@ pub const DAMAGES: [&str; 15] = [
     "given back twice",
     "confirmed and released",
     "never settled",
+    "released in part",
+    "reserved and sold",
     "no stock row",
     "entries at a stuck balance",
 ];
@@ -165,26 +167,6 @@ impl Shop {
                 sku.moves[middle].balance -= 11;
                 vec![("balance_chain", 0)]
             }
-            "release without reserve" => {
-                sku.push(orders[0], "release", 2);
-                vec![("release_without_reserve", 2)]
-            }
-            "given back twice" => {
-                sku.push(orders[0], "reserve", -2);
-                sku.push(orders[0], "release", 2);
-                sku.push(orders[0], "return", 2);
-                vec![("double_release", 2)]
-            }
-            "confirmed and released" => {
-                sku.push(orders[0], "reserve", -2);
-                sku.push(orders[0], "confirm", 0);
-                sku.push(orders[0], "release", 2);
-                vec![("confirmed_and_released", 2)]
-            }
-            "never settled" => {
-                sku.push(orders[0], "reserve", -2);
-                vec![("unsettled_reservation", 2)]
-            }
             "no stock row" => {
                 sku.stock = None;
                 vec![("unknown_sku", stock.unsigned_abs())]
@@ -197,7 +179,7 @@ impl Shop {
                 }
                 vec![("entry_without_movement", 2), ("balance_chain", 0)]
             }
-            other => panic!("no damage is called {other}"),
+            other => plant_reservation(sku, orders[0], other),
         };
         let found = found.into_iter().map(|(kind, units)| (kind.to_owned(), units));
         self.expected.entry(sku_id).or_default().extend(found);
@@ -267,4 +249,41 @@ pub fn moment(n: usize) -> String {
 /// A number from a seed that tests print when they fail.
 pub fn any(rng: &mut impl Rng, below: i64) -> i64 {
     rng.random_range(0..below)
+}
+
+/// Breaks what an order reserved; returns what is found of it.
+fn plant_reservation(sku: &mut Sku, order: i64, damage: &str) -> Vec<(&'static str, u64)> {
+    match damage {
+        "release without reserve" => {
+            sku.push(order, "release", 2);
+            vec![("release_without_reserve", 2)]
+        }
+        "given back twice" => {
+            sku.push(order, "reserve", -2);
+            sku.push(order, "release", 2);
+            sku.push(order, "return", 2);
+            vec![("double_release", 2)]
+        }
+        "confirmed and released" => {
+            sku.push(order, "reserve", -2);
+            sku.push(order, "confirm", 0);
+            sku.push(order, "release", 2);
+            vec![("confirmed_and_released", 2)]
+        }
+        "never settled" => {
+            sku.push(order, "reserve", -2);
+            vec![("unsettled_reservation", 2)]
+        }
+        "released in part" => {
+            sku.push(order, "reserve", -3);
+            sku.push(order, "release", 1);
+            vec![("unsettled_reservation", 2)]
+        }
+        "reserved and sold" => {
+            sku.push(order, "reserve", -2);
+            sku.push(order, "sale", -1);
+            vec![("unsettled_reservation", 2)]
+        }
+        other => panic!("no damage is called {other}"),
+    }
 }
