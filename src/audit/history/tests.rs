@@ -1,3 +1,5 @@
+//! The checker of histories against one that tries everything.
+
 use super::*;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
