@@ -418,8 +418,7 @@ pub fn audit(out: &mut dyn Write, audit: &AuditReport) -> io::Result<()> {
     if audit.skus_not_decided > 0 {
         writeln!(
             out,
-            "  the answers of {} not decided: neither wrong by what was checked nor explained by any order of events \
-             that was tried",
+            "  {} not decided: the search for an order of events that explains their answers was given up",
             text::count(audit.skus_not_decided, "SKU")
         )?;
     }

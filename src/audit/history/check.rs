@@ -196,32 +196,38 @@ fn chained(opening: i64, sales: &mut [Sale], flaws: &mut Vec<Flaw>) -> Option<Ve
     Some(falls)
 }
 
+/// When something takes effect of all that does at one tick of the clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Turn {
+    Early,
+    Late,
+}
+
 /// Refusals that no order of the others can justify: at every instant of theirs enough was there,
 /// even if whatever takes took at its earliest and whatever gives gave at its latest.
 fn refused_too_early(history: &SkuHistory) -> Vec<Flaw> {
-    // What takes when a refusal is answered may have come first, and what gives may have come
-    // second: two instants for each tick of the clock.
-    let takes = history.sales.iter().map(|sale| (2 * sale.invoked, -sale.quantity));
+    // At one tick of the clock what takes may have come before a refusal, and what gives after it.
+    let takes = history.sales.iter().map(|sale| (sale.invoked, Turn::Early, -sale.quantity));
     let moves = history.movements.iter().filter_map(|movement| match movement.returned {
-        _ if movement.delta < 0 => Some((2 * movement.invoked, movement.delta)),
-        Some(returned) => Some((2 * returned + 1, movement.delta)),
+        _ if movement.delta < 0 => Some((movement.invoked, Turn::Early, movement.delta)),
+        Some(returned) => Some((returned, Turn::Late, movement.delta)),
         None => None,
     });
-    let mut changes: Vec<(u64, i64)> = takes.chain(moves).collect();
+    let mut changes: Vec<(u64, Turn, i64)> = takes.chain(moves).collect();
     changes.sort_unstable();
 
     let mut least = Vec::with_capacity(changes.len() + 1);
     least.push(history.opening.saturating_sub(history.floor));
-    for (_, delta) in &changes {
+    for (_, _, delta) in &changes {
         least.push(least[least.len() - 1].saturating_add(*delta));
     }
     let least = Lowest::new(&least);
     let always = least.within(0, changes.len());
 
-    let changes_until = |instant: u64| changes.partition_point(|(at, _)| *at <= instant);
-    let met = |refusal: &Refusal| {
-        least.within(changes_until(2 * refusal.invoked), changes_until(2 * refusal.returned))
-    };
+    let changes_until =
+        |instant: u64| changes.partition_point(|(at, turn, _)| (*at, *turn) <= (instant, Turn::Early));
+    let met =
+        |refusal: &Refusal| least.within(changes_until(refusal.invoked), changes_until(refusal.returned));
     let wrong = history.refusals.iter().filter(|refusal| met(refusal) >= refusal.quantity);
     wrong.map(|refusal| refusal.flaw(always)).collect()
 }

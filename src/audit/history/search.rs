@@ -314,7 +314,7 @@ impl<'o> Search<'o> {
     fn take(&mut self, at: usize) {
         self.remove(at);
         self.mark(at, true);
-        self.stock += self.operations[at].delta;
+        self.stock = self.stock.saturating_add(self.operations[at].delta);
         self.trail.push(Done::Taken(at));
     }
 

@@ -111,6 +111,17 @@ fn what_a_sale_gave_back_came_after_it() {
 }
 
 #[test]
+fn times_and_units_at_the_end_of_their_range_are_no_trouble() {
+    let last = u64::MAX;
+    let sales = [sale(1, i64::MAX, last - 1, last, None)];
+    let restocks = [restock(3, i64::MAX, last - 1, last), restock(4, i64::MAX, 0, last)];
+    let mut history = history(1, &sales, &[refusal(2, 1, last - 2, last - 2)], &restocks);
+    assert_eq!(of(&mut history), [(FindingKind::RefusedTooEarly, 2)]);
+    history.refusals[0].returned = last;
+    assert_eq!(of(&mut history), []);
+}
+
+#[test]
 fn backorders_lower_the_floor() {
     let mut history = history(1, &[sale(1, 3, 0, 10, Some(-2))], &[refusal(2, 1, 20, 30)], &[]);
     assert_eq!(of(&mut history), [(FindingKind::Oversold, 1)]);
