@@ -224,6 +224,24 @@ impl Mode {
         };
         is_told.then_some(units)
     }
+
+    /// What a correct shop answers to an order.
+    fn answer(self, rng: &mut ChaCha8Rng, stock: &mut i64, order: Sale) -> Event {
+        let Sale { order: id, quantity, invoked, returned, .. } = order;
+        if quantity > *stock {
+            return Event::Refused(refusal(id, quantity, invoked, returned.unwrap_or(invoked)));
+        }
+
+        *stock -= quantity;
+        Event::Sold(Sale { remaining: self.told(rng, *stock), ..order })
+    }
+}
+
+/// An order whose answer is lost: it may have been sold.
+fn lose(rng: &mut ChaCha8Rng, stock: &mut i64, order: Sale) -> Event {
+    let is_applied = order.quantity <= *stock && rng.random_range(0..2) == 0;
+    *stock -= if is_applied { order.quantity } else { 0 };
+    Event::Sold(order)
 }
 
 /// Answers at random: mostly wrong.
@@ -262,19 +280,14 @@ fn right(rng: &mut ChaCha8Rng, mode: Mode) -> (i64, Vec<Event>) {
             let invoked = instant - rng.random_range(0..=instant.min(5));
             let returned = instant + rng.random_range(0..6);
             let is_unknown = mode.unknowns && rng.random_range(0..3) == 0;
+
             if mode.restocks && rng.random_range(0..4) == 0 {
                 stock += quantity;
                 Event::Moved(restock(order, quantity, invoked, returned))
             } else if is_unknown {
-                let is_applied = quantity <= stock && rng.random_range(0..2) == 0;
-                stock -= if is_applied { quantity } else { 0 };
-                Event::Sold(unknown(order, quantity, invoked))
-            } else if quantity <= stock {
-                stock -= quantity;
-                let remaining = mode.told(rng, stock);
-                Event::Sold(sale(order, quantity, invoked, returned, remaining))
+                lose(rng, &mut stock, unknown(order, quantity, invoked))
             } else {
-                Event::Refused(refusal(order, quantity, invoked, returned))
+                mode.answer(rng, &mut stock, sale(order, quantity, invoked, returned, None))
             }
         })
         .collect();
@@ -373,19 +386,14 @@ fn busy(rng: &mut ChaCha8Rng, mode: Mode, orders: u32, clients: u64) -> (i64, Ve
             let invoked = instant - rng.random_range(0..10 * clients);
             let returned = instant + rng.random_range(0..10 * clients);
             let (order, quantity) = (i64::from(order), rng.random_range(1..4));
+
             if mode.restocks && rng.random_range(0..20) == 0 {
                 stock += 30;
                 Event::Moved(restock(order, 30, invoked, returned))
             } else if mode.unknowns && rng.random_range(0..100) == 0 {
-                let is_applied = quantity <= stock && rng.random_range(0..2) == 0;
-                stock -= if is_applied { quantity } else { 0 };
-                Event::Sold(unknown(order, quantity, invoked))
-            } else if quantity <= stock {
-                stock -= quantity;
-                let remaining = mode.told(rng, stock);
-                Event::Sold(sale(order, quantity, invoked, returned, remaining))
+                lose(rng, &mut stock, unknown(order, quantity, invoked))
             } else {
-                Event::Refused(refusal(order, quantity, invoked, returned))
+                mode.answer(rng, &mut stock, sale(order, quantity, invoked, returned, None))
             }
         })
         .collect();
